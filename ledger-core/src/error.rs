@@ -1,0 +1,234 @@
+//! Every way in which the ledger says no.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use crate::types::TransactionId;
+use crate::view::Transaction;
+
+/// Why a command has no receipt.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Error {
+    /// A business "no": nothing was recorded and the key is as it was.
+    Rejected(Rejection),
+    /// The ledger can no longer promise durability.
+    Halted(Halted),
+}
+
+/// A business "no", in the order in which the reasons are looked for. Nothing is written and the key is as it was.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// The ledger is closed, or closing.
+    ShuttingDown,
+    /// The log has no room. Reads go on; writes resume when there is room.
+    StorageFull,
+    /// Too much is in flight, or the memory limit is reached. Try again later.
+    Overloaded,
+    /// An atomic batch's entries need more bytes than one frame of the log can hold.
+    BatchTooLarge {
+        /// What the batch needs.
+        bytes: usize,
+        /// What fits.
+        bytes_max: usize,
+    },
+    /// The same command was accepted before; this is its transaction as it stands now.
+    DuplicateRequest(Box<Transaction>),
+    /// The key names an earlier, different command; this is its transaction as it stands now.
+    IdempotencyKeyReused(Box<Transaction>),
+    /// A transfer from an account to itself.
+    SameAccount,
+    /// The executor of withdrawals has no place. Try again later.
+    QueueFull,
+    /// The account's withdrawable balance is less than the amount.
+    InsufficientBalance {
+        /// What is withdrawable now, in minor units.
+        withdrawable: u64,
+    },
+    /// The credit would take the account's total past 2^53 − 1.
+    BalanceOverflow,
+    /// There is no transaction of that id (or it is not of the kind asked about).
+    TransactionNotFound,
+    /// The withdrawal has ended, or this change does not follow from where it is.
+    AlreadyResolved(TransactionId),
+    /// An operation of an atomic batch was rejected, and with it the whole batch.
+    BatchRejected {
+        /// Which operation, from 0.
+        index: usize,
+        /// Why.
+        rejection: Box<Rejection>,
+    },
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rejection::ShuttingDown => f.write_str("the ledger is closing; open it again"),
+            Rejection::StorageFull => f.write_str("the log has no room; free space on its disk, then repeat"),
+            Rejection::Overloaded => f.write_str("too much is in flight or in memory; repeat later"),
+            Rejection::BatchTooLarge { bytes, bytes_max } => write!(
+                f,
+                "the atomic batch needs {bytes} bytes of log and at most {bytes_max} fit in one frame; \
+                 split it, or open the ledger with larger segments"
+            ),
+            Rejection::DuplicateRequest(original) => {
+                write!(
+                    f,
+                    "the key {:?} was used for transaction {}, which is the same command",
+                    original.idempotency_key, original.id
+                )
+            }
+            Rejection::IdempotencyKeyReused(original) => {
+                write!(
+                    f,
+                    "the key {:?} was used for transaction {}, which is another command; use a new key",
+                    original.idempotency_key, original.id
+                )
+            }
+            Rejection::SameAccount => f.write_str("a transfer needs two different users"),
+            Rejection::QueueFull => f.write_str("every place for a withdrawal is taken; repeat later"),
+            Rejection::InsufficientBalance { withdrawable } => {
+                write!(f, "only {withdrawable} is withdrawable; lower the amount or wait for holds to mature")
+            }
+            Rejection::BalanceOverflow => f.write_str("the balance would exceed 9007199254740991; lower the amount"),
+            Rejection::TransactionNotFound => f.write_str("there is no such transaction"),
+            Rejection::AlreadyResolved(id) => write!(f, "withdrawal {id} was resolved before"),
+            Rejection::BatchRejected { index, rejection } => write!(f, "operation {index} was rejected: {rejection}"),
+        }
+    }
+}
+
+impl std::error::Error for Rejection {}
+
+/// The ledger can no longer promise durability and refuses everything until it is opened again.
+#[derive(Clone, Debug)]
+pub struct Halted {
+    /// Whether this command may be in the log: repeat it with the same key after opening the ledger again.
+    /// `false`: it was refused before anything was appended.
+    pub outcome_unknown: bool,
+    /// What happened first.
+    pub reason: Arc<str>,
+}
+
+impl PartialEq for Halted {
+    fn eq(&self, other: &Halted) -> bool {
+        self.outcome_unknown == other.outcome_unknown
+    }
+}
+
+impl fmt::Display for Halted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let outcome = if self.outcome_unknown {
+            "whether this command is in the log is unknown: open the ledger again and repeat it with the same key"
+        } else {
+            "nothing was recorded for this command: open the ledger again"
+        };
+        write!(f, "the ledger halted ({}); {outcome}", self.reason)
+    }
+}
+
+impl std::error::Error for Halted {}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Rejected(rejection) => rejection.fmt(f),
+            Error::Halted(halted) => halted.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Rejection> for Error {
+    fn from(rejection: Rejection) -> Error {
+        Error::Rejected(rejection)
+    }
+}
+
+impl From<Halted> for Error {
+    fn from(halted: Halted) -> Error {
+        Error::Halted(halted)
+    }
+}
+
+/// Why a ledger was not opened. Nothing was changed unless said otherwise.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process, or another ledger of this one, has the directory.
+    InUse {
+        /// Which directory.
+        directory: String,
+    },
+    /// The operating system refused something.
+    Io {
+        /// What was being done, to which file.
+        context: String,
+        /// Its error.
+        source: io::Error,
+    },
+    /// A file is damaged: opening it would silently lose or change what was acknowledged.
+    Damaged {
+        /// Which file.
+        file: String,
+        /// Where in it, in bytes.
+        offset: u64,
+        /// The seq that was expected there, where it is known.
+        seq: Option<u64>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file is of a newer format than this program reads.
+    Unsupported {
+        /// Which file.
+        file: String,
+        /// What it needs.
+        reason: String,
+    },
+    /// The clock is too far from the log's last entry.
+    Clock {
+        /// What is wrong.
+        reason: String,
+    },
+    /// An option has a value that cannot be.
+    InvalidOption {
+        /// Which, and why.
+        reason: String,
+    },
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::InUse { directory } => {
+                write!(f, "{directory} is in use by another ledger; stop it or name another directory")
+            }
+            OpenError::Io { context, source } => write!(f, "{context}: {source}"),
+            OpenError::Damaged { file, offset, seq, reason } => {
+                write!(f, "{file} is damaged at byte {offset}")?;
+                if let Some(seq) = seq {
+                    write!(f, " (seq {seq})")?;
+                }
+                write!(f, ": {reason}; nothing was changed: restore the directory from a copy")
+            }
+            OpenError::Unsupported { file, reason } => {
+                write!(f, "{file} cannot be read by this version: {reason}; open it with a newer one")
+            }
+            OpenError::Clock { reason } => {
+                write!(f, "{reason}; set the machine's clock, or accept it explicitly (the option accept_clock)")
+            }
+            OpenError::InvalidOption { reason } => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            OpenError::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

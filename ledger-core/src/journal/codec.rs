@@ -1,0 +1,1 @@
+//! How an entry lies in bytes.

@@ -1,0 +1,2 @@
+//! The deterministic state: no I/O, no clock, no randomness, no threads. The same entries in the same order give the
+//! same state.

@@ -1,0 +1,27 @@
+//! Who owns an account.
+
+use std::fmt;
+
+use super::INTEGER_MAX;
+
+/// A user's number, 1 ..= 2^53 − 1, chosen by the caller. System accounts have none.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct UserId(u64);
+
+impl UserId {
+    /// `None` outside 1 ..= 2^53 − 1.
+    pub const fn new(id: u64) -> Option<UserId> {
+        if id >= 1 && id <= INTEGER_MAX { Some(UserId(id)) } else { None }
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

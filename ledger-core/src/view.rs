@@ -1,0 +1,255 @@
+//! What the ledger answers: balances, transactions, pages, audits. Values, cut loose from the ledger.
+
+use crate::types::{Amount, Currency, Seq, Timestamp, TransactionId, UserId};
+use crate::withdrawals::{BankReference, Substatus};
+
+/// One account at one moment. `total() = withdrawable + held + reserved`, each ≥ 0, always.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Balance {
+    /// Whose.
+    pub user: UserId,
+    /// In which currency.
+    pub currency: Currency,
+    /// What may be spent, transferred or withdrawn, in minor units.
+    pub withdrawable: u64,
+    /// Credited with a `release_at` that has not come, in minor units.
+    pub held: u64,
+    /// Set aside for open withdrawals, in minor units.
+    pub reserved: u64,
+    /// When the next hold matures; `None` where nothing is held.
+    pub next_release_at: Option<Timestamp>,
+    /// The state after every entry up to this one.
+    pub seq: Seq,
+}
+
+impl Balance {
+    /// All that the account owns, in minor units.
+    pub const fn total(&self) -> u64 {
+        self.withdrawable + self.held + self.reserved
+    }
+}
+
+/// What an accepted command did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Receipt {
+    /// The new transaction.
+    pub transaction_id: TransactionId,
+    /// The entry's time.
+    pub created_at: Timestamp,
+    /// Until when the credit is held; `None` where it is not.
+    pub held_until: Option<Timestamp>,
+    /// The account of the user whose view a reply shows (charged, sending or withdrawing), right after the command.
+    pub balance: Balance,
+}
+
+/// What kind of thing a transaction is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum TransactionKind {
+    /// Money in from the world outside.
+    Charge,
+    /// Money from one user to another.
+    Transfer,
+    /// Money out to the world outside, by way of the bank.
+    Withdrawal,
+}
+
+impl TransactionKind {
+    /// The word: `charge`, `transfer` or `withdrawal`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TransactionKind::Charge => "charge",
+            TransactionKind::Transfer => "transfer",
+            TransactionKind::Withdrawal => "withdrawal",
+        }
+    }
+}
+
+/// Which way the money went, seen from one user.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Direction {
+    /// To the user.
+    Credit,
+    /// From the user.
+    Debit,
+}
+
+/// Where a transaction is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Status {
+    /// The money is reserved; its fate is open.
+    Pending,
+    /// The money moved.
+    Completed,
+    /// The money did not move and is no longer reserved.
+    Failed,
+}
+
+impl Status {
+    /// The word: `pending`, `completed` or `failed`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Status::Pending => "pending",
+            Status::Completed => "completed",
+            Status::Failed => "failed",
+        }
+    }
+}
+
+/// A transaction as one user sees it, as it stands now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Transaction {
+    /// Its name.
+    pub id: TransactionId,
+    /// Whose view this is.
+    pub user: UserId,
+    /// In which currency.
+    pub currency: Currency,
+    /// How much.
+    pub amount: Amount,
+    /// What it is.
+    pub kind: TransactionKind,
+    /// Which way the money went for `user`.
+    pub direction: Direction,
+    /// Where it is in its life.
+    pub status: Status,
+    /// The caller's name for the command.
+    pub idempotency_key: Box<str>,
+    /// The first entry's time.
+    pub created_at: Timestamp,
+    /// Until when the credit is, or was, held; `None` where there was no hold.
+    pub release_at: Option<Timestamp>,
+    /// The other user of a transfer.
+    pub counterparty: Option<UserId>,
+    /// What only a withdrawal has.
+    pub withdrawal: Option<Payout>,
+    /// The bytes that came with the command.
+    pub metadata: Option<Box<[u8]>>,
+    /// The last entry that changed it: durable once this is.
+    pub last_seq: Seq,
+}
+
+/// The part of a transaction that only a withdrawal has.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Payout {
+    /// Where in its life it is.
+    pub substatus: Substatus,
+    /// How many attempts were started.
+    pub attempts: u32,
+    /// The reference that the bank knows it by, the same for every attempt.
+    pub bank_reference: BankReference,
+    /// Why it failed, where it did.
+    pub failure_reason: Option<Box<str>>,
+    /// Where it is paid to, where the caller said.
+    pub destination: Option<Box<str>>,
+}
+
+/// Which of a user's transactions, and in which order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Query {
+    /// Whose.
+    pub user: UserId,
+    /// In one currency, or in all of them.
+    pub currency: Option<Currency>,
+    /// Of one kind, or of all.
+    pub kind: Option<TransactionKind>,
+    /// In one status, or in any.
+    pub status: Option<Status>,
+    /// Created at this time or later.
+    pub from: Option<Timestamp>,
+    /// Created before this time.
+    pub to: Option<Timestamp>,
+    /// Oldest first, in place of newest first.
+    pub ascending: bool,
+    /// Where to begin.
+    pub start: PageStart,
+    /// At most so many, 1 ..= 100.
+    pub limit: usize,
+}
+
+/// Where a page begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PageStart {
+    /// After skipping so many that match. Pages by number shift while new transactions arrive.
+    Skip(u64),
+    /// After this transaction, in the query's order; a walk by cursor does not shift.
+    After(TransactionId),
+}
+
+impl Query {
+    /// The newest ten of `user`'s transactions.
+    pub fn new(user: UserId) -> Query {
+        Query {
+            user,
+            currency: None,
+            kind: None,
+            status: None,
+            from: None,
+            to: None,
+            ascending: false,
+            start: PageStart::Skip(0),
+            limit: 10,
+        }
+    }
+}
+
+/// One page of a user's transactions.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page {
+    /// The transactions, in the query's order.
+    pub transactions: Vec<Transaction>,
+    /// How many match in all; `None` where counting them would have scanned more than 100,000.
+    pub total: Option<u64>,
+    /// Continue with [`PageStart::After`] this one; `None` at the end. An empty page can have one: the scan stopped
+    /// after 100,000 transactions without a match.
+    pub next: Option<TransactionId>,
+}
+
+/// All accounts of the ledger at one moment, by currency.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Audit {
+    /// Sorted by currency.
+    pub currencies: Vec<CurrencyAudit>,
+    /// The state after every entry up to this one.
+    pub seq: Seq,
+}
+
+impl Audit {
+    /// Whether every currency sums to zero and every part is what its accounts add up to.
+    pub fn is_balanced(&self) -> bool {
+        self.currencies.iter().all(|c| c.sum() == 0 && c.deep_mismatches == 0)
+    }
+}
+
+/// All accounts of one currency.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CurrencyAudit {
+    /// Which currency.
+    pub currency: Currency,
+    /// How many users' accounts.
+    pub accounts: u64,
+    /// What they own together, in minor units, as are all that follow.
+    pub total: u128,
+    /// Of that, held.
+    pub held: u128,
+    /// Of that, reserved.
+    pub reserved: u128,
+    /// The world outside: minus what came in, plus what went out.
+    pub external: i128,
+    /// Payouts that turned out paid after they were released.
+    pub suspense: i128,
+    /// Shards whose sums differ from what their accounts add up to; only a deep audit looks.
+    pub deep_mismatches: u64,
+}
+
+impl CurrencyAudit {
+    /// What may be spent, transferred or withdrawn.
+    pub const fn withdrawable(&self) -> u128 {
+        self.total - self.held - self.reserved
+    }
+
+    /// Users and system accounts together: zero, always.
+    pub const fn sum(&self) -> i128 {
+        self.total as i128 + self.external + self.suspense
+    }
+}
