@@ -2,8 +2,11 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod commit;
 mod error;
 mod journal;
+mod ledger;
+mod options;
 mod state;
 mod sync;
 mod sys;
@@ -13,15 +16,18 @@ mod wal;
 pub mod withdrawals;
 
 pub use command::{Charge, Command, Transfer, Withdraw};
+pub use commit::{Commit, CommitFuture};
 pub use error::{Error, Halted, OpenError, Rejection};
 pub use journal::{BatchPosition, Entry, Party, Posting, TransactionEntry};
+pub use ledger::Ledger;
+pub use options::{Durability, Options, WhenFull};
 pub use sys::{Clock, DirectoryLock, DirectoryStorage, Storage, StorageFile, SystemClock};
 pub use types::{
     Amount, Currency, Destination, Epoch, Fingerprint, INTEGER_MAX, IdempotencyKey, Metadata, Seq, Timestamp,
     TransactionId, UserId,
 };
 pub use view::{
-    Audit, Balance, CurrencyAudit, Direction, Page, PageStart, Payout, Query, Receipt, Status, Transaction,
-    TransactionKind,
+    AtomicReceipt, Audit, Balance, CurrencyAudit, Direction, Histogram, Page, PageStart, Payout, Query, Receipt, Stats,
+    Status, Transaction, TransactionKind,
 };
 pub use withdrawals::{BankReference, Substatus};

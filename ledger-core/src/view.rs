@@ -253,3 +253,44 @@ impl CurrencyAudit {
         self.total as i128 + self.external + self.suspense
     }
 }
+
+/// What an accepted atomic batch did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AtomicReceipt {
+    /// The new transactions, in the order of the commands.
+    pub transactions: Vec<TransactionId>,
+    /// Whether the whole batch was accepted before, and these are its transactions.
+    pub repeat: bool,
+}
+
+/// What an operator watches.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Stats {
+    /// The last entry that was decided.
+    pub appended: Seq,
+    /// The last entry that survives a power cut.
+    pub durable: Seq,
+    /// Frames written and synced since the ledger was opened.
+    pub commits: u64,
+    /// Bytes written to the log since the ledger was opened.
+    pub log_bytes: u64,
+    /// How long each sync took, in seconds.
+    pub fsync_seconds: Histogram,
+    /// How many entries each commit carried.
+    pub commit_entries: Histogram,
+    /// Withdrawals that have not ended.
+    pub withdrawals_open: u64,
+    /// Places for a first attempt that are taken.
+    pub withdrawal_places_taken: u64,
+    /// Parts of all accounts together, by currency; sorted.
+    pub money: Vec<CurrencyAudit>,
+}
+
+/// Counts by upper bound, as Prometheus keeps them.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Histogram {
+    /// (upper bound, observations at or below it), rising; the last bound is infinity.
+    pub buckets: Vec<(f64, u64)>,
+    /// The sum of all observations.
+    pub sum: f64,
+}

@@ -2,6 +2,7 @@
 
 mod clock;
 mod storage;
+mod stub;
 
 pub use clock::{Clock, SystemClock};
 pub use storage::{DirectoryLock, DirectoryStorage, Storage, StorageFile};

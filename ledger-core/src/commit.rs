@@ -1,0 +1,88 @@
+//! An answer on its way: decided, and waiting until what it depends on is durable.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::error::Error;
+use crate::types::Seq;
+use crate::wal::{Level, Wal};
+
+/// An answer that may leave once every entry that it saw is durable. Block on it, poll it, or await it; dropping it
+/// undoes nothing.
+#[must_use = "an accepted command is acknowledged only once its commit has been waited for"]
+pub struct Commit<T> {
+    answer: Option<Result<T, Error>>,
+    seq: Seq,
+    level: Level,
+    wal: Wal,
+}
+
+impl<T> Commit<T> {
+    pub(crate) fn new(answer: Result<T, Error>, seq: Seq, level: Level, wal: Wal) -> Commit<T> {
+        Commit { answer: Some(answer), seq, level, wal }
+    }
+
+    /// The last entry that the answer depends on.
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// Blocks until the answer may leave.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] for a rejection that depended on entries in flight; [`Error::Halted`] if the ledger halted
+    /// first: what became of the command is then unknown, and it is to be repeated with the same key.
+    pub fn wait(mut self) -> Result<T, Error> {
+        self.wal.wait(self.seq, self.level)?;
+        self.take()
+    }
+
+    /// The answer if it may leave, without blocking.
+    ///
+    /// # Errors
+    /// `Err(self)`: not yet.
+    pub fn try_wait(mut self) -> Result<Result<T, Error>, Commit<T>> {
+        match self.wal.reached(self.seq, self.level) {
+            None => Err(self),
+            Some(Ok(())) => Ok(self.take()),
+            Some(Err(halted)) => Ok(Err(halted.into())),
+        }
+    }
+
+    /// The same answer in another form.
+    pub fn map<U>(self, form: impl FnOnce(T) -> U) -> Commit<U> {
+        Commit { answer: self.answer.map(|answer| answer.map(form)), seq: self.seq, level: self.level, wal: self.wal }
+    }
+
+    fn take(&mut self) -> Result<T, Error> {
+        self.answer.take().expect("an answer is taken once: both takers consume the commit")
+    }
+}
+
+impl<T: Unpin> IntoFuture for Commit<T> {
+    type Output = Result<T, Error>;
+    type IntoFuture = CommitFuture<T>;
+
+    fn into_future(self) -> CommitFuture<T> {
+        CommitFuture { commit: self }
+    }
+}
+
+/// A [`Commit`] being awaited.
+pub struct CommitFuture<T> {
+    commit: Commit<T>,
+}
+
+impl<T: Unpin> Future for CommitFuture<T> {
+    type Output = Result<T, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
+        let commit = &mut self.commit;
+        match commit.wal.poll(commit.seq, commit.level, cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => Poll::Ready(commit.take()),
+            Poll::Ready(Err(halted)) => Poll::Ready(Err(halted.into())),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! How a ledger is opened. Each default says why.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::error::OpenError;
+use crate::ledger::Ledger;
+use crate::sync::Arc;
+use crate::sys::{Clock, DirectoryStorage, Storage, SystemClock};
+use crate::withdrawals::Policy;
+
+/// When a reply may leave. Whatever is chosen, a withdrawal's reservation and each started attempt are synced before
+/// any byte leaves for the bank.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// When its entry survives a power cut (fdatasync).
+    Sync,
+    /// When its entry's bytes are with the operating system, which are synced this often: a power cut may lose so much,
+    /// the end of the process nothing.
+    Interval(Duration),
+}
+
+/// What a command does that finds the pipe to the disk full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WhenFull {
+    /// Waits, blocking its thread.
+    Wait,
+    /// Is rejected with [`crate::Rejection::Overloaded`].
+    Refuse,
+}
+
+/// How a ledger is opened.
+///
+/// ```
+/// use ledger_core::{Durability, Ledger};
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path();
+/// let ledger = Ledger::options()
+///     .durability(Durability::Interval(std::time::Duration::from_millis(10)))
+///     .segment_bytes(1 << 20)
+///     .open(path)?;
+/// # ledger.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Options {
+    pub(crate) durability: Durability,
+    pub(crate) when_full: WhenFull,
+    pub(crate) segment_bytes: u64,
+    pub(crate) commit_delay: Duration,
+    pub(crate) shards: usize,
+    pub(crate) accept_clock: bool,
+    pub(crate) memory_bytes_max: Option<u64>,
+    pub(crate) withdrawal_places: Option<usize>,
+    pub(crate) policy: Policy,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) threads: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            durability: Durability::Sync,
+            when_full: WhenFull::Wait,
+            segment_bytes: 64 << 20,
+            commit_delay: Duration::ZERO,
+            shards: 64,
+            accept_clock: false,
+            memory_bytes_max: None,
+            withdrawal_places: None,
+            policy: Policy::default(),
+            clock: Arc::new(SystemClock),
+            threads: true,
+        }
+    }
+}
+
+impl Options {
+    /// When a reply may leave. Default: [`Durability::Sync`], because it is other people's money.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Options {
+        self.durability = durability;
+        self
+    }
+
+    /// What a command does that finds the pipe full. Default: [`WhenFull::Wait`], which is what a blocking caller wants;
+    /// a server refuses instead, so that no thread of its runtime waits for a disk.
+    #[must_use]
+    pub fn when_full(mut self, when_full: WhenFull) -> Options {
+        self.when_full = when_full;
+        self
+    }
+
+    /// The size of one file of the log, 1 MiB ..= 1 GiB. Default 64 MiB: large enough that a change of files is rare,
+    /// small enough to be zero-written ahead in tens of milliseconds.
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u64) -> Options {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// How long the log waits for company while many callers wait. Default none: it pays only where callers and disk
+    /// compete for the same cores.
+    #[must_use]
+    pub fn commit_delay(mut self, delay: Duration) -> Options {
+        self.commit_delay = delay;
+        self
+    }
+
+    /// Into how many locks the accounts are split, 1 ..= 128. Default 64: with 16 or more, two threads rarely meet.
+    #[must_use]
+    pub fn shards(mut self, shards: usize) -> Options {
+        self.shards = shards;
+        self
+    }
+
+    /// Accept a clock that is behind the log's last entry by more than a minute, or more than 30 days ahead of it.
+    /// Default no: one opening with a wrong clock would release every hold for good.
+    #[must_use]
+    pub fn accept_clock(mut self, accept: bool) -> Options {
+        self.accept_clock = accept;
+        self
+    }
+
+    /// Refuse new transactions ([`crate::Rejection::Overloaded`]) while the process's resident memory is above this.
+    /// Default none: a library does not know what else the process is for.
+    #[must_use]
+    pub fn memory_bytes_max(mut self, bytes: Option<u64>) -> Options {
+        self.memory_bytes_max = bytes;
+        self
+    }
+
+    /// How many withdrawals may wait for, or be in, their first attempt; one more is rejected with
+    /// [`crate::Rejection::QueueFull`]. Default none: a ledger without an executor keeps them until one comes.
+    #[must_use]
+    pub fn withdrawal_places(mut self, places: Option<usize>) -> Options {
+        self.withdrawal_places = places;
+        self
+    }
+
+    /// How withdrawals are repeated, inquired and given up.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Options {
+        self.policy = policy;
+        self
+    }
+
+    /// Where time comes from. Default: the machine's clocks.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Options {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Without threads of its own, the log is written by the callers that wait for it: deterministic, for simulations.
+    /// A commit that nobody waits for is not written. Default: with threads.
+    #[must_use]
+    pub fn threads(mut self, threads: bool) -> Options {
+        self.threads = threads;
+        self
+    }
+
+    /// Opens the ledger in the directory `path`, creating it where there is none.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing was changed.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Ledger, OpenError> {
+        self.open_on(DirectoryStorage::new(path))
+    }
+
+    /// Opens the ledger that lies on `storage`, creating it where there is none.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing was changed.
+    pub fn open_on(self, storage: impl Storage) -> Result<Ledger, OpenError> {
+        Ledger::recover(self, Arc::new(storage))
+    }
+
+    /// A ledger without a log, for tests and caches: everything is gone when it is dropped.
+    ///
+    /// # Errors
+    /// [`OpenError::InvalidOption`].
+    pub fn in_memory(self) -> Result<Ledger, OpenError> {
+        Ledger::without_log(self)
+    }
+}

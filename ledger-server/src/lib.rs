@@ -1,0 +1,4 @@
+//! The ledger over HTTP.
+#![forbid(unsafe_code)]
+
+pub mod withdrawals;

@@ -1,0 +1,3 @@
+//! Arguments, allocator, signals.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The executor of withdrawals and the banks that it speaks to.
