@@ -1,1 +1,17 @@
-fn main() {}
+//! The ledger's behaviour, through its public API alone: what it answers, what it keeps, and what survives.
+//!
+//! [`model`] is a second ledger, written without care for speed, that shares no code with the engine; [`pair`] drives
+//! both and compares every answer. [`property`] lets chance write the commands, [`story`] people, [`crash`] pulls the
+//! plug at every storage operation, [`concurrent`] checks recorded histories of many threads, [`format`] pins the bytes
+//! on disk, and [`house`] the rules of the source itself.
+#![allow(missing_docs, reason = "tests are named by sentences and documented by their modules")]
+
+mod concurrent;
+mod crash;
+mod format;
+mod house;
+mod model;
+mod pair;
+mod property;
+mod stage;
+mod story;
