@@ -161,6 +161,11 @@ impl Model {
         self.placed.clear();
     }
 
+    /// The same ledger under another identity.
+    pub fn is_of(&mut self, uuid: Uuid) {
+        self.uuid = uuid;
+    }
+
     /// The state after the entries up to `seq`: what a crash may leave.
     pub fn prefix(&self, seq: u64) -> Model {
         let mut prefix = Model::new(self.uuid, self.epoch, self.places);
@@ -169,6 +174,35 @@ impl Model {
         }
         prefix.placed.clear();
         prefix
+    }
+
+    /// Only what decides about `asked`: a small model to try commands on.
+    pub fn part(&self, asked: &[Asked]) -> Model {
+        let mut part = Model::new(self.uuid, self.epoch, self.places);
+        for asked in asked {
+            if let Some(&id) = self.keys.get(&asked.key) {
+                part.keys.insert(asked.key.clone(), id);
+                part.records.insert(id, self.records[&id].clone());
+            }
+            for user in asked.users() {
+                let account = (user, asked.currency);
+                if let Some(movements) = self.accounts.get(&account) {
+                    part.accounts.insert(account, movements.clone());
+                }
+            }
+        }
+        part
+    }
+
+    /// When holds of the account mature, after the first moment and up to the second.
+    pub fn maturing(
+        &self,
+        user: UserId,
+        currency: Currency,
+        between: (Timestamp, Timestamp),
+    ) -> impl Iterator<Item = Timestamp> {
+        let all = self.accounts.get(&(user, currency)).map_or(&[][..], Vec::as_slice);
+        all.iter().filter_map(|movement| movement.held_until).filter(move |&at| between.0 < at && at <= between.1)
     }
 
     /// The last entry.

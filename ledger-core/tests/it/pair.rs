@@ -511,7 +511,7 @@ impl Pair {
             .collect();
         self.ledger = Some(ledger);
         self.time = TimeRules::opened(&self.clock, self.model.time());
-        self.take_in_interruptions()?;
+        take_in_interruptions(&mut self.model, self.ledger.as_ref().expect("just opened"))?;
         self.same_dump()?;
         Ok(match (end, refused) {
             (_, true) => "with the clock accepted",
@@ -519,25 +519,6 @@ impl Pair {
             (End::Drop, _) => "after a kill",
             (End::PowerCut(_), _) => "after a power cut",
         })
-    }
-
-    /// Attempts found without an outcome may be recorded, at the opening, as ones that nobody runs any more.
-    fn take_in_interruptions(&mut self) -> Result<(), String> {
-        let now = self.now()?;
-        let mut recorded = Vec::new();
-        for &of in &self.interrupted {
-            let found = answer(self.ledger().transaction(id(of), None)).map_err(|err| format!("transaction: {err:?}"))?;
-            let last_seq = found.map_or(0, |transaction| transaction.last_seq.get());
-            if last_seq > self.model.seq() {
-                recorded.push((last_seq, of));
-            }
-        }
-        recorded.sort_unstable();
-        for (seq, id) in recorded {
-            let what = Happened::Ended { id, class: AttemptClass::Ambiguous, to: Substatus::Unknown };
-            self.model.apply(Fact { seq, time: now, what });
-        }
-        Ok(())
     }
 
     /// All that can be asked is what the model says.
@@ -568,6 +549,29 @@ impl Pair {
         }
         Ok(())
     }
+}
+
+/// Attempts found without an outcome may be recorded, at the opening, as ones that nobody runs any more.
+pub fn take_in_interruptions(model: &mut Model, ledger: &Ledger) -> Result<(), String> {
+    let under_way: Vec<u64> = model
+        .withdrawals()
+        .filter(|(_, record)| record.substatus == Substatus::Submitting)
+        .map(|(id, _)| id)
+        .collect();
+    let mut recorded = Vec::new();
+    for of in under_way {
+        let found = answer(ledger.transaction(id(of), None)).map_err(|err| format!("transaction: {err:?}"))?;
+        let last_seq = found.map_or(0, |transaction| transaction.last_seq.get());
+        if last_seq > model.seq() {
+            recorded.push((last_seq, of));
+        }
+    }
+    recorded.sort_unstable();
+    for (seq, id) in recorded {
+        let what = Happened::Ended { id, class: AttemptClass::Ambiguous, to: Substatus::Unknown };
+        model.apply(Fact { seq, time: ledger.now(), what });
+    }
+    Ok(())
 }
 
 /// Any user: a closed ledger looks at nothing else.
