@@ -94,8 +94,8 @@ fn hammer(ledger: &Ledger, seed: u64, calls: u64, keys: u64) -> Vec<Event> {
         // All threads walk through the keys together, so that they race for each.
         let near = |chance: &mut Chance| (call * keys / calls + chance.below(8)) % keys;
         let some = |chance: &mut Chance| {
-            let count = 1 + chance.below(4);
-            (0..count).map(|_| near(chance)).map(|number| command(&mut chance.clone(), number)).collect::<Vec<_>>()
+            let numbers: Vec<u64> = (0..1 + chance.below(4)).map(|_| near(chance)).collect();
+            numbers.into_iter().map(|number| command(chance, number)).collect::<Vec<_>>()
         };
         events.push(match chance.below(20) {
             0..=11 => {
@@ -441,9 +441,11 @@ fn money_in_a_ring_of_transfers_is_neither_made_nor_lost_nor_deadlocked() {
                 let mut chance = Chance::new(n);
                 for call in 0..500 {
                     let (from, to) = (1 + (n + chance.below(2)) % 6, 1 + (n + 2 + chance.below(3)) % 6);
-                    let asked = Asked::transfer(user(from), user(to), amount(1 + chance.below(400)), format!("{n} {call}"));
+                    let asked =
+                        Asked::transfer(user(from), user(to), amount(1 + chance.below(400)), format!("{n} {call}"));
                     match answer(ask(ledger, &asked)) {
-                        Ok(_) | Err(Error::Rejected(Rejection::InsufficientBalance { .. } | Rejection::SameAccount)) => {}
+                        Ok(_)
+                        | Err(Error::Rejected(Rejection::InsufficientBalance { .. } | Rejection::SameAccount)) => {}
                         other => panic!("{other:?}"),
                     }
                     if call % 50 == 0 {

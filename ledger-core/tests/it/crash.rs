@@ -18,7 +18,9 @@ use ledger_core::{Commit, Error, IdempotencyKey, Ledger, OpenError, Options, Rec
 
 use crate::model::{Asked, Model};
 use crate::pair::{Pair, take_in_interruptions};
-use crate::stage::{Chance, START, World, amount, answer, ask, currency, difference, dump, id, metadata, options, user};
+use crate::stage::{
+    Chance, START, World, amount, answer, ask, currency, difference, dump, id, metadata, options, user,
+};
 
 /// Simulated disk states that were opened.
 static IMAGES: AtomicU64 = AtomicU64::new(0);
@@ -82,7 +84,8 @@ impl Scenario {
     /// Opens `disk` and performs the acts until one fails.
     fn run(&self, disk: &SimDisk) -> Run {
         let clock = SimClock::at(START);
-        let mut run = Run { clock: clock.clone(), acknowledged: Vec::new(), at_least: 0, at_most: 0, end: RunEnd::Done };
+        let mut run =
+            Run { clock: clock.clone(), acknowledged: Vec::new(), at_least: 0, at_most: 0, end: RunEnd::Done };
         let ledger = match (self.options)(&clock).open_on(disk.clone()) {
             Ok(ledger) => ledger,
             Err(err) => {
@@ -156,7 +159,9 @@ impl Scenario {
                         acknowledged.extend(all.iter().cloned().zip(ids));
                         Ok(())
                     }
-                    Err(Error::Rejected(Rejection::BatchRejected { rejection, .. })) if !is_transient(&rejection) => Ok(()),
+                    Err(Error::Rejected(Rejection::BatchRejected { rejection, .. })) if !is_transient(&rejection) => {
+                        Ok(())
+                    }
                     Err(error) => Err(error),
                 }
             }
@@ -516,7 +521,10 @@ fn rolling() -> Vec<Act> {
 
 /// How many survivors are looked at for each operation; scaled by the environment.
 fn seeds(default: u64) -> u64 {
-    std::env::var("LEDGER_CRASH_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).map_or(default, |seeds: u64| seeds * default)
+    std::env::var("LEDGER_CRASH_SEEDS")
+        .ok()
+        .and_then(|seeds| seeds.parse().ok())
+        .map_or(default, |seeds: u64| seeds * default)
 }
 
 /// Runs a check and says how many images it looked at.
@@ -524,7 +532,11 @@ fn sweep(name: &str, check: impl FnOnce() -> Result<(), String>) {
     let before = IMAGES.load(Ordering::Relaxed);
     let result = check();
     // Other sweeps run beside this one, so the count is of all of them.
-    eprintln!("{name}: {} crash images, {} in all", IMAGES.load(Ordering::Relaxed) - before, IMAGES.load(Ordering::Relaxed));
+    eprintln!(
+        "{name}: {} crash images, {} in all",
+        IMAGES.load(Ordering::Relaxed) - before,
+        IMAGES.load(Ordering::Relaxed)
+    );
     if let Err(why) = result {
         panic!("{name}: {why}");
     }
@@ -629,7 +641,9 @@ fn a_small_disk_fills_up_and_goes_on_when_there_is_room() {
                 RunEnd::Failed { error, .. } => return Err(format!("{spare} bytes to spare: {error}")),
             }
             let run = run.without_ledger();
-            scenario.check(&disk.survivor(spare), &run, spare).map_err(|why| format!("{spare} bytes to spare: {why}"))?;
+            scenario
+                .check(&disk.survivor(spare), &run, spare)
+                .map_err(|why| format!("{spare} bytes to spare: {why}"))?;
         }
         if refused == 0 { Err("no disk was small enough".into()) } else { Ok(()) }
     });

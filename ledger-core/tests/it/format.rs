@@ -227,7 +227,8 @@ fn no_lost_swapped_or_repeated_sector_changes_what_a_closed_log_says() {
     for (name, used) in &files {
         let bytes = disk.read(name).expect("it is listed");
         for size in [512usize, 4096] {
-            let chunks: Vec<&[u8]> = bytes.chunks(size).take(usize::try_from(*used).expect("small").div_ceil(size)).collect();
+            let chunks: Vec<&[u8]> =
+                bytes.chunks(size).take(usize::try_from(*used).expect("small").div_ceil(size)).collect();
             for (index, chunk) in chunks.iter().enumerate() {
                 let at = (index * size) as u64;
                 let zeros = vec![0; chunk.len()];
@@ -260,7 +261,8 @@ fn a_missing_file_is_missed() {
     for (name, _) in &files {
         let damaged = disk.survivor(0);
         damaged.erase(name);
-        refusals += u64::from(refused_or_harmless(&damaged, &lines).unwrap_or_else(|why| panic!("without {name}: {why}")));
+        refusals +=
+            u64::from(refused_or_harmless(&damaged, &lines).unwrap_or_else(|why| panic!("without {name}: {why}")));
     }
     assert!(refusals > 0, "of {files:?} some file must be needed");
 }

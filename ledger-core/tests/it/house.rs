@@ -128,7 +128,8 @@ fn only_the_journal_and_the_facade_know_both_state_and_log() {
     for source in sources() {
         let imports = source.imports();
         let knows_both = imports.contains("state") && imports.contains("wal");
-        let may = ["journal", "ledger", "recovery", "checkpoint", "commit", "options", "lib"].contains(&source.module());
+        let may =
+            ["journal", "ledger", "recovery", "checkpoint", "commit", "options", "lib"].contains(&source.module());
         assert!(!knows_both || may, "{} imports both state and wal", source.path);
     }
 }

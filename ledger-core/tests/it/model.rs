@@ -505,10 +505,9 @@ impl Model {
         let total = Some(matching.len() as u64);
         let mut rest: Vec<Transaction> = match query.start {
             PageStart::Skip(skip) => matching.into_iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)).collect(),
-            PageStart::After(cursor) => matching
-                .into_iter()
-                .filter(|t| if query.ascending { t.id > cursor } else { t.id < cursor })
-                .collect(),
+            PageStart::After(cursor) => {
+                matching.into_iter().filter(|t| if query.ascending { t.id > cursor } else { t.id < cursor }).collect()
+            }
         };
         let more = rest.len() > query.limit;
         rest.truncate(query.limit);

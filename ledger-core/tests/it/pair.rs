@@ -190,7 +190,10 @@ impl Pair {
                 self.model = after;
                 "accepted"
             }
-            (Some((index, expected)), Err(Error::Rejected(Rejection::BatchRejected { index: found_at, rejection }))) => {
+            (
+                Some((index, expected)),
+                Err(Error::Rejected(Rejection::BatchRejected { index: found_at, rejection })),
+            ) => {
                 expect(&format!("which operation was rejected ({expected:?} or {rejection:?})"), index, found_at)?;
                 match &expected {
                     // The first use of the key is in the batch itself and was never recorded: only the word can agree.
@@ -234,9 +237,11 @@ impl Pair {
 
     pub fn balance_at(&mut self, user: UserId, currency: Currency, at: Timestamp) -> Checked {
         let now = self.now()?;
-        let found = answer(self.ledger().balance_at(user, currency, at)).map_err(|err| format!("balance_at: {err:?}"))?;
+        let found =
+            answer(self.ledger().balance_at(user, currency, at)).map_err(|err| format!("balance_at: {err:?}"))?;
         let expected = self.model.balance(user, currency, at);
-        same_balance(&expected, &found, self.ledger().appended()).map_err(|why| format!("at {at} (now {now}): {why}"))?;
+        same_balance(&expected, &found, self.ledger().appended())
+            .map_err(|why| format!("at {at} (now {now}): {why}"))?;
         Ok(match at.cmp(&now) {
             std::cmp::Ordering::Less => "past",
             std::cmp::Ordering::Equal => "now",
@@ -260,7 +265,11 @@ impl Pair {
 
     pub fn transaction(&mut self, of: u64, viewer: Option<UserId>) -> Checked {
         let found = answer(self.ledger().transaction(id(of), viewer)).map_err(|err| format!("transaction: {err:?}"))?;
-        expect(&format!("transaction {of} for {viewer:?}"), self.model.transaction(of, viewer), found.clone().map(plain))?;
+        expect(
+            &format!("transaction {of} for {viewer:?}"),
+            self.model.transaction(of, viewer),
+            found.clone().map(plain),
+        )?;
         Ok(if found.is_some() { "found" } else { "not found" })
     }
 
@@ -318,7 +327,9 @@ impl Pair {
                 expect("which withdrawal it is", of, named.get())?;
                 if is_reserved { "not yet" } else { "already resolved" }
             }
-            found => return Err(format!("start_attempt({of}) of {record:?} (due {due:?}, now {now}): found {found:?}")),
+            found => {
+                return Err(format!("start_attempt({of}) of {record:?} (due {due:?}, now {now}): found {found:?}"));
+            }
         };
         self.in_step()?;
         Ok(outcome)
@@ -380,7 +391,8 @@ impl Pair {
             && (said == InquiryAnswer::Settled
                 || !matches!(record.substatus, Substatus::Reserved | Substatus::Submitting)
                 || self.interrupted.contains(&of));
-        let must = matches!(record.substatus, Substatus::Accepted | Substatus::Unknown) || self.interrupted.contains(&of);
+        let must =
+            matches!(record.substatus, Substatus::Accepted | Substatus::Unknown) || self.interrupted.contains(&of);
         let outcome = match found {
             Ok(to) if self.ledger().appended() != before => {
                 if !open || !self.model.after_inquiry(&record, said).contains(&to) {
@@ -473,7 +485,8 @@ impl Pair {
     pub fn reopen(&mut self, end: End) -> Checked {
         if let End::Close = end {
             self.ledger().close().map_err(|err| format!("close: {err:?}"))?;
-            let refused = answer(self.ledger().submit(Asked::charge(id_user(), crate::stage::amount(1), "late").command()));
+            let refused =
+                answer(self.ledger().submit(Asked::charge(id_user(), crate::stage::amount(1), "late").command()));
             if !matches!(refused, Err(Error::Rejected(Rejection::ShuttingDown))) {
                 return Err(format!("a closed ledger answered {refused:?}"));
             }
@@ -484,9 +497,10 @@ impl Pair {
             self.disk = self.disk.survivor(seed);
         }
         let wall = self.clock.wall();
-        let refused = self.model.time().is_some_and(|last| {
-            last.saturating_since(wall) > LEAP || wall.saturating_since(last) > DAY * 30
-        });
+        let refused = self
+            .model
+            .time()
+            .is_some_and(|last| last.saturating_since(wall) > LEAP || wall.saturating_since(last) > DAY * 30);
         let options = options(&self.clock).withdrawal_places(self.places);
         let opened = options.clone().open_on(self.disk.clone());
         let ledger = match (opened, refused) {
@@ -495,7 +509,9 @@ impl Pair {
                 .accept_clock(true)
                 .open_on(self.disk.clone())
                 .map_err(|err| format!("with the clock accepted: {err}"))?,
-            (Ok(_), true) => return Err(format!("opened with the wall clock at {wall}, the log at {:?}", self.model.time())),
+            (Ok(_), true) => {
+                return Err(format!("opened with the wall clock at {wall}, the log at {:?}", self.model.time()));
+            }
             (Err(err), _) => return Err(format!("not opened: {err}")),
         };
         expect("the uuid", uuid, ledger.uuid())?;
@@ -553,11 +569,8 @@ impl Pair {
 
 /// Attempts found without an outcome may be recorded, at the opening, as ones that nobody runs any more.
 pub fn take_in_interruptions(model: &mut Model, ledger: &Ledger) -> Result<(), String> {
-    let under_way: Vec<u64> = model
-        .withdrawals()
-        .filter(|(_, record)| record.substatus == Substatus::Submitting)
-        .map(|(id, _)| id)
-        .collect();
+    let under_way: Vec<u64> =
+        model.withdrawals().filter(|(_, record)| record.substatus == Substatus::Submitting).map(|(id, _)| id).collect();
     let mut recorded = Vec::new();
     for of in under_way {
         let found = answer(ledger.transaction(id(of), None)).map_err(|err| format!("transaction: {err:?}"))?;

@@ -116,25 +116,18 @@ fn kinds() -> impl Strategy<Value = TransactionKind> {
 }
 
 fn sayings() -> impl Strategy<Value = Say> {
-    let new = (
-        kinds(),
-        (1..=USERS, 1..=USERS, prop_oneof![5 => Just(0), 1 => Just(1usize)]),
-        amounts(),
-        any::<u8>(),
-        option::weighted(0.4, moments()),
-        (option::weighted(0.5, 0..2u8), option::weighted(0.2, 0..2u8)),
-    )
-        .prop_map(|(kind, (user, to, currency), amount, key, release_at, (destination, metadata))| Say::New {
-            kind,
-            user,
-            to,
-            currency,
-            amount,
-            key,
-            release_at,
-            destination,
-            metadata,
-        });
+    let new =
+        (
+            kinds(),
+            (1..=USERS, 1..=USERS, prop_oneof![5 => Just(0), 1 => Just(1usize)]),
+            amounts(),
+            any::<u8>(),
+            option::weighted(0.4, moments()),
+            (option::weighted(0.5, 0..2u8), option::weighted(0.2, 0..2u8)),
+        )
+            .prop_map(|(kind, (user, to, currency), amount, key, release_at, (destination, metadata))| {
+                Say::New { kind, user, to, currency, amount, key, release_at, destination, metadata }
+            });
     prop_oneof![10 => new, 1 => any::<usize>().prop_map(Say::Again), 1 => (any::<usize>(), 0..7u8).prop_map(|(n, word)| Say::Misuse(n, word))]
 }
 
@@ -191,8 +184,7 @@ fn ops() -> impl Strategy<Value = Op> {
         3_600 * MICROS,
         10 * YEAR,
     ]);
-    let ends =
-        prop_oneof![Just(End::Close), Just(End::Drop), any::<u64>().prop_map(End::PowerCut)];
+    let ends = prop_oneof![Just(End::Close), Just(End::Drop), any::<u64>().prop_map(End::PowerCut)];
     prop_oneof![
         30 => sayings().prop_map(Op::Command),
         4 => vec(sayings(), 2..6).prop_map(Op::Pipelined),
@@ -347,7 +339,8 @@ impl Play<'_> {
                     self.hit("atomic", outcome);
                     // A part of a batch is not the batch.
                     if asked.len() > 1 {
-                        self.hit("atomic part", self.pair.atomic(&asked[1..])?);
+                        let outcome = self.pair.atomic(&asked[1..])?;
+                        self.hit("atomic part", outcome);
                     }
                 }
             }
@@ -361,10 +354,8 @@ impl Play<'_> {
                 self.hit("balance at", outcome);
             }
             Op::List { user: of, currency: code, kind, status, from, to, ascending, start, limit } => {
-                let (from, to) = (
-                    from.map(|from| self.moment(from)).transpose()?,
-                    to.map(|to| self.moment(to)).transpose()?,
-                );
+                let (from, to) =
+                    (from.map(|from| self.moment(from)).transpose()?, to.map(|to| self.moment(to)).transpose()?);
                 let query = Query {
                     user: user(*of),
                     currency: code.map(|code| currency(CURRENCIES[code])),
@@ -491,10 +482,7 @@ const CELLS: &[(&str, &[&str])] = &[
         ],
     ),
     ("withdrawal", &["accepted", "duplicate", "reused", "queue full", "insufficient"]),
-    (
-        "pipelined",
-        &["accepted", "accepted, held", "duplicate", "reused", "same account", "insufficient", "overflow"],
-    ),
+    ("pipelined", &["accepted", "accepted, held", "duplicate", "reused", "same account", "insufficient", "overflow"]),
     (
         "batch",
         &[
@@ -533,10 +521,7 @@ const CELLS: &[(&str, &[&str])] = &[
     ("audit", &["deep", "shallow"]),
     ("due", &["nothing", "something"]),
     ("start attempt", &["started", "started again", "not yet", "already resolved", "not found"]),
-    (
-        "end attempt",
-        &["completed", "bank pending", "failed", "reserved", "unknown", "already resolved", "not found"],
-    ),
+    ("end attempt", &["completed", "bank pending", "failed", "reserved", "unknown", "already resolved", "not found"]),
     ("inquire", &["completed", "failed", "bank pending", "unknown", "needs review", "already resolved", "not found"]),
     ("advance", &["advanced"]),
     ("wall clock", &["believed", "not believed"]),

@@ -172,7 +172,15 @@ pub fn line_of_balance(
 pub fn line_of_withdrawal(w: &ledger_core::withdrawals::Withdrawal) -> String {
     format!(
         "withdrawal {} of {} {} {} to {:?} by {} at {}: {:?} after {} attempts",
-        w.id, w.user, w.amount, w.currency, w.destination.as_deref(), w.reference, w.created_at, w.substatus, w.attempts
+        w.id,
+        w.user,
+        w.amount,
+        w.currency,
+        w.destination.as_deref(),
+        w.reference,
+        w.created_at,
+        w.substatus,
+        w.attempts
     )
 }
 
@@ -209,8 +217,8 @@ impl Chance {
         self.next() % limit
     }
 
-    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[usize::try_from(self.below(of.len() as u64)).expect("an index")]
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[usize::try_from(self.below(of.len() as u64)).expect("an index")]
     }
 }
 

@@ -17,13 +17,12 @@
 //! all goes well.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use ledger_core::sim::{SimClock, SimDisk};
 use ledger_core::withdrawals::{AttemptClass, Inquiry, InquiryAnswer, Step, Submission};
 use ledger_core::{
-    Clock, Currency, Direction, Error, IdempotencyKey, Ledger, OpenError, PageStart, Query, Rejection, Status, Timestamp,
-    TransactionKind, UserId,
+    Clock, Currency, Direction, Error, IdempotencyKey, Ledger, OpenError, PageStart, Query, Rejection, Status,
+    Timestamp, TransactionKind, UserId,
 };
 
 use crate::model::Asked;
@@ -353,7 +352,9 @@ fn seconds(at: Timestamp) -> i64 {
 fn reason(err: &Error) -> String {
     match err {
         Error::Halted(_) => "halted".into(),
-        Error::Rejected(Rejection::InsufficientBalance { withdrawable }) => format!("insufficient, {withdrawable} left"),
+        Error::Rejected(Rejection::InsufficientBalance { withdrawable }) => {
+            format!("insufficient, {withdrawable} left")
+        }
         Error::Rejected(Rejection::BatchRejected { index, rejection }) => {
             format!("{index} {}", reason(&Error::Rejected((**rejection).clone())))
         }
@@ -361,32 +362,36 @@ fn reason(err: &Error) -> String {
     }
 }
 
-
 #[test]
 fn an_account_never_used_holds_nothing() {
-    check("
+    check(
+        "
         balance alice          => 0 + 0 + 0
         balance carol EUR      => 0 + 0 + 0
         balance alice at 99    => 0 + 0 + 0
         list alice             => / 0
         show nothing           => nothing
-        audit");
+        audit",
+    );
 }
 
 #[test]
 fn charged_money_can_be_spent_at_once() {
-    check("
+    check(
+        "
         charge alice 100
         balance alice          => 100 + 0 + 0
         transfer alice bob 60
         balance alice          => 40 + 0 + 0
         balance bob            => 60 + 0 + 0
-        audit");
+        audit",
+    );
 }
 
 #[test]
 fn an_expired_hold_frees_its_funds() {
-    check("
+    check(
+        "
         charge   alice 100 until 10
         balance  alice              => 0 + 100 + 0 until 10
         withdraw alice 50           => insufficient, 0 left
@@ -396,23 +401,27 @@ fn an_expired_hold_frees_its_funds() {
         balance  alice              => 100 + 0 + 0
         withdraw alice 50           => pending
         balance  alice              => 50 + 0 + 50
-        audit");
+        audit",
+    );
 }
 
 #[test]
 fn a_release_in_the_past_or_now_is_no_hold() {
-    check("
+    check(
+        "
         clock   100
         charge  alice 10 until 99
         charge  alice 10 until 100
         balance alice               => 20 + 0 + 0
         charge  alice 10 until 101
-        balance alice               => 20 + 10 + 0 until 101");
+        balance alice               => 20 + 10 + 0 until 101",
+    );
 }
 
 #[test]
 fn holds_mature_one_by_one_in_the_order_of_their_times() {
-    check("
+    check(
+        "
         charge  alice 1 until 30
         charge  alice 2 until 10
         charge  alice 4 until 20
@@ -423,12 +432,14 @@ fn holds_mature_one_by_one_in_the_order_of_their_times() {
         clock   25
         balance alice               => 14 + 1 + 0 until 30
         clock   1000
-        balance alice               => 15 + 0 + 0");
+        balance alice               => 15 + 0 + 0",
+    );
 }
 
 #[test]
 fn a_balance_is_told_for_the_past_and_the_future() {
-    check("
+    check(
+        "
         charge   alice 100 until 10
         clock    5
         charge   alice 1
@@ -444,12 +455,14 @@ fn a_balance_is_told_for_the_past_and_the_future() {
         balance  bob at 19          => 0 + 0 + 0
         charge   bob 7 until 50
         balance  bob at 49          => 30 + 7 + 0 until 50
-        balance  bob at 50          => 37 + 0 + 0");
+        balance  bob at 50          => 37 + 0 + 0",
+    );
 }
 
 #[test]
 fn a_past_balance_knows_of_the_reservations_of_then() {
-    check("
+    check(
+        "
         charge   alice 100
         clock    10
         withdraw alice 40 key w
@@ -458,24 +471,28 @@ fn a_past_balance_knows_of_the_reservations_of_then() {
         outcome  w settled          => completed
         balance  alice at 5         => 100 + 0 + 0
         balance  alice at 15        => 60 + 0 + 40
-        balance  alice at 20        => 60 + 0 + 0");
+        balance  alice at 20        => 60 + 0 + 0",
+    );
 }
 
 #[test]
 fn a_transfer_can_be_held_for_its_receiver() {
-    check("
+    check(
+        "
         charge   alice 100
         transfer alice bob 60 until 10
         balance  alice              => 40 + 0 + 0
         balance  bob                => 0 + 60 + 0 until 10
         transfer bob alice 1        => insufficient, 0 left
         clock    10
-        transfer bob alice 1");
+        transfer bob alice 1",
+    );
 }
 
 #[test]
 fn nobody_spends_what_is_not_there() {
-    check("
+    check(
+        "
         charge   alice 100
         transfer alice bob 101      => insufficient, 100 left
         withdraw alice 101          => insufficient, 100 left
@@ -483,23 +500,27 @@ fn nobody_spends_what_is_not_there() {
         transfer alice bob 100
         transfer alice bob 1        => insufficient, 0 left
         balance  alice              => 0 + 0 + 0
-        audit");
+        audit",
+    );
 }
 
 #[test]
 fn reserved_money_is_neither_spent_nor_reserved_again() {
-    check("
+    check(
+        "
         charge   alice 100
         withdraw alice 70
         withdraw alice 31           => insufficient, 30 left
         transfer alice bob 31       => insufficient, 30 left
         transfer alice bob 30
-        balance  alice              => 0 + 0 + 70");
+        balance  alice              => 0 + 0 + 70",
+    );
 }
 
 #[test]
 fn currencies_are_accounts_of_their_own() {
-    check("
+    check(
+        "
         charge   alice 100
         charge   alice 5 EUR
         transfer alice bob 6 EUR    => insufficient, 5 left
@@ -507,12 +528,14 @@ fn currencies_are_accounts_of_their_own() {
         balance  alice              => 100 + 0 + 0
         balance  bob EUR            => 5 + 0 + 0
         balance  bob                => 0 + 0 + 0
-        audit");
+        audit",
+    );
 }
 
 #[test]
 fn an_account_takes_as_much_as_every_client_can_hold_and_no_more() {
-    check("
+    check(
+        "
         charge   alice max
         charge   alice 1            => overflow
         charge   bob 1
@@ -525,20 +548,24 @@ fn an_account_takes_as_much_as_every_client_can_hold_and_no_more() {
         charge   alice max
         charge   carol max until 10
         charge   carol 1            => overflow
-        audit");
+        audit",
+    );
 }
 
 #[test]
 fn nobody_transfers_to_himself() {
-    check("
+    check(
+        "
         charge   alice 100
         transfer alice alice 1      => same account
-        transfer alice alice 101    => same account");
+        transfer alice alice 101    => same account",
+    );
 }
 
 #[test]
 fn a_repeat_is_told_of_the_original_and_moves_nothing() {
-    check("
+    check(
+        "
         charge   alice 100 key k
         charge   alice 100 key k    => duplicate
         transfer alice bob 100 key t
@@ -547,12 +574,14 @@ fn a_repeat_is_told_of_the_original_and_moves_nothing() {
         withdraw alice 5 key w
         withdraw alice 5 key w      => duplicate
         balance  alice              => 0 + 0 + 5
-        balance  bob                => 100 + 0 + 0");
+        balance  bob                => 100 + 0 + 0",
+    );
 }
 
 #[test]
 fn a_key_used_for_something_else_is_misused_whatever_differs() {
-    check("
+    check(
+        "
         charge   alice 100 until 10 note a key k
         charge   alice 101 until 10 note a key k      => reused
         charge   bob 100 until 10 note a key k        => reused
@@ -567,20 +596,24 @@ fn a_key_used_for_something_else_is_misused_whatever_differs() {
         charge   alice 5
         withdraw alice 5 to here key w
         withdraw alice 5 to there key w               => reused
-        withdraw alice 5 key w                        => reused");
+        withdraw alice 5 key w                        => reused",
+    );
 }
 
 #[test]
 fn a_rejected_command_leaves_its_key_free() {
-    check("
+    check(
+        "
         withdraw alice 50 key k     => insufficient, 0 left
         charge   alice 50 key k
-        withdraw alice 50 key k     => reused");
+        withdraw alice 50 key k     => reused",
+    );
 }
 
 #[test]
 fn keys_live_for_ever_through_closing_killing_and_power_cuts() {
-    check("
+    check(
+        "
         charge   alice 100 key k
         reopen
         charge   alice 100 key k    => duplicate
@@ -588,22 +621,26 @@ fn keys_live_for_ever_through_closing_killing_and_power_cuts() {
         charge   alice 101 key k    => reused
         power cut
         charge   alice 100 key k    => duplicate
-        balance  alice              => 100 + 0 + 0");
+        balance  alice              => 100 + 0 + 0",
+    );
 }
 
 #[test]
 fn a_repeat_is_a_repeat_even_when_there_is_no_place_and_no_money() {
-    check("
+    check(
+        "
         places 1
         charge   alice 100
         withdraw alice 100 key w
         withdraw alice 100 key w    => duplicate
-        withdraw alice 1            => queue full");
+        withdraw alice 1            => queue full",
+    );
 }
 
 #[test]
 fn a_place_is_held_until_the_first_attempt_ends() {
-    check("
+    check(
+        "
         places 1
         charge   alice 100
         withdraw alice 10 key w
@@ -613,21 +650,25 @@ fn a_place_is_held_until_the_first_attempt_ends() {
         outcome  w not-sent         => reserved
         withdraw alice 10 key v
         withdraw alice 10           => queue full
-        balance  alice              => 80 + 0 + 20");
+        balance  alice              => 80 + 0 + 20",
+    );
 }
 
 #[test]
 fn a_withdrawal_without_money_gives_its_place_back() {
-    check("
+    check(
+        "
         places 1
         withdraw alice 10           => insufficient, 0 left
         charge   alice 10
-        withdraw alice 10");
+        withdraw alice 10",
+    );
 }
 
 #[test]
 fn a_settled_withdrawal_leaves_for_the_world_outside() {
-    check("
+    check(
+        "
         charge   alice 100
         withdraw alice 40 key w
         show     w                  => withdrawal debit pending
@@ -637,12 +678,14 @@ fn a_settled_withdrawal_leaves_for_the_world_outside() {
         show     w                  => withdrawal debit completed
         balance  alice              => 60 + 0 + 0
         attempt  w                  => already resolved
-        audit");
+        audit",
+    );
 }
 
 #[test]
 fn a_definite_refusal_releases_the_money_once() {
-    check("
+    check(
+        "
         charge   alice 100
         withdraw alice 40 key w
         attempt  w                  => submitting 1
@@ -651,12 +694,14 @@ fn a_definite_refusal_releases_the_money_once() {
         show     w                  => withdrawal debit failed
         attempt  w                  => already resolved
         balance  alice              => 100 + 0 + 0
-        audit");
+        audit",
+    );
 }
 
 #[test]
 fn an_attempt_that_was_not_sent_is_repeated_and_given_up_after_the_last() {
-    check("
+    check(
+        "
         charge   alice 100
         withdraw alice 40 key w
         attempt  w                  => submitting 1
@@ -671,12 +716,14 @@ fn an_attempt_that_was_not_sent_is_repeated_and_given_up_after_the_last() {
         clock    20
         attempt  w                  => submitting 4
         outcome  w not-sent         => failed
-        balance  alice              => 100 + 0 + 0");
+        balance  alice              => 100 + 0 + 0",
+    );
 }
 
 #[test]
 fn an_ambiguous_attempt_keeps_the_money_until_the_bank_tells() {
-    check("
+    check(
+        "
         charge   alice 100
         withdraw alice 40 key w
         attempt  w                  => submitting 1
@@ -688,12 +735,14 @@ fn an_ambiguous_attempt_keeps_the_money_until_the_bank_tells() {
         inquire  w pending          => unknown
         inquire  w settled          => completed
         balance  alice              => 60 + 0 + 0
-        audit");
+        audit",
+    );
 }
 
 #[test]
 fn what_the_bank_does_not_find_is_reviewed_and_never_released() {
-    check("
+    check(
+        "
         charge   alice 100
         withdraw alice 40 key w
         attempt  w                  => submitting 1
@@ -702,12 +751,14 @@ fn what_the_bank_does_not_find_is_reviewed_and_never_released() {
         inquire  w not-found        => needs review
         balance  alice              => 60 + 0 + 40
         show     w                  => withdrawal debit pending
-        attempt  w                  => already resolved");
+        attempt  w                  => already resolved",
+    );
 }
 
 #[test]
 fn an_attempt_cut_off_by_a_crash_is_never_failed_nor_repeated() {
-    check("
+    check(
+        "
         charge   alice 100
         withdraw alice 40 key w
         attempt  w                  => submitting 1
@@ -718,23 +769,27 @@ fn an_attempt_cut_off_by_a_crash_is_never_failed_nor_repeated() {
         due                         => inquire w
         inquire  w settled          => completed
         balance  alice              => 60 + 0 + 0
-        audit");
+        audit",
+    );
 }
 
 #[test]
 fn a_reservation_without_an_attempt_is_submitted_after_a_crash() {
-    check("
+    check(
+        "
         charge   alice 100
         withdraw alice 40 key w
         due                         => submit w
         power cut
         due                         => submit w
-        attempt  w                  => submitting 1");
+        attempt  w                  => submitting 1",
+    );
 }
 
 #[test]
 fn an_atomic_batch_is_taken_as_a_whole() {
-    check("
+    check(
+        "
         atomic
           charge   alice 100 key a
           transfer alice bob 60 key b
@@ -742,12 +797,14 @@ fn an_atomic_batch_is_taken_as_a_whole() {
         end                         => accepted
         balance alice               => 40 + 0 + 0
         balance bob                 => 0 + 0 + 60
-        audit");
+        audit",
+    );
 }
 
 #[test]
 fn an_atomic_batch_with_one_bad_operation_leaves_no_trace() {
-    check("
+    check(
+        "
         charge   alice 10
         atomic
           transfer alice bob 10 key a
@@ -757,12 +814,14 @@ fn an_atomic_batch_with_one_bad_operation_leaves_no_trace() {
         balance bob                 => 0 + 0 + 0
         show    a                   => nothing
         charge  bob 1 key a
-        audit");
+        audit",
+    );
 }
 
 #[test]
 fn an_atomic_batch_repeated_as_a_whole_is_answered_as_it_was() {
-    check("
+    check(
+        "
         atomic
           charge alice 100 key a
           charge bob 100 key b
@@ -784,12 +843,14 @@ fn an_atomic_batch_repeated_as_a_whole_is_answered_as_it_was() {
           charge bob 101 key b
         end                         => 0 duplicate
         charge alice 100 key a      => duplicate
-        balance alice               => 100 + 0 + 0");
+        balance alice               => 100 + 0 + 0",
+    );
 }
 
 #[test]
 fn a_key_twice_in_a_batch_makes_the_second_a_repeat() {
-    check("
+    check(
+        "
         batch
           charge alice 1 key a
           charge alice 1 key a
@@ -800,12 +861,14 @@ fn a_key_twice_in_a_batch_makes_the_second_a_repeat() {
           charge alice 1 key b
         end                         => 1 duplicate
         show b                      => nothing
-        balance alice               => 1 + 0 + 0");
+        balance alice               => 1 + 0 + 0",
+    );
 }
 
 #[test]
 fn each_operation_of_a_batch_sees_those_before_it() {
-    check("
+    check(
+        "
         batch
           transfer alice bob 5 key a
           charge   alice 5 key b
@@ -813,12 +876,14 @@ fn each_operation_of_a_batch_sees_those_before_it() {
           transfer bob alice 6 key d
           withdraw bob 5 key e
         end                         => insufficient, 0 left, completed, completed, insufficient, 5 left, pending
-        audit");
+        audit",
+    );
 }
 
 #[test]
 fn transactions_are_listed_for_both_parties() {
-    check("
+    check(
+        "
         charge   alice 100 key a
         transfer alice bob 10 key b
         withdraw bob 5 key c
@@ -829,12 +894,14 @@ fn transactions_are_listed_for_both_parties() {
         show b for bob              => transfer credit completed
         show b for carol            => nothing
         show a                      => charge credit completed
-        show a for bob              => nothing");
+        show a for bob              => nothing",
+    );
 }
 
 #[test]
 fn lists_are_filtered_and_paged() {
-    check("
+    check(
+        "
         charge   alice 100 key a
         clock    10
         charge   alice 100 EUR key b
@@ -861,12 +928,14 @@ fn lists_are_filtered_and_paged() {
         list alice limit 2 after d  => c b / 5 more
         list alice limit 3 after d  => c b a / 5
         list alice oldest limit 2 after b => c d / 5 more
-        list alice after a          => / 5");
+        list alice after a          => / 5",
+    );
 }
 
 #[test]
 fn time_in_the_ledger_never_goes_back() {
-    check("
+    check(
+        "
         charge  alice 10 until 100
         clock   100
         balance alice               => 10 + 0 + 0
@@ -874,12 +943,14 @@ fn time_in_the_ledger_never_goes_back() {
         balance alice               => 10 + 0 + 0
         transfer alice bob 10
         charge  bob 5 until 99
-        balance bob                 => 15 + 0 + 0");
+        balance bob                 => 15 + 0 + 0",
+    );
 }
 
 #[test]
 fn a_clock_that_leaps_ahead_releases_no_hold_until_it_is_accepted() {
-    check("
+    check(
+        "
         charge  alice 10 until 100
         wall    1000                => not believed
         balance alice               => 0 + 10 + 0 until 100
@@ -888,60 +959,75 @@ fn a_clock_that_leaps_ahead_releases_no_hold_until_it_is_accepted() {
         balance alice               => 1 + 10 + 0 until 100
         wall    1000                => not believed
         accept clock
-        balance alice               => 11 + 0 + 0");
+        balance alice               => 11 + 0 + 0",
+    );
 }
 
 #[test]
 fn a_clock_that_is_a_little_ahead_is_believed() {
-    check("
+    check(
+        "
         charge  alice 10 until 100
         clock   50
         wall    100
-        balance alice               => 10 + 0 + 0");
+        balance alice               => 10 + 0 + 0",
+    );
 }
 
 #[test]
 fn a_wrong_clock_at_the_opening_needs_an_explicit_option() {
-    check("
+    check(
+        "
         clock   1000
         charge  alice 10 until 5000000
         wall    940
         reopen
         wall    939
-        reopen                      => wrong clock");
-    check("
+        reopen                      => wrong clock",
+    );
+    check(
+        "
         charge  alice 10 until 2592002
         wall    2592000             => not believed
         reopen
-        balance alice               => 0 + 10 + 0 until 2592002");
-    check("
+        balance alice               => 0 + 10 + 0 until 2592002",
+    );
+    check(
+        "
         charge  alice 10 until 5000000
         wall    2592001             => not believed
-        reopen                      => wrong clock");
-    check("
+        reopen                      => wrong clock",
+    );
+    check(
+        "
         charge  alice 10 until 5000000
         wall    6000000             => not believed
         reopen accepting
-        balance alice               => 10 + 0 + 0");
+        balance alice               => 10 + 0 + 0",
+    );
 }
 
 #[test]
 fn a_hold_that_was_seen_to_mature_is_never_unreleased_by_a_restart() {
-    check("
+    check(
+        "
         charge  alice 10 until 30
         clock   30
         balance alice               => 10 + 0 + 0
         wall    29
         reopen
-        balance alice               => 10 + 0 + 0");
+        balance alice               => 10 + 0 + 0",
+    );
 }
 
 #[test]
 fn a_closed_ledger_takes_no_commands() {
-    check("
+    check(
+        "
         charge alice 1
         close
         charge alice 1              => shutting down
         reopen
-        charge alice 1");
+        charge alice 1",
+    );
 }
