@@ -173,29 +173,12 @@ struct Window<'a> {
 
 impl Window<'_> {
     fn is_right(&self, model: &Model) -> bool {
-        let index = match self.rejection {
-            Rejection::BatchRejected { index, .. } => *index,
-            _ => 0,
-        };
-        let rejection = match self.rejection {
-            Rejection::BatchRejected { rejection, .. } => rejection,
-            other => other,
-        };
-        times(model, self.asked, self.now).into_iter().any(|now| {
-            let mut part = model.part(self.asked);
-            for asked in &self.asked[..index] {
-                match part.decide(asked, now) {
-                    // Past every transaction that there is.
-                    Ok(()) => part.accept((1 << 40) + part.seq(), now, asked, None),
-                    Err(_) => return false,
-                }
-            }
-            match (part.decide(&self.asked[index], now), rejection) {
-                // A key twice in one atomic batch: the original was never recorded.
-                (Err(Rejection::DuplicateRequest(_)), Rejection::DuplicateRequest(_)) if index > 0 => true,
-                (Err(Rejection::IdempotencyKeyReused(_)), Rejection::IdempotencyKeyReused(_)) if index > 0 => true,
-                (Err(expected), found) => same_rejection(&expected, found).is_ok(),
-                (Ok(()), _) => false,
+        times(model, self.asked, self.now).into_iter().any(|now| match self.rejection {
+            Rejection::BatchRejected { index, rejection } => model
+                .decide_batch(self.asked, now)
+                .is_err_and(|(at, expected)| at == *index && same_rejection(&expected, rejection).is_ok()),
+            rejection => {
+                model.decide(&self.asked[0], now).is_err_and(|expected| same_rejection(&expected, rejection).is_ok())
             }
         })
     }
@@ -225,10 +208,13 @@ fn right_balance(model: &Model, found: &Balance, now: (Timestamp, Timestamp)) ->
     why
 }
 
+/// A command that was accepted: what was asked, its receipt (an atomic batch has none), its call, its place in a batch.
+type Accepted<'a> = (&'a Asked, Option<&'a Receipt>, &'a Event, Option<(usize, usize)>);
+
 /// Sorts the history by seq, plays it on a model, and compares every answer.
 fn verify(events: &[Event], ledger: &Ledger) -> Result<Model, String> {
     in_real_time(events)?;
-    let mut accepted: BTreeMap<u64, (&Asked, Option<&Receipt>, &Event, Option<(usize, usize)>)> = BTreeMap::new();
+    let mut accepted: BTreeMap<u64, Accepted<'_>> = BTreeMap::new();
     let mut balances: BTreeMap<u64, Vec<(&Balance, &Event)>> = BTreeMap::new();
     let mut windows: Vec<Window<'_>> = Vec::new();
     let mut twice = None;

@@ -38,17 +38,6 @@ enum Act {
     Advance(Duration),
 }
 
-impl Act {
-    /// The commands that it submits.
-    fn commands(&self) -> &[Asked] {
-        match self {
-            Act::Command(asked) => std::slice::from_ref(asked),
-            Act::Pipelined(all) | Act::Batch(all) | Act::Atomic(all) => all,
-            _ => &[],
-        }
-    }
-}
-
 /// A workload with what an undisturbed run of it does.
 struct Scenario {
     name: &'static str,

@@ -17,20 +17,20 @@ use crate::stage::{World, line_of, line_of_balance, moments};
 
 /// A command with its texts, as a caller said it. Two with the same key are the same command if they are equal.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Asked {
-    pub kind: TransactionKind,
-    pub user: UserId,
-    pub to: Option<UserId>,
-    pub currency: Currency,
-    pub amount: Amount,
-    pub key: String,
-    pub release_at: Option<Timestamp>,
-    pub destination: Option<String>,
-    pub metadata: Option<Vec<u8>>,
+pub(crate) struct Asked {
+    pub(crate) kind: TransactionKind,
+    pub(crate) user: UserId,
+    pub(crate) to: Option<UserId>,
+    pub(crate) currency: Currency,
+    pub(crate) amount: Amount,
+    pub(crate) key: String,
+    pub(crate) release_at: Option<Timestamp>,
+    pub(crate) destination: Option<String>,
+    pub(crate) metadata: Option<Vec<u8>>,
 }
 
 impl Asked {
-    pub fn charge(user: UserId, amount: Amount, key: impl Into<String>) -> Asked {
+    pub(crate) fn charge(user: UserId, amount: Amount, key: impl Into<String>) -> Asked {
         Asked {
             kind: TransactionKind::Charge,
             user,
@@ -44,16 +44,16 @@ impl Asked {
         }
     }
 
-    pub fn transfer(from: UserId, to: UserId, amount: Amount, key: impl Into<String>) -> Asked {
+    pub(crate) fn transfer(from: UserId, to: UserId, amount: Amount, key: impl Into<String>) -> Asked {
         Asked { kind: TransactionKind::Transfer, to: Some(to), ..Asked::charge(from, amount, key) }
     }
 
-    pub fn withdraw(user: UserId, amount: Amount, key: impl Into<String>) -> Asked {
+    pub(crate) fn withdraw(user: UserId, amount: Amount, key: impl Into<String>) -> Asked {
         Asked { kind: TransactionKind::Withdrawal, ..Asked::charge(user, amount, key) }
     }
 
     /// The command as the ledger takes it.
-    pub fn command(&self) -> Command<'_> {
+    pub(crate) fn command(&self) -> Command<'_> {
         let key = IdempotencyKey::new(&self.key).expect("a valid key");
         let metadata = self.metadata.as_deref().map(|bytes| Metadata::new(bytes).expect("valid metadata"));
         let (currency, release_at) = (self.currency, self.release_at);
@@ -81,14 +81,14 @@ impl Asked {
 
 /// What was decided, with the seq and the time that the ledger gave it.
 #[derive(Clone, Debug)]
-pub struct Fact {
-    pub seq: u64,
-    pub time: Timestamp,
-    pub what: Happened,
+pub(crate) struct Fact {
+    pub(crate) seq: u64,
+    pub(crate) time: Timestamp,
+    pub(crate) what: Happened,
 }
 
 #[derive(Clone, Debug)]
-pub enum Happened {
+pub(crate) enum Happened {
     /// A command was accepted, by itself or at (index, count) of an atomic batch.
     Accepted { asked: Arc<Asked>, epoch: Epoch, batch: Option<(usize, usize)> },
     /// An attempt was started.
@@ -96,7 +96,7 @@ pub enum Happened {
     /// An attempt ended.
     Ended { id: u64, class: AttemptClass, to: Substatus },
     /// The bank was asked.
-    Inquired { id: u64, answer: InquiryAnswer, to: Substatus },
+    Inquired { id: u64, to: Substatus },
 }
 
 /// A change of one account. Balances are sums of these.
@@ -111,23 +111,23 @@ struct Movement {
 
 /// A transaction, as nobody in particular sees it.
 #[derive(Clone, Debug)]
-pub struct Record {
-    pub asked: Arc<Asked>,
-    pub created_at: Timestamp,
-    pub epoch: Epoch,
-    pub batch: Option<(usize, usize)>,
-    pub status: Status,
-    pub substatus: Substatus,
-    pub attempts: u32,
+pub(crate) struct Record {
+    pub(crate) asked: Arc<Asked>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) epoch: Epoch,
+    pub(crate) batch: Option<(usize, usize)>,
+    pub(crate) status: Status,
+    pub(crate) substatus: Substatus,
+    pub(crate) attempts: u32,
     /// Whether some attempt may have been executed, as far as its outcome told.
-    pub ambiguous: bool,
-    pub last_seq: u64,
-    pub changed_at: Timestamp,
+    pub(crate) ambiguous: bool,
+    pub(crate) last_seq: u64,
+    pub(crate) changed_at: Timestamp,
 }
 
 /// The naive ledger.
 #[derive(Clone, Debug)]
-pub struct Model {
+pub(crate) struct Model {
     uuid: Uuid,
     epoch: Epoch,
     places: Option<usize>,
@@ -141,7 +141,7 @@ pub struct Model {
 }
 
 impl Model {
-    pub fn new(uuid: Uuid, epoch: Epoch, places: Option<usize>) -> Model {
+    pub(crate) fn new(uuid: Uuid, epoch: Epoch, places: Option<usize>) -> Model {
         Model {
             uuid,
             epoch,
@@ -156,18 +156,18 @@ impl Model {
     }
 
     /// The ledger was closed, or crashed, and opened again: nobody waits for a place any more.
-    pub fn reopen(&mut self, epoch: Epoch) {
+    pub(crate) fn reopen(&mut self, epoch: Epoch) {
         self.epoch = epoch;
         self.placed.clear();
     }
 
     /// The same ledger under another identity.
-    pub fn is_of(&mut self, uuid: Uuid) {
+    pub(crate) fn is_of(&mut self, uuid: Uuid) {
         self.uuid = uuid;
     }
 
     /// The state after the entries up to `seq`: what a crash may leave.
-    pub fn prefix(&self, seq: u64) -> Model {
+    pub(crate) fn prefix(&self, seq: u64) -> Model {
         let mut prefix = Model::new(self.uuid, self.epoch, self.places);
         for fact in self.facts.iter().take_while(|fact| fact.seq <= seq) {
             prefix.apply(fact.clone());
@@ -177,8 +177,8 @@ impl Model {
     }
 
     /// Only what decides about `asked`: a small model to try commands on.
-    pub fn part(&self, asked: &[Asked]) -> Model {
-        let mut part = Model::new(self.uuid, self.epoch, self.places);
+    pub(crate) fn part(&self, asked: &[Asked]) -> Model {
+        let mut part = Model::new(self.uuid, self.epoch, None);
         for asked in asked {
             if let Some(&id) = self.keys.get(&asked.key) {
                 part.keys.insert(asked.key.clone(), id);
@@ -195,7 +195,7 @@ impl Model {
     }
 
     /// When holds of the account mature, after the first moment and up to the second.
-    pub fn maturing(
+    pub(crate) fn maturing(
         &self,
         user: UserId,
         currency: Currency,
@@ -206,36 +206,36 @@ impl Model {
     }
 
     /// The last entry.
-    pub fn seq(&self) -> u64 {
+    pub(crate) fn seq(&self) -> u64 {
         self.facts.last().map_or(0, |fact| fact.seq)
     }
 
     /// The last entry's time.
-    pub fn time(&self) -> Option<Timestamp> {
+    pub(crate) fn time(&self) -> Option<Timestamp> {
         self.facts.last().map(|fact| fact.time)
     }
 
-    pub fn facts(&self) -> &[Fact] {
+    pub(crate) fn facts(&self) -> &[Fact] {
         &self.facts
     }
 
-    pub fn record(&self, id: u64) -> Option<&Record> {
+    pub(crate) fn record(&self, id: u64) -> Option<&Record> {
         self.records.get(&id)
     }
 
-    pub fn withdrawals(&self) -> impl Iterator<Item = (u64, &Record)> {
+    pub(crate) fn withdrawals(&self) -> impl Iterator<Item = (u64, &Record)> {
         self.records
             .iter()
             .filter(|(_, record)| record.asked.kind == TransactionKind::Withdrawal)
             .map(|(&id, record)| (id, record))
     }
 
-    pub fn keys(&self) -> impl Iterator<Item = (&str, u64)> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (&str, u64)> {
         self.keys.iter().map(|(key, &id)| (key.as_str(), id))
     }
 
     /// Whether a prefix that ends at `seq` would cut an atomic batch in two.
-    pub fn cuts_a_batch(&self, seq: u64) -> bool {
+    pub(crate) fn cuts_a_batch(&self, seq: u64) -> bool {
         self.facts.iter().any(|fact| {
             fact.seq == seq
                 && matches!(fact.what, Happened::Accepted { batch: Some((index, count)), .. } if index + 1 < count)
@@ -243,7 +243,7 @@ impl Model {
     }
 
     /// What the ledger must say to `asked` at the time `now`. Reasons are looked for in the order of [`Rejection`].
-    pub fn decide(&self, asked: &Asked, now: Timestamp) -> Result<(), Rejection> {
+    pub(crate) fn decide(&self, asked: &Asked, now: Timestamp) -> Result<(), Rejection> {
         if let Some(&original) = self.keys.get(&asked.key) {
             let record = &self.records[&original];
             let transaction = Box::new(self.view(original, record.asked.user).expect("the source is a party"));
@@ -277,14 +277,48 @@ impl Model {
         Ok(())
     }
 
+    /// What the ledger must say to an atomic batch: which operation is rejected and why. Reasons are looked for in the
+    /// order of [`Rejection`], each over the whole batch: keys, then accounts and places, then money.
+    pub(crate) fn decide_batch(&self, batch: &[Asked], now: Timestamp) -> Result<(), (usize, Rejection)> {
+        for (index, asked) in batch.iter().enumerate() {
+            if let Some(first) = batch[..index].iter().position(|earlier| earlier.key == asked.key) {
+                return Err((index, Rejection::KeyTwiceInBatch { first, same: batch[first] == *asked }));
+            }
+        }
+        for (index, asked) in batch.iter().enumerate() {
+            if self.keys.contains_key(&asked.key) {
+                return Err((index, self.decide(asked, now).expect_err("the key is taken")));
+            }
+        }
+        let mut placed = self.placed.len();
+        for (index, asked) in batch.iter().enumerate() {
+            if asked.to == Some(asked.user) {
+                return Err((index, Rejection::SameAccount));
+            }
+            if asked.kind == TransactionKind::Withdrawal {
+                if self.places.is_some_and(|places| placed >= places) {
+                    return Err((index, Rejection::QueueFull));
+                }
+                placed += 1;
+            }
+        }
+        let mut part = self.part(batch);
+        for (index, asked) in batch.iter().enumerate() {
+            part.decide(asked, now).map_err(|rejection| (index, rejection))?;
+            // Past every transaction that there is.
+            part.accept((1 << 40) + index as u64, now, asked, None);
+        }
+        Ok(())
+    }
+
     /// Takes in a command that the ledger accepted as transaction `seq` at `time`.
-    pub fn accept(&mut self, seq: u64, time: Timestamp, asked: &Asked, batch: Option<(usize, usize)>) {
+    pub(crate) fn accept(&mut self, seq: u64, time: Timestamp, asked: &Asked, batch: Option<(usize, usize)>) {
         let what = Happened::Accepted { asked: Arc::new(asked.clone()), epoch: self.epoch, batch };
         self.apply(Fact { seq, time, what });
     }
 
     /// The receipt of transaction `id`, the last one of its user.
-    pub fn receipt(&self, id: u64) -> Receipt {
+    pub(crate) fn receipt(&self, id: u64) -> Receipt {
         let record = &self.records[&id];
         Receipt {
             transaction_id: TransactionId::new(id).expect("not zero"),
@@ -295,7 +329,7 @@ impl Model {
     }
 
     /// The whole batch's earlier transactions, if `batch` repeats exactly one earlier atomic batch.
-    pub fn repeated_batch(&self, batch: &[Asked]) -> Option<Vec<TransactionId>> {
+    pub(crate) fn repeated_batch(&self, batch: &[Asked]) -> Option<Vec<TransactionId>> {
         let first = *self.keys.get(&batch.first()?.key)?;
         let repeats = batch.iter().enumerate().all(|(index, asked)| {
             let id = first + index as u64;
@@ -308,7 +342,7 @@ impl Model {
     }
 
     /// Changes the state by what happened; the only place that does.
-    pub fn apply(&mut self, fact: Fact) {
+    pub(crate) fn apply(&mut self, fact: Fact) {
         let (seq, time) = (fact.seq, fact.time);
         assert!(seq > self.seq(), "seqs rise: {seq} after {}", self.seq());
         assert!(self.time().is_none_or(|last| last <= time), "times rise with seqs");
@@ -358,7 +392,7 @@ impl Model {
                     matches!(class, AttemptClass::Ambiguous | AttemptClass::Accepted);
                 self.withdrawal_is_at(*id, seq, time, *to);
             }
-            Happened::Inquired { id, to, .. } => self.withdrawal_is_at(*id, seq, time, *to),
+            Happened::Inquired { id, to } => self.withdrawal_is_at(*id, seq, time, *to),
         }
         self.facts.push(fact);
     }
@@ -385,13 +419,13 @@ impl Model {
     }
 
     /// How long after attempt `attempts` that was not sent the next one comes: 1 s doubled each time, ± 20 %.
-    pub fn backoff(attempts: u32) -> (Duration, Duration) {
+    pub(crate) fn backoff(attempts: u32) -> (Duration, Duration) {
         let whole = Duration::from_secs(1 << (attempts - 1).min(6)).min(Duration::from_secs(60));
         (whole * 4 / 5, whole * 6 / 5)
     }
 
     /// Where an attempt of `record` that ended with `class` may lead.
-    pub fn after_attempt(&self, record: &Record, class: AttemptClass) -> Vec<Substatus> {
+    pub(crate) fn after_attempt(&self, record: &Record, class: AttemptClass) -> Vec<Substatus> {
         match class {
             AttemptClass::Settled => vec![Substatus::Completed],
             AttemptClass::Accepted => vec![Substatus::Accepted],
@@ -406,7 +440,7 @@ impl Model {
     }
 
     /// Where an inquiry about `record` may lead. A reference that the bank does not find proves nothing.
-    pub fn after_inquiry(&self, record: &Record, answer: InquiryAnswer) -> Vec<Substatus> {
+    pub(crate) fn after_inquiry(&self, record: &Record, answer: InquiryAnswer) -> Vec<Substatus> {
         match answer {
             InquiryAnswer::Settled => vec![Substatus::Completed],
             InquiryAnswer::Failed => vec![Substatus::Failed],
@@ -418,7 +452,7 @@ impl Model {
     }
 
     /// Money as recorded by `at`, holds as matured by `at`. The `seq` is the last entry that touched the account.
-    pub fn balance(&self, user: UserId, currency: Currency, at: Timestamp) -> Balance {
+    pub(crate) fn balance(&self, user: UserId, currency: Currency, at: Timestamp) -> Balance {
         let all = self.accounts.get(&(user, currency)).map_or(&[][..], Vec::as_slice);
         let (mut total, mut held, mut reserved) = (0i128, 0i128, 0i128);
         let mut next_release_at: Option<Timestamp> = None;
@@ -479,16 +513,16 @@ impl Model {
     }
 
     /// Transaction `id` as `viewer` sees it; nobody in particular: the source's view.
-    pub fn transaction(&self, id: u64, viewer: Option<UserId>) -> Option<Transaction> {
+    pub(crate) fn transaction(&self, id: u64, viewer: Option<UserId>) -> Option<Transaction> {
         let source = self.records.get(&id)?.asked.user;
         self.view(id, viewer.unwrap_or(source))
     }
 
-    pub fn transaction_by_key(&self, key: &str) -> Option<Transaction> {
+    pub(crate) fn transaction_by_key(&self, key: &str) -> Option<Transaction> {
         self.transaction(*self.keys.get(key)?, None)
     }
 
-    pub fn page(&self, query: &Query) -> Page {
+    pub(crate) fn page(&self, query: &Query) -> Page {
         let mut matching: Vec<Transaction> = self
             .records
             .keys()
@@ -516,7 +550,7 @@ impl Model {
     }
 
     /// Every currency's sums at `now`, system accounts included.
-    pub fn audit(&self, now: Timestamp) -> Audit {
+    pub(crate) fn audit(&self, now: Timestamp) -> Audit {
         let mut sums: BTreeMap<Currency, CurrencyAudit> = BTreeMap::new();
         for &(user, currency) in self.accounts.keys() {
             let balance = self.balance(user, currency, now);
@@ -548,7 +582,7 @@ impl Model {
     }
 
     /// The line that [`crate::stage::line_of_withdrawal`] must give of withdrawal `id`.
-    pub fn line_of_withdrawal(&self, id: u64) -> String {
+    pub(crate) fn line_of_withdrawal(&self, id: u64) -> String {
         let record = &self.records[&id];
         let (asked, reference) = (&record.asked, self.reference(id, record));
         format!(
@@ -564,7 +598,7 @@ impl Model {
     }
 
     /// The lines that [`crate::stage::dump`] must give of a ledger in this state at `now`.
-    pub fn dump(&self, world: &World, now: Timestamp) -> Vec<String> {
+    pub(crate) fn dump(&self, world: &World, now: Timestamp) -> Vec<String> {
         let mut lines = vec![format!("appended {}", self.seq())];
         for (user, currency) in world.accounts() {
             for at in moments(now) {

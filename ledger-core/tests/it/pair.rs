@@ -4,24 +4,24 @@
 use std::time::Duration;
 
 use ledger_core::sim::{SimClock, SimDisk};
-use ledger_core::withdrawals::{AttemptClass, Inquiry, InquiryAnswer, Step, Submission};
+use ledger_core::withdrawals::{AttemptClass, Conflict, Inquiry, InquiryAnswer, Step, Submission};
 use ledger_core::{
     Balance, Clock, Currency, Error, IdempotencyKey, Ledger, OpenError, Page, Query, Receipt, Rejection, Seq, Status,
     Substatus, Timestamp, TransactionKind, UserId,
 };
 
-use crate::model::{Asked, Fact, Happened, Model};
+use crate::model::{Asked, Fact, Happened, Model, Record};
 use crate::stage::{DAY, World, answer, ask, difference, dump, id, line_of_withdrawal, options, plain};
 
 /// What a call came to, in a word; or how ledger and model differ.
-pub type Checked = Result<&'static str, String>;
+pub(crate) type Checked = Result<&'static str, String>;
 
 /// A wall clock more than this ahead of the monotonic one is not believed, and one so far behind the log not opened.
 const LEAP: Duration = Duration::from_secs(60);
 
 /// How a ledger ends before it is opened again.
 #[derive(Clone, Copy, Debug)]
-pub enum End {
+pub(crate) enum End {
     /// Closed in good order.
     Close,
     /// Dropped, as when the process dies: the page cache survives.
@@ -30,13 +30,13 @@ pub enum End {
     PowerCut(u64),
 }
 
-pub struct Pair {
+pub(crate) struct Pair {
     /// `None` only while it is being opened again.
     ledger: Option<Ledger>,
-    pub model: Model,
-    pub world: World,
-    pub disk: SimDisk,
-    pub clock: SimClock,
+    pub(crate) model: Model,
+    pub(crate) world: World,
+    pub(crate) disk: SimDisk,
+    pub(crate) clock: SimClock,
     time: TimeRules,
     places: Option<usize>,
     /// Withdrawals whose attempt was under way when the ledger was last opened.
@@ -45,7 +45,7 @@ pub struct Pair {
 
 impl Pair {
     /// A new ledger and a new model.
-    pub fn new(seed: u64, world: World, places: Option<usize>) -> Pair {
+    pub(crate) fn new(seed: u64, world: World, places: Option<usize>) -> Pair {
         let (disk, clock) = (SimDisk::new(seed), SimClock::at(crate::stage::START));
         let ledger =
             options(&clock).withdrawal_places(places).open_on(disk.clone()).expect("an empty disk can be opened");
@@ -54,19 +54,19 @@ impl Pair {
         Pair { ledger: Some(ledger), model, world, disk, clock, time, places, interrupted: Vec::new() }
     }
 
-    pub fn ledger(&self) -> &Ledger {
+    pub(crate) fn ledger(&self) -> &Ledger {
         self.ledger.as_ref().expect("open between calls")
     }
 
     /// The ledger's time, checked against the rules of clocks.
-    pub fn now(&mut self) -> Result<Timestamp, String> {
+    pub(crate) fn now(&mut self) -> Result<Timestamp, String> {
         let (now, leap) = (self.ledger().now(), self.ledger().clock_leap());
         self.time.check(&self.clock, now, leap)?;
         Ok(now)
     }
 
     /// One command, waited for.
-    pub fn command(&mut self, asked: &Asked) -> Checked {
+    pub(crate) fn command(&mut self, asked: &Asked) -> Checked {
         let (now, before) = (self.now()?, self.ledger().appended());
         let expected = self.model.decide(asked, now);
         let ledger = self.ledger();
@@ -81,7 +81,7 @@ impl Pair {
     }
 
     /// Several commands, all submitted before the first is waited for.
-    pub fn pipelined(&mut self, commands: &[Asked]) -> Result<Vec<&'static str>, String> {
+    pub(crate) fn pipelined(&mut self, commands: &[Asked]) -> Result<Vec<&'static str>, String> {
         let now = self.now()?;
         let commits: Vec<_> = commands.iter().map(|asked| ask(self.ledger(), asked)).collect();
         let mut outcomes = Vec::new();
@@ -145,25 +145,43 @@ impl Pair {
     }
 
     /// A batch of independent commands.
-    pub fn batch(&mut self, commands: &[Asked]) -> Result<Vec<&'static str>, String> {
+    pub(crate) fn batch(&mut self, commands: &[Asked]) -> Result<Vec<&'static str>, String> {
         let now = self.now()?;
         let submitted: Vec<_> = commands.iter().map(Asked::command).collect();
         let found = answer(self.ledger().batch(&submitted)).map_err(|err| format!("a batch was refused: {err:?}"))?;
         expect("the number of results", commands.len(), found.len())?;
-        let mut outcomes = Vec::new();
-        for (asked, found) in commands.iter().zip(found) {
-            outcomes.push(match (self.model.decide(asked, now), found) {
-                (Ok(()), Ok(receipt)) => self.compare_receipt(asked, now, &receipt, None)?,
-                (Err(expected), Err(found)) => same_rejection(&expected, &found)?,
+        // They may be done in another order than they were given in, where no account can tell; but all of them together,
+        // in the order of their ids, and each rejection at its place among those before it on its accounts.
+        let mut order: Vec<usize> = (0..commands.len()).collect();
+        let id_of = |index: usize| found[index].as_ref().ok().map(|receipt| receipt.transaction_id.get());
+        let mut after = Vec::new();
+        for index in 0..commands.len() {
+            let earlier = (0..index).filter(|&earlier| meet(&commands[earlier], &commands[index]));
+            let last = earlier.filter_map(id_of).max().unwrap_or(0);
+            after.push(id_of(index).unwrap_or(last));
+        }
+        order.sort_by_key(|&index| (after[index], found[index].is_err(), index));
+        let mut outcomes = vec![""; commands.len()];
+        for index in order {
+            let asked = &commands[index];
+            outcomes[index] = match (self.model.decide(asked, now), &found[index]) {
+                (Ok(()), Ok(receipt)) => self.compare_receipt(asked, now, receipt, None)?,
+                // Which withdrawals of a batch get the places is not said.
+                (_, Err(Rejection::QueueFull))
+                    if self.places.is_some() && asked.kind == TransactionKind::Withdrawal =>
+                {
+                    "queue full"
+                }
+                (Err(expected), Err(found)) => same_rejection(&expected, found)?,
                 (expected, found) => return Err(format!("{asked:?}: expected {expected:?}, found {found:?}")),
-            });
+            };
         }
         self.in_step()?;
         Ok(outcomes)
     }
 
     /// A batch that is taken as a whole, or not at all.
-    pub fn atomic(&mut self, commands: &[Asked]) -> Checked {
+    pub(crate) fn atomic(&mut self, commands: &[Asked]) -> Checked {
         let now = self.now()?;
         let submitted: Vec<_> = commands.iter().map(Asked::command).collect();
         let found = answer(self.ledger().batch_atomic(&submitted));
@@ -174,54 +192,28 @@ impl Pair {
             return Ok("repeat");
         }
         let before = self.model.seq();
-        let mut after = self.model.clone();
-        let mut refused = None;
-        for (index, asked) in commands.iter().enumerate() {
-            if let Err(rejection) = after.decide(asked, now) {
-                refused = Some((index, rejection));
-                break;
-            }
-            after.accept(after.seq() + 1, now, asked, Some((index, commands.len())));
-        }
-        let outcome = match (refused, found) {
-            (None, Ok(found)) => {
+        let outcome = match (self.model.decide_batch(commands, now), found) {
+            (Ok(()), Ok(found)) => {
                 let ids: Vec<_> = (1..=commands.len() as u64).map(|n| id(before + n)).collect();
                 expect("the transactions of an atomic batch", (false, ids), (found.repeat, found.transactions))?;
-                self.model = after;
+                for (index, asked) in commands.iter().enumerate() {
+                    self.model.accept(self.model.seq() + 1, now, asked, Some((index, commands.len())));
+                }
                 "accepted"
             }
-            (
-                Some((index, expected)),
-                Err(Error::Rejected(Rejection::BatchRejected { index: found_at, rejection })),
-            ) => {
+            (Err((index, expected)), Err(Error::Rejected(Rejection::BatchRejected { index: found_at, rejection }))) => {
                 expect(&format!("which operation was rejected ({expected:?} or {rejection:?})"), index, found_at)?;
-                match &expected {
-                    // The first use of the key is in the batch itself and was never recorded: only the word can agree.
-                    Rejection::DuplicateRequest(original) | Rejection::IdempotencyKeyReused(original)
-                        if original.id.get() > before =>
-                    {
-                        expect("the reason", word(&expected), word(&rejection))?;
-                        "rejected, key twice"
-                    }
-                    _ => same_rejection(&expected, &rejection).map(|word| match word {
-                        "duplicate" => "rejected, duplicate",
-                        "reused" => "rejected, reused",
-                        "insufficient" => "rejected, insufficient",
-                        "overflow" => "rejected, overflow",
-                        "queue full" => "rejected, queue full",
-                        _ => "rejected",
-                    })?,
-                }
+                same_rejection(&expected, &rejection)?
             }
-            (refused, found) => {
-                return Err(format!("atomic {commands:?}: expected rejection {refused:?}, found {found:?}"));
+            (expected, found) => {
+                return Err(format!("atomic {commands:?}: expected {expected:?}, found {found:?}"));
             }
         };
         self.in_step()?;
         Ok(outcome)
     }
 
-    pub fn balance(&mut self, user: UserId, currency: Currency) -> Checked {
+    pub(crate) fn balance(&mut self, user: UserId, currency: Currency) -> Checked {
         let now = self.now()?;
         let found = answer(self.ledger().balance(user, currency)).map_err(|err| format!("balance: {err:?}"))?;
         let expected = self.model.balance(user, currency, now);
@@ -235,7 +227,7 @@ impl Pair {
         })
     }
 
-    pub fn balance_at(&mut self, user: UserId, currency: Currency, at: Timestamp) -> Checked {
+    pub(crate) fn balance_at(&mut self, user: UserId, currency: Currency, at: Timestamp) -> Checked {
         let now = self.now()?;
         let found =
             answer(self.ledger().balance_at(user, currency, at)).map_err(|err| format!("balance_at: {err:?}"))?;
@@ -249,7 +241,7 @@ impl Pair {
         })
     }
 
-    pub fn page(&mut self, query: &Query) -> Checked {
+    pub(crate) fn page(&mut self, query: &Query) -> Checked {
         let mut found = answer(self.ledger().transactions(query)).map_err(|err| format!("transactions: {err:?}"))?;
         found.transactions = found.transactions.into_iter().map(plain).collect();
         let expected = self.model.page(query);
@@ -263,7 +255,7 @@ impl Pair {
         })
     }
 
-    pub fn transaction(&mut self, of: u64, viewer: Option<UserId>) -> Checked {
+    pub(crate) fn transaction(&mut self, of: u64, viewer: Option<UserId>) -> Checked {
         let found = answer(self.ledger().transaction(id(of), viewer)).map_err(|err| format!("transaction: {err:?}"))?;
         expect(
             &format!("transaction {of} for {viewer:?}"),
@@ -273,14 +265,14 @@ impl Pair {
         Ok(if found.is_some() { "found" } else { "not found" })
     }
 
-    pub fn transaction_by_key(&mut self, key: &str) -> Checked {
+    pub(crate) fn transaction_by_key(&mut self, key: &str) -> Checked {
         let name = IdempotencyKey::new(key).expect("a valid key");
         let found = answer(self.ledger().transaction_by_key(name)).map_err(|err| format!("by key: {err:?}"))?;
         expect(&format!("the transaction of {key}"), self.model.transaction_by_key(key), found.clone().map(plain))?;
         Ok(if found.is_some() { "found" } else { "not found" })
     }
 
-    pub fn audit(&mut self, deep: bool) -> Checked {
+    pub(crate) fn audit(&mut self, deep: bool) -> Checked {
         let now = self.now()?;
         let found = answer(if deep { self.ledger().audit_deep() } else { self.ledger().audit() })
             .map_err(|err| format!("audit: {err:?}"))?;
@@ -292,7 +284,7 @@ impl Pair {
     }
 
     /// "Attempt n started." Between attempts the ledger is patient: the next one may not start before it is due.
-    pub fn start_attempt(&mut self, of: u64) -> Checked {
+    pub(crate) fn start_attempt(&mut self, of: u64) -> Checked {
         let (now, before) = (self.now()?, self.ledger().appended());
         let record = self.model.record(of).filter(|record| record.asked.kind == TransactionKind::Withdrawal).cloned();
         let due = answer(self.ledger().withdrawal(id(of))).map_err(|err| format!("withdrawal: {err:?}"))?;
@@ -323,9 +315,9 @@ impl Pair {
                 expect("the withdrawal", self.model.line_of_withdrawal(of), found)?;
                 if attempt.number == 1 { "started" } else { "started again" }
             }
-            Err(Error::Rejected(Rejection::AlreadyResolved(named))) if !is_due => {
-                expect("which withdrawal it is", of, named.get())?;
-                if is_reserved { "not yet" } else { "already resolved" }
+            Err(Error::Rejected(rejection)) if !is_due => {
+                let conflict = conflict(&record, of, &rejection)?;
+                if is_reserved { "not yet" } else { conflict }
             }
             found => {
                 return Err(format!("start_attempt({of}) of {record:?} (due {due:?}, now {now}): found {found:?}"));
@@ -336,7 +328,7 @@ impl Pair {
     }
 
     /// The outcome of attempt `number`; of the last one unless it is said which.
-    pub fn end_attempt(&mut self, of: u64, number: Option<u32>, class: AttemptClass) -> Checked {
+    pub(crate) fn end_attempt(&mut self, of: u64, number: Option<u32>, class: AttemptClass) -> Checked {
         let (now, before) = (self.now()?, self.ledger().appended());
         let record = self.model.record(of).filter(|record| record.asked.kind == TransactionKind::Withdrawal).cloned();
         let number = number.or(record.as_ref().map(|record| record.attempts)).unwrap_or(1);
@@ -365,8 +357,16 @@ impl Pair {
                 expect("what a repeated outcome answers", record.substatus, to)?;
                 "no change"
             }
-            Err(Error::Rejected(Rejection::AlreadyResolved(_))) if !under_way || self.interrupted.contains(&of) => {
-                "already resolved"
+            Err(Error::Rejected(rejection)) if !under_way => {
+                let paid_after_all = record.status == Status::Failed && class == AttemptClass::Settled;
+                match conflict(&record, of, &rejection)? {
+                    // Never dropped: money that left although it was released.
+                    "contradicted" if paid_after_all => "contradicted",
+                    word if paid_after_all && number <= record.attempts && number > 0 => {
+                        return Err(format!("{record:?}: paid after all, and told {word}"));
+                    }
+                    word => word,
+                }
             }
             found => return Err(format!("{record:?}: attempt {number} ended {class:?}: found {found:?}")),
         };
@@ -375,7 +375,7 @@ impl Pair {
     }
 
     /// What the bank said when it was asked.
-    pub fn inquire(&mut self, of: u64, said: InquiryAnswer) -> Checked {
+    pub(crate) fn inquire(&mut self, of: u64, said: InquiryAnswer) -> Checked {
         let (now, before) = (self.now()?, self.ledger().appended());
         let record = self.model.record(of).filter(|record| record.asked.kind == TransactionKind::Withdrawal).cloned();
         let inquiry = Inquiry { answer: said, evidence: format!("the bank said {said:?}") };
@@ -399,14 +399,21 @@ impl Pair {
                     return Err(format!("{record:?}: an inquiry said {said:?} and led to {to:?}"));
                 }
                 let seq = self.next_seq(before)?;
-                self.model.apply(Fact { seq, time: now, what: Happened::Inquired { id: of, answer: said, to } });
+                self.model.apply(Fact { seq, time: now, what: Happened::Inquired { id: of, to } });
                 named(to)
             }
             Ok(to) => {
                 expect("what an inquiry without effect answers", record.substatus, to)?;
                 "no change"
             }
-            Err(Error::Rejected(Rejection::AlreadyResolved(_))) if !(open && must) => "already resolved",
+            Err(Error::Rejected(rejection)) if !(open && must) => {
+                let paid_after_all = record.status == Status::Failed && said == InquiryAnswer::Settled;
+                let word = conflict(&record, of, &rejection)?;
+                if paid_after_all && word != "contradicted" {
+                    return Err(format!("{record:?}: paid after all, and told {word}"));
+                }
+                word
+            }
             found => return Err(format!("{record:?}: an inquiry said {said:?}: found {found:?}")),
         };
         self.in_step()?;
@@ -414,7 +421,7 @@ impl Pair {
     }
 
     /// Takes what is due, checks that it is what the rules allow, and hands it back.
-    pub fn due(&mut self) -> Checked {
+    pub(crate) fn due(&mut self) -> Checked {
         let now = self.now()?;
         let mut handed = Vec::new();
         for fresh in [true, false] {
@@ -438,6 +445,9 @@ impl Pair {
                 handed.push(due.id);
             }
         }
+        take_in_interruptions(&mut self.model, self.ledger.as_ref().expect("open between calls"))?;
+        self.audit(false)?;
+        self.in_step()?;
         let again: Vec<_> =
             [true, false].into_iter().flat_map(|fresh| self.ledger().due_withdrawals(fresh, 100)).collect();
         expect("what is handed out again without a change", 0, again.len())?;
@@ -453,13 +463,13 @@ impl Pair {
     }
 
     /// Time passes, for both clocks.
-    pub fn advance(&mut self, by: Duration) -> Checked {
+    pub(crate) fn advance(&mut self, by: Duration) -> Checked {
         self.clock.advance(by);
         self.now().map(|_| "advanced")
     }
 
     /// Somebody sets the wall clock.
-    pub fn set_wall(&mut self, to: Timestamp) -> Checked {
+    pub(crate) fn set_wall(&mut self, to: Timestamp) -> Checked {
         self.time.stepped(self.clock.wall(), to);
         self.clock.set_wall(to);
         self.now()?;
@@ -467,7 +477,7 @@ impl Pair {
     }
 
     /// An operator says that the wall clock is right.
-    pub fn accept_clock(&mut self) -> Checked {
+    pub(crate) fn accept_clock(&mut self) -> Checked {
         let leapt = self.ledger().clock_leap().is_some();
         self.ledger().accept_clock();
         self.time.accepted(&self.clock);
@@ -482,7 +492,7 @@ impl Pair {
     }
 
     /// Ends the ledger and opens it again: the same state, whatever the end.
-    pub fn reopen(&mut self, end: End) -> Checked {
+    pub(crate) fn reopen(&mut self, end: End) -> Checked {
         if let End::Close = end {
             self.ledger().close().map_err(|err| format!("close: {err:?}"))?;
             let refused =
@@ -538,7 +548,7 @@ impl Pair {
     }
 
     /// All that can be asked is what the model says.
-    pub fn same_dump(&mut self) -> Result<(), String> {
+    pub(crate) fn same_dump(&mut self) -> Result<(), String> {
         let now = self.now()?;
         let found = dump(self.ledger(), &self.world).map_err(|err| format!("dump: {err}"))?;
         match difference(&self.model.dump(&self.world, now), &found) {
@@ -548,7 +558,7 @@ impl Pair {
     }
 
     /// What must hold after every step: the sums, every account's parts, and every key's transaction.
-    pub fn invariants(&mut self) -> Result<(), String> {
+    pub(crate) fn invariants(&mut self) -> Result<(), String> {
         self.audit(false)?;
         let accounts: Vec<_> = self.world.accounts().collect();
         for (user, currency) in accounts {
@@ -568,7 +578,7 @@ impl Pair {
 }
 
 /// Attempts found without an outcome may be recorded, at the opening, as ones that nobody runs any more.
-pub fn take_in_interruptions(model: &mut Model, ledger: &Ledger) -> Result<(), String> {
+pub(crate) fn take_in_interruptions(model: &mut Model, ledger: &Ledger) -> Result<(), String> {
     let under_way: Vec<u64> =
         model.withdrawals().filter(|(_, record)| record.substatus == Substatus::Submitting).map(|(id, _)| id).collect();
     let mut recorded = Vec::new();
@@ -600,6 +610,8 @@ struct TimeRules {
     last_monotonic: Duration,
     stepped: bool,
     stepped_back: bool,
+    /// How far reads may have pushed the ledger's time on.
+    slack: Duration,
 }
 
 impl TimeRules {
@@ -611,6 +623,7 @@ impl TimeRules {
             last_monotonic: clock.monotonic(),
             stepped: false,
             stepped_back: false,
+            slack: Duration::ZERO,
         }
     }
 
@@ -632,7 +645,11 @@ impl TimeRules {
         let expected = self.opened_wall.saturating_add(monotonic - self.opened_monotonic);
         let leapt = wall > expected.saturating_add(LEAP);
         let elapsed = monotonic.saturating_sub(self.last_monotonic);
-        let latest = self.last.saturating_add(elapsed).max(if leapt { expected.saturating_add(LEAP) } else { wall });
+        let latest = self
+            .last
+            .saturating_add(elapsed)
+            .max(if leapt { expected.saturating_add(LEAP) } else { wall })
+            .saturating_add(self.slack);
         let says = format!("now {now}, wall {wall}, last {}, by the monotonic clock {expected}", self.last);
         if now < self.last {
             return Err(format!("the ledger's time went back: {says}"));
@@ -640,7 +657,8 @@ impl TimeRules {
         if now > latest {
             return Err(format!("the ledger's time leapt: {says}"));
         }
-        if !self.stepped && now != self.last.max(wall) {
+        let least = self.last.max(wall);
+        if !self.stepped && (now < least || now > least.saturating_add(self.slack)) {
             return Err(format!("the ledger's time is not the clock's: {says}"));
         }
         if !self.stepped_back && (now < expected || leapt != leap.is_some()) {
@@ -651,12 +669,12 @@ impl TimeRules {
     }
 }
 
-pub fn expect<T: PartialEq + std::fmt::Debug>(what: &str, expected: T, found: T) -> Result<(), String> {
+pub(crate) fn expect<T: PartialEq + std::fmt::Debug>(what: &str, expected: T, found: T) -> Result<(), String> {
     if expected == found { Ok(()) } else { Err(format!("{what}: expected {expected:?}, found {found:?}")) }
 }
 
 /// Equal but for the seq, which may be any from the last entry that touched the account to the last one of all.
-pub fn same_balance(expected: &Balance, found: &Balance, appended: Seq) -> Result<(), String> {
+pub(crate) fn same_balance(expected: &Balance, found: &Balance, appended: Seq) -> Result<(), String> {
     expect("the balance", Balance { seq: found.seq, ..*expected }, *found)?;
     if found.seq < expected.seq || found.seq > appended {
         return Err(format!("{found:?}: its seq is not in {} ..= {appended}", expected.seq));
@@ -664,8 +682,28 @@ pub fn same_balance(expected: &Balance, found: &Balance, appended: Seq) -> Resul
     Ok(())
 }
 
+/// Whether the order of two commands can be told: they share an account, or a key.
+fn meet(one: &Asked, other: &Asked) -> bool {
+    let touches = |user: UserId| one.user == user || one.to == Some(user);
+    one.key == other.key || (one.currency == other.currency && (touches(other.user) || other.to.is_some_and(touches)))
+}
+
+/// That nothing follows for withdrawal `of`, and a reason that fits where it is.
+fn conflict(record: &Record, of: u64, rejection: &Rejection) -> Checked {
+    let Rejection::WithdrawalConflict { id, conflict } = rejection else {
+        return Err(format!("{record:?}: found {rejection:?}"));
+    };
+    expect("which withdrawal it is", of, id.get())?;
+    let fits = match conflict {
+        Conflict::Repeat => true,
+        Conflict::NotNow => record.status == Status::Pending || record.attempts == 0,
+        Conflict::Ended | Conflict::Contradicted { .. } => record.status != Status::Pending,
+    };
+    if fits { Ok(word(rejection)) } else { Err(format!("{record:?}: told {conflict:?}")) }
+}
+
 /// The rejection in a word.
-pub fn word(rejection: &Rejection) -> &'static str {
+pub(crate) fn word(rejection: &Rejection) -> &'static str {
     match rejection {
         Rejection::ShuttingDown => "shutting down",
         Rejection::StorageFull => "storage full",
@@ -678,14 +716,20 @@ pub fn word(rejection: &Rejection) -> &'static str {
         Rejection::InsufficientBalance { .. } => "insufficient",
         Rejection::BalanceOverflow => "overflow",
         Rejection::TransactionNotFound => "not found",
-        Rejection::AlreadyResolved(_) => "already resolved",
+        Rejection::KeyTwiceInBatch { .. } => "key twice",
+        Rejection::WithdrawalConflict { conflict, .. } => match conflict {
+            Conflict::Repeat => "repeat",
+            Conflict::Ended => "ended",
+            Conflict::Contradicted { .. } => "contradicted",
+            Conflict::NotNow => "not now",
+        },
         Rejection::BatchRejected { .. } => "batch rejected",
         _ => "unheard of",
     }
 }
 
 /// Compares two rejections with all that they say.
-pub fn same_rejection(expected: &Rejection, found: &Rejection) -> Checked {
+pub(crate) fn same_rejection(expected: &Rejection, found: &Rejection) -> Checked {
     let plainly = |rejection: &Rejection| match rejection {
         Rejection::DuplicateRequest(t) => Rejection::DuplicateRequest(Box::new(plain((**t).clone()))),
         Rejection::IdempotencyKeyReused(t) => Rejection::IdempotencyKeyReused(Box::new(plain((**t).clone()))),
@@ -696,7 +740,7 @@ pub fn same_rejection(expected: &Rejection, found: &Rejection) -> Checked {
 }
 
 /// The substatus in a word.
-pub fn named(substatus: Substatus) -> &'static str {
+pub(crate) fn named(substatus: Substatus) -> &'static str {
     match substatus {
         Substatus::Reserved => "reserved",
         Substatus::Submitting => "submitting",

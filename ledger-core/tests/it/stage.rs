@@ -5,84 +5,78 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use ledger_core::sim::{SimClock, SimDisk};
+use ledger_core::sim::SimClock;
 use ledger_core::{
-    Amount, Commit, Currency, Error, Ledger, OpenError, Options, PageStart, Query, Timestamp, Transaction,
-    TransactionId, UserId,
+    Amount, Commit, Currency, Error, Ledger, Options, PageStart, Query, Timestamp, Transaction, TransactionId, UserId,
 };
 
 use crate::model::Asked;
 
 /// 2024-01-10T10:00:00Z, when every test begins.
-pub const START: Timestamp = match Timestamp::from_micros(1_704_880_800_000_000) {
+pub(crate) const START: Timestamp = match Timestamp::from_micros(1_704_880_800_000_000) {
     Some(start) => start,
     None => panic!("within the years 1 to 9999"),
 };
 
-pub const SECOND: Duration = Duration::from_secs(1);
-pub const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The smallest size of a segment, so that tests write few bytes.
-pub const SEGMENT_BYTES: u64 = 1 << 20;
+pub(crate) const SEGMENT_BYTES: u64 = 1 << 20;
 
-pub fn user(id: u64) -> UserId {
+pub(crate) fn user(id: u64) -> UserId {
     UserId::new(id).expect("a user's number")
 }
 
-pub fn amount(minor: u64) -> Amount {
+pub(crate) fn amount(minor: u64) -> Amount {
     Amount::new(minor).expect("an amount")
 }
 
-pub fn currency(code: &str) -> Currency {
+pub(crate) fn currency(code: &str) -> Currency {
     Currency::new(code).expect("a currency's code")
 }
 
-pub fn id(id: u64) -> TransactionId {
+pub(crate) fn id(id: u64) -> TransactionId {
     TransactionId::new(id).expect("a transaction's id")
 }
 
 /// `seconds` after [`START`]; may be negative.
-pub fn second(seconds: i64) -> Timestamp {
+pub(crate) fn second(seconds: i64) -> Timestamp {
     Timestamp::from_micros(START.micros() + seconds * 1_000_000).expect("within the years 1 to 9999")
 }
 
 /// The options of a deterministic ledger: no threads, small segments, a clock that the test moves.
-pub fn options(clock: &SimClock) -> Options {
+pub(crate) fn options(clock: &SimClock) -> Options {
     Options::default().threads(false).segment_bytes(SEGMENT_BYTES).shards(4).clock(clock.clone())
 }
 
-/// Opens the deterministic ledger on `disk`.
-pub fn open(disk: &SimDisk, clock: &SimClock) -> Result<Ledger, OpenError> {
-    options(clock).open_on(disk.clone())
-}
-
 /// The answer, once it may leave.
-pub fn answer<T>(commit: Result<Commit<T>, Error>) -> Result<T, Error> {
+pub(crate) fn answer<T>(commit: Result<Commit<T>, Error>) -> Result<T, Error> {
     commit?.wait()
 }
 
 /// The users and currencies that a test uses: what a dump goes through.
 #[derive(Clone, Debug)]
-pub struct World {
-    pub users: Vec<UserId>,
-    pub currencies: Vec<Currency>,
+pub(crate) struct World {
+    pub(crate) users: Vec<UserId>,
+    pub(crate) currencies: Vec<Currency>,
 }
 
 impl World {
-    pub fn new(users: u64, currencies: &[&str]) -> World {
+    pub(crate) fn new(users: u64, currencies: &[&str]) -> World {
         World {
             users: (1..=users).map(user).collect(),
             currencies: currencies.iter().map(|code| currency(code)).collect(),
         }
     }
 
-    pub fn accounts(&self) -> impl Iterator<Item = (UserId, Currency)> + '_ {
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = (UserId, Currency)> + '_ {
         self.users.iter().flat_map(|&user| self.currencies.iter().map(move |&currency| (user, currency)))
     }
 }
 
 /// A transaction without what the model cannot know: the words of a failure's reason.
-pub fn plain(mut transaction: Transaction) -> Transaction {
+pub(crate) fn plain(mut transaction: Transaction) -> Transaction {
     if let Some(payout) = &mut transaction.withdrawal {
         payout.failure_reason = payout.failure_reason.take().map(|_| "…".into());
     }
@@ -90,7 +84,7 @@ pub fn plain(mut transaction: Transaction) -> Transaction {
 }
 
 /// A transaction in one line; metadata, which may be long, by its length and sum.
-pub fn line_of(transaction: &Transaction) -> String {
+pub(crate) fn line_of(transaction: &Transaction) -> String {
     let metadata = transaction.metadata.as_deref().map(|bytes| {
         (bytes.len(), bytes.iter().fold(0u64, |sum, &byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte))))
     });
@@ -98,7 +92,7 @@ pub fn line_of(transaction: &Transaction) -> String {
 }
 
 /// All of a user's transactions, oldest first, by a walk with a cursor.
-pub fn history(ledger: &Ledger, user: UserId) -> Result<Vec<Transaction>, Error> {
+pub(crate) fn history(ledger: &Ledger, user: UserId) -> Result<Vec<Transaction>, Error> {
     let mut all = Vec::new();
     let mut query = Query { ascending: true, limit: 100, ..Query::new(user) };
     loop {
@@ -113,7 +107,7 @@ pub fn history(ledger: &Ledger, user: UserId) -> Result<Vec<Transaction>, Error>
 
 /// All that can be asked of `ledger`, one fact a line, in an order that depends on the facts alone. Equal states give
 /// equal dumps; [`crate::model::Model::dump`] gives the same lines.
-pub fn dump(ledger: &Ledger, world: &World) -> Result<Vec<String>, Error> {
+pub(crate) fn dump(ledger: &Ledger, world: &World) -> Result<Vec<String>, Error> {
     let now = ledger.now();
     let mut lines = vec![format!("appended {}", ledger.appended())];
     let mut withdrawals = BTreeSet::new();
@@ -149,11 +143,11 @@ pub fn dump(ledger: &Ledger, world: &World) -> Result<Vec<String>, Error> {
 }
 
 /// When a dump asks for balances: now, before everything, and when every hold has matured.
-pub fn moments(now: Timestamp) -> [Option<Timestamp>; 4] {
+pub(crate) fn moments(now: Timestamp) -> [Option<Timestamp>; 4] {
     [None, Some(START.saturating_sub(SECOND)), Some(now.saturating_sub(SECOND)), Some(now.saturating_add(400 * DAY))]
 }
 
-pub fn line_of_balance(
+pub(crate) fn line_of_balance(
     user: UserId,
     currency: Currency,
     at: Option<Timestamp>,
@@ -169,7 +163,7 @@ pub fn line_of_balance(
     line
 }
 
-pub fn line_of_withdrawal(w: &ledger_core::withdrawals::Withdrawal) -> String {
+pub(crate) fn line_of_withdrawal(w: &ledger_core::withdrawals::Withdrawal) -> String {
     format!(
         "withdrawal {} of {} {} {} to {:?} by {} at {}: {:?} after {} attempts",
         w.id,
@@ -185,7 +179,7 @@ pub fn line_of_withdrawal(w: &ledger_core::withdrawals::Withdrawal) -> String {
 }
 
 /// The first difference between two dumps, for people.
-pub fn difference(expected: &[String], found: &[String]) -> Option<String> {
+pub(crate) fn difference(expected: &[String], found: &[String]) -> Option<String> {
     let lines = expected.len().max(found.len());
     (0..lines).find(|&line| expected.get(line) != found.get(line)).map(|line| {
         format!(
@@ -198,14 +192,14 @@ pub fn difference(expected: &[String], found: &[String]) -> Option<String> {
 
 /// A small, seeded stream of numbers (SplitMix64, Steele et al. 2014), so that a test is its seed.
 #[derive(Clone, Debug)]
-pub struct Chance(u64);
+pub(crate) struct Chance(u64);
 
 impl Chance {
-    pub fn new(seed: u64) -> Chance {
+    pub(crate) fn new(seed: u64) -> Chance {
         Chance(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -213,23 +207,23 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 
-    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[usize::try_from(self.below(of.len() as u64)).expect("an index")]
     }
 }
 
 /// Metadata of `len` bytes that differ from place to place and from `salt` to salt.
-pub fn metadata(len: usize, salt: u64) -> Vec<u8> {
+pub(crate) fn metadata(len: usize, salt: u64) -> Vec<u8> {
     let mut chance = Chance::new(salt);
     (0..len).map(|_| u8::try_from(chance.below(256)).expect("a byte")).collect()
 }
 
 /// Submits `asked` through the call that is made for its kind.
-pub fn ask(ledger: &Ledger, asked: &Asked) -> Result<Commit<ledger_core::Receipt>, Error> {
+pub(crate) fn ask(ledger: &Ledger, asked: &Asked) -> Result<Commit<ledger_core::Receipt>, Error> {
     match asked.command() {
         ledger_core::Command::Charge(charge) => ledger.charge(charge),
         ledger_core::Command::Transfer(transfer) => ledger.transfer(transfer),

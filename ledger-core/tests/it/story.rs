@@ -673,11 +673,12 @@ fn a_settled_withdrawal_leaves_for_the_world_outside() {
         withdraw alice 40 key w
         show     w                  => withdrawal debit pending
         attempt  w                  => submitting 1
-        attempt  w                  => already resolved
+        attempt  w                  => not now
         outcome  w settled          => completed
+        outcome  w settled          => repeat
         show     w                  => withdrawal debit completed
         balance  alice              => 60 + 0 + 0
-        attempt  w                  => already resolved
+        attempt  w                  => ended
         audit",
     );
 }
@@ -692,7 +693,8 @@ fn a_definite_refusal_releases_the_money_once() {
         outcome  w rejected         => failed
         balance  alice              => 100 + 0 + 0
         show     w                  => withdrawal debit failed
-        attempt  w                  => already resolved
+        attempt  w                  => ended
+        outcome  w settled          => contradicted
         balance  alice              => 100 + 0 + 0
         audit",
     );
@@ -706,7 +708,7 @@ fn an_attempt_that_was_not_sent_is_repeated_and_given_up_after_the_last() {
         withdraw alice 40 key w
         attempt  w                  => submitting 1
         outcome  w not-sent         => reserved
-        attempt  w                  => already resolved
+        attempt  w                  => not now
         clock    2
         attempt  w                  => submitting 2
         outcome  w not-sent         => reserved
@@ -729,7 +731,7 @@ fn an_ambiguous_attempt_keeps_the_money_until_the_bank_tells() {
         attempt  w                  => submitting 1
         outcome  w ambiguous        => unknown
         balance  alice              => 60 + 0 + 40
-        attempt  w                  => already resolved
+        attempt  w                  => not now
         clock    10
         due                         => inquire w
         inquire  w pending          => unknown
@@ -751,7 +753,7 @@ fn what_the_bank_does_not_find_is_reviewed_and_never_released() {
         inquire  w not-found        => needs review
         balance  alice              => 60 + 0 + 40
         show     w                  => withdrawal debit pending
-        attempt  w                  => already resolved",
+        attempt  w                  => not now",
     );
 }
 
@@ -763,8 +765,9 @@ fn an_attempt_cut_off_by_a_crash_is_never_failed_nor_repeated() {
         withdraw alice 40 key w
         attempt  w                  => submitting 1
         power cut
-        attempt  w                  => already resolved
+        attempt  w                  => not now
         balance  alice              => 60 + 0 + 40
+        due                         => nothing
         clock    60
         due                         => inquire w
         inquire  w settled          => completed
@@ -859,7 +862,7 @@ fn a_key_twice_in_a_batch_makes_the_second_a_repeat() {
         atomic
           charge alice 1 key b
           charge alice 1 key b
-        end                         => 1 duplicate
+        end                         => 1 key twice
         show b                      => nothing
         balance alice               => 1 + 0 + 0",
     );
