@@ -37,6 +37,13 @@ pub enum Rejection {
     DuplicateRequest(Box<Transaction>),
     /// The key names an earlier, different command; this is its transaction as it stands now.
     IdempotencyKeyReused(Box<Transaction>),
+    /// A key stands twice in an atomic batch.
+    KeyTwiceInBatch {
+        /// The earlier operation with this key, from 0.
+        first: usize,
+        /// Whether both say the same.
+        same: bool,
+    },
     /// A transfer from an account to itself.
     SameAccount,
     /// The executor of withdrawals has no place. Try again later.
@@ -85,6 +92,9 @@ impl fmt::Display for Rejection {
                     "the key {:?} was used for transaction {}, which is another command; use a new key",
                     original.idempotency_key, original.id
                 )
+            }
+            Rejection::KeyTwiceInBatch { first, .. } => {
+                write!(f, "operation {first} of the same atomic batch has this key; give each operation its own")
             }
             Rejection::SameAccount => f.write_str("a transfer needs two different users"),
             Rejection::QueueFull => f.write_str("every place for a withdrawal is taken; repeat later"),

@@ -18,7 +18,7 @@ pub mod withdrawals;
 pub use command::{Charge, Command, Transfer, Withdraw};
 pub use commit::{Commit, CommitFuture};
 pub use error::{Error, Halted, OpenError, Rejection};
-pub use journal::{BatchPosition, Entry, Party, Posting, TransactionEntry};
+pub use state::{BatchPosition, Entry, Party, Posting, TransactionEntry};
 pub use ledger::Ledger;
 pub use options::{Durability, Options, WhenFull};
 pub use sys::{Clock, DirectoryLock, DirectoryStorage, Storage, StorageFile, SystemClock};

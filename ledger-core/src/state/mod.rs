@@ -1,2 +1,11 @@
 //! The deterministic state: no I/O, no clock, no randomness, no threads. The same entries in the same order give the
-//! same state.
+//! same state. `plan` decides and changes nothing; `apply` changes and cannot fail.
+
+pub(crate) mod account;
+pub(crate) mod apply;
+pub(crate) mod audit;
+mod entry;
+pub(crate) mod plan;
+pub(crate) mod shard;
+
+pub use entry::{BatchPosition, Entry, Party, Posting, TransactionEntry};
