@@ -1,0 +1,1 @@
+//! The life of a withdrawal, case by case and at random.
