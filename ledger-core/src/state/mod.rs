@@ -3,4 +3,6 @@
 
 pub(crate) mod arena;
 pub(crate) mod holds;
+pub(crate) mod idempotency;
 pub(crate) mod locator;
+pub(crate) mod slots;
