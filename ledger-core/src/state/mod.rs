@@ -3,9 +3,14 @@
 
 pub(crate) mod account;
 pub(crate) mod apply;
+pub(crate) mod arena;
 pub(crate) mod audit;
 mod entry;
+pub(crate) mod holds;
+pub(crate) mod idempotency;
+pub(crate) mod locator;
 pub(crate) mod plan;
 pub(crate) mod shard;
+pub(crate) mod slots;
 
 pub use entry::{BatchPosition, Entry, Party, Posting, TransactionEntry};
