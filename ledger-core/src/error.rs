@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::types::TransactionId;
 use crate::view::Transaction;
+use crate::withdrawals::Conflict;
 
 /// Why a command has no receipt.
 #[derive(Clone, PartialEq, Debug)]
@@ -57,8 +58,13 @@ pub enum Rejection {
     BalanceOverflow,
     /// There is no transaction of that id (or it is not of the kind asked about).
     TransactionNotFound,
-    /// The withdrawal has ended, or this change does not follow from where it is.
-    AlreadyResolved(TransactionId),
+    /// What is said of the withdrawal changes nothing.
+    WithdrawalConflict {
+        /// Which withdrawal.
+        id: TransactionId,
+        /// Why.
+        conflict: Conflict,
+    },
     /// An operation of an atomic batch was rejected, and with it the whole batch.
     BatchRejected {
         /// Which operation, from 0.
@@ -103,7 +109,7 @@ impl fmt::Display for Rejection {
             }
             Rejection::BalanceOverflow => f.write_str("the balance would exceed 9007199254740991; lower the amount"),
             Rejection::TransactionNotFound => f.write_str("there is no such transaction"),
-            Rejection::AlreadyResolved(id) => write!(f, "withdrawal {id} was resolved before"),
+            Rejection::WithdrawalConflict { id, conflict } => write!(f, "withdrawal {id}: {conflict}"),
             Rejection::BatchRejected { index, rejection } => write!(f, "operation {index} was rejected: {rejection}"),
         }
     }

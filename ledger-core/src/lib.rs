@@ -7,6 +7,7 @@ mod error;
 mod journal;
 mod ledger;
 mod options;
+mod recovery;
 mod state;
 mod sync;
 mod sys;

@@ -173,7 +173,7 @@ impl Options {
     /// # Errors
     /// See [`OpenError`]; nothing was changed.
     pub fn open_on(self, storage: impl Storage) -> Result<Ledger, OpenError> {
-        Ledger::recover(self, Arc::new(storage))
+        Ledger::recover(&self, Arc::new(storage))
     }
 
     /// A ledger without a log, for tests and caches: everything is gone when it is dropped.
@@ -181,6 +181,6 @@ impl Options {
     /// # Errors
     /// [`OpenError::InvalidOption`].
     pub fn in_memory(self) -> Result<Ledger, OpenError> {
-        Ledger::without_log(self)
+        Ledger::without_log(&self)
     }
 }

@@ -119,6 +119,7 @@ fn encode_withdrawal(entry: &WithdrawalEntry<'_>, out: &mut Vec<u8>) {
             out.push(class_code(class));
         }
         Event::Inquired { answer } => out.extend_from_slice(&[3, answer_code(answer)]),
+        Event::DeadlinePassed => out.push(4),
     }
     out.push(substatus_code(entry.to));
     match entry.due {
@@ -217,6 +218,7 @@ fn decode_withdrawal<'a>(input: &mut Input<'a>) -> Result<WithdrawalEntry<'a>, &
         3 => Event::Inquired {
             answer: answer_of(input.byte()?).ok_or("an answer of the bank that this version does not know")?,
         },
+        4 => Event::DeadlinePassed,
         _ => return Err("an event of a withdrawal that this version does not know"),
     };
     let to = substatus_of(input.byte()?).ok_or("a substatus that this version does not know")?;

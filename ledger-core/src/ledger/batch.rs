@@ -11,8 +11,9 @@ use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::engine::{Engine, Fuse, LockedShards, Place, Prepared, Refusal, entry_bytes_max};
+use super::engine::{Engine, Fuse, Place, Prepared, Refusal, entry_bytes_max};
 use super::keys::{Claim, Keys, Settled};
+use super::tables::LockedShards;
 use crate::command::Command;
 use crate::commit::Commit;
 use crate::error::{Error, Halted, Rejection};
@@ -114,7 +115,7 @@ impl Engine {
         let mut steps: Vec<Step> = commands.iter().map(|_| Step::Refused).collect();
         let mut blocked = commands.len();
         for (lock, group) in order.groups() {
-            self.keys.with(lock, false, |keys| {
+            self.tables.keys.with(lock, false, |keys| {
                 for &index in group {
                     let prepared = &commands[index as usize];
                     match keys.lookup(prepared.key_hash, prepared.key) {
@@ -174,9 +175,9 @@ impl Engine {
         commands: &[Prepared<'_, '_>],
         indexes: std::ops::Range<usize>,
     ) -> Vec<(usize, SmallVec<[u32; 8]>)> {
-        let mut groups: Vec<SmallVec<[u32; 8]>> = vec![SmallVec::new(); self.shards.len()];
+        let mut groups: Vec<SmallVec<[u32; 8]>> = vec![SmallVec::new(); self.tables.shards.len()];
         for index in indexes {
-            let shard = self.shard_of(Movement::of(commands[index].command).viewer());
+            let shard = self.tables.shard_of(Movement::of(commands[index].command).viewer());
             groups[shard].push(index as u32);
         }
         groups.into_iter().enumerate().filter(|(_, group)| !group.is_empty()).collect()
@@ -184,7 +185,7 @@ impl Engine {
 
     /// Returns once no claim is on the command's key.
     fn wait_for_key(&self, prepared: &Prepared<'_, '_>) {
-        self.keys.settled(prepared.key_hash, prepared.key);
+        self.tables.keys.settled(prepared.key_hash, prepared.key);
     }
 }
 
@@ -210,7 +211,7 @@ impl<'r> Run<'r, '_, '_, '_> {
         let mut announced: SmallVec<[(Receipt, Option<Place<'_>>); 1]> = SmallVec::new();
         {
             let _fuse = Fuse(&self.engine.wal);
-            let mut locked = self.engine.lock(shards);
+            let mut locked = self.engine.tables.lock(shards);
             for index in indexes {
                 if !matches!(steps[index], Step::Claimed) {
                     continue;
@@ -305,7 +306,7 @@ struct WindowClaims<'e, 'w, 'c, 'a> {
 impl Drop for WindowClaims<'_, '_, '_, '_> {
     fn drop(&mut self) {
         for (lock, group) in self.order.groups() {
-            self.engine.keys.with(lock, true, |keys| {
+            self.engine.tables.keys.with(lock, true, |keys| {
                 for &index in group {
                     let prepared = &self.commands[index as usize];
                     match self.steps[index as usize] {
@@ -360,7 +361,7 @@ impl Engine {
         by_key.sort_unstable_by_key(|&index| commands[index].key);
         let mut settled = false;
         for index in by_key {
-            match self.keys.claim(commands[index].key_hash, commands[index].key) {
+            match self.tables.keys.claim(commands[index].key_hash, commands[index].key) {
                 Ok(claim) => claims[index] = Some(claim),
                 Err(_) => {
                     settled = true;
@@ -400,7 +401,7 @@ impl Engine {
         let movements: Vec<Movement> = commands.iter().map(|prepared| Movement::of(prepared.command)).collect();
         let now = self.now();
         let _fuse = Fuse(&self.wal);
-        let mut shards = self.lock(movements.iter().flat_map(|movement| self.shards_of(movement)).collect());
+        let mut shards = self.tables.lock(movements.iter().flat_map(|movement| self.shards_of(movement)).collect());
         let mut speculation = Speculation { accounts: Vec::new(), index: HashMap::default() };
         let mut entries = Vec::with_capacity(commands.len());
         let mut bytes = Vec::new();
@@ -432,7 +433,7 @@ impl Engine {
     /// them repeat it. `None` where no key does.
     fn repeated(&self, commands: &[Prepared<'_, '_>]) -> Option<Result<(AtomicReceipt, Seq), Refusal>> {
         let settled: Vec<Option<Settled>> =
-            commands.iter().map(|prepared| self.keys.settled(prepared.key_hash, prepared.key)).collect();
+            commands.iter().map(|prepared| self.tables.keys.settled(prepared.key_hash, prepared.key)).collect();
         let first = settled.iter().position(Option::is_some)?;
         if let Some(transactions) = self.earlier_batch(commands, &settled) {
             let seen = transactions.last().map_or(Seq::ZERO, |id| id.seq());
@@ -511,7 +512,7 @@ impl Speculation {
         currency: Currency,
         now: Timestamp,
     ) -> (usize, Seq) {
-        let (parts, seq) = shards.get(engine.shard_of(user)).parts(user, currency, now);
+        let (parts, seq) = shards.get(engine.tables.shard_of(user)).parts(user, currency, now);
         let index = *self.index.entry((user, currency)).or_insert_with(|| {
             self.accounts.push(parts);
             self.accounts.len() - 1

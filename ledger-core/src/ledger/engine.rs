@@ -8,28 +8,26 @@
 //! An entry takes its seq and time between `plan` and `apply`, under the locks, so the order of the log is the order of
 //! the locks. No I/O happens under a lock, and no claim outlives its command.
 
-use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 
 use super::fingerprint::fingerprint;
-use super::keys::{Claim, Keys, Settled};
+use super::keys::{Claim, Settled};
+use super::payouts::OpenWithdrawals;
+use super::tables::{LockedShards, Origin, Tables};
 use super::time::LedgerTime;
 use crate::command::Command;
 use crate::commit::Commit;
 use crate::error::{Error, Halted, Rejection};
 use crate::journal::codec;
 use crate::options::Options;
-use crate::state::apply::Applied;
-use crate::state::locator::Locator;
 use crate::state::plan::{Movement, plan};
-use crate::state::shard::Shard;
 use crate::state::TransactionEntry;
-use crate::sync::{Arc, AtomicBool, AtomicU64, CachePadded, Mutex, MutexGuard, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::sys::MemoryGauge;
 use crate::types::{Fingerprint, Seq, Timestamp, TransactionId, UserId};
-use crate::view::{Balance, Receipt, TransactionKind};
+use crate::view::{Balance, Receipt};
 use crate::wal::{Level, Refused, Reservation, Stamp, Wal};
-use crate::withdrawals::{BankReference, DueQueue, Places, Policy};
+use crate::withdrawals::{Places, Policy};
 
 /// The most shards: the locator keeps a shard in one byte.
 pub(crate) const SHARDS_MAX: usize = 128;
@@ -37,12 +35,10 @@ pub(crate) const SHARDS_MAX: usize = 128;
 /// What every handle of a ledger shares.
 pub(crate) struct Engine {
     pub(super) wal: Wal,
-    pub(super) shards: Box<[CachePadded<Mutex<Shard>>]>,
-    pub(super) keys: Keys,
-    pub(super) locator: Locator,
+    pub(super) tables: Tables,
     pub(super) time: LedgerTime,
     pub(super) places: Places,
-    pub(super) due: Mutex<DueQueue>,
+    pub(super) open: Mutex<OpenWithdrawals>,
     pub(super) notify: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
     pub(super) policy: Policy,
     pub(super) withdrawals_open: AtomicU64,
@@ -82,42 +78,14 @@ impl Drop for Fuse<'_> {
     }
 }
 
-/// Locked shards, in rising order of their index. The only way to hold more than one.
-pub(super) struct LockedShards<'a> {
-    guards: SmallVec<[(usize, MutexGuard<'a, Shard>); 2]>,
-}
-
-impl LockedShards<'_> {
-    pub(super) fn get(&self, index: usize) -> &Shard {
-        &self.guards[self.position(index)].1
-    }
-
-    pub(super) fn get_mut(&mut self, index: usize) -> &mut Shard {
-        let position = self.position(index);
-        &mut self.guards[position].1
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Shard> {
-        self.guards.iter().map(|(_, guard)| &**guard)
-    }
-
-    fn position(&self, index: usize) -> usize {
-        self.guards.binary_search_by_key(&index, |guard| guard.0).expect("the shard was locked for this")
-    }
-}
-
 impl Engine {
-    pub(crate) fn new(options: &Options, wal: Wal) -> Engine {
-        let hasher = RandomState::default();
-        let shard = || CachePadded::new(Mutex::new(Shard::new(hasher.clone())));
+    pub(crate) fn new(options: &Options, wal: Wal, tables: Tables, time: LedgerTime) -> Engine {
         Engine {
             wal,
-            shards: (0..options.shards).map(|_| shard()).collect(),
-            keys: Keys::new(),
-            locator: Locator::new(),
-            time: LedgerTime::new(options.clock.clone()),
+            tables,
+            time,
             places: Places::new(options.withdrawal_places),
-            due: Mutex::new(DueQueue::new()),
+            open: Mutex::new(OpenWithdrawals::default()),
             notify: Mutex::new(None),
             policy: options.policy.clone(),
             withdrawals_open: AtomicU64::new(0),
@@ -126,10 +94,9 @@ impl Engine {
         }
     }
 
-    /// Which shard a user's accounts are in.
-    pub(super) fn shard_of(&self, user: UserId) -> usize {
-        let mixed = user.get().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        (mixed as usize * self.shards.len()) >> 32
+    /// Which opening of which ledger this is.
+    fn origin(&self) -> Origin {
+        Origin { ledger: self.wal.uuid(), epoch: self.wal.epoch() }
     }
 
     /// The time to plan with: the believed time of day, never behind the log.
@@ -143,19 +110,8 @@ impl Engine {
         self.wal.close()
     }
 
-    /// Locks the shards `indexes`, each once.
-    pub(super) fn lock(&self, mut indexes: SmallVec<[usize; 2]>) -> LockedShards<'_> {
-        indexes.sort_unstable();
-        indexes.dedup();
-        LockedShards { guards: indexes.into_iter().map(|index| (index, self.shards[index].lock())).collect() }
-    }
-
-    pub(super) fn lock_all(&self) -> LockedShards<'_> {
-        self.lock((0..self.shards.len()).collect())
-    }
-
     pub(super) fn shards_of(&self, movement: &Movement) -> SmallVec<[usize; 2]> {
-        movement.debit.iter().chain(&movement.credit).map(|&user| self.shard_of(user)).collect()
+        movement.debit.iter().chain(&movement.credit).map(|&user| self.tables.shard_of(user)).collect()
     }
 
     pub(super) fn prepare<'c, 'a>(&self, command: &'c Command<'a>) -> Prepared<'c, 'a> {
@@ -165,7 +121,7 @@ impl Engine {
             Command::Withdraw(withdraw) => withdraw.key,
         };
         let key = key.as_str();
-        Prepared { command, fingerprint: fingerprint(command), key, key_hash: self.keys.hash(key) }
+        Prepared { command, fingerprint: fingerprint(command), key, key_hash: self.tables.keys.hash(key) }
     }
 
     /// One command, decided; the commit waits for the disk.
@@ -185,7 +141,7 @@ impl Engine {
             // A repeat is told that it is one, whatever else is wrong.
             Err(refusal) => return Err(self.settled(prepared).unwrap_or(refusal)),
         };
-        let claim = match self.keys.claim(prepared.key_hash, prepared.key) {
+        let claim = match self.tables.keys.claim(prepared.key_hash, prepared.key) {
             Ok(claim) => claim,
             Err(settled) => return Err(self.repeat(prepared, settled)),
         };
@@ -194,7 +150,7 @@ impl Engine {
         let now = self.now();
         let (receipt, id) = {
             let _fuse = Fuse(&self.wal);
-            let mut shards = self.lock(self.shards_of(&movement));
+            let mut shards = self.tables.lock(self.shards_of(&movement));
             let mut bytes = Vec::with_capacity(entry_bytes_max(prepared.command));
             self.execute(&mut shards, prepared, &movement, now, &mut room, &mut bytes)?
         };
@@ -214,7 +170,7 @@ impl Engine {
         bytes: &mut Vec<u8>,
     ) -> Result<(Receipt, TransactionId), Refusal> {
         let parts = |user: Option<UserId>| {
-            user.map(|user| shards.get(self.shard_of(user)).parts(user, movement.currency, now))
+            user.map(|user| shards.get(self.tables.shard_of(user)).parts(user, movement.currency, now))
         };
         let (source, destination) = (parts(movement.debit), parts(movement.credit));
         let seen = source.iter().chain(&destination).map(|&(_, seq)| seq).max().unwrap_or_default();
@@ -231,7 +187,6 @@ impl Engine {
         Ok((self.receipt(shards, movement, &entry, stamp, id), id))
     }
 
-    /// Applies a transaction's entry to the locked shards and makes it findable by its id.
     pub(super) fn apply(
         &self,
         shards: &mut LockedShards<'_>,
@@ -239,35 +194,7 @@ impl Engine {
         stamp: Stamp,
         key_hash: u64,
     ) -> TransactionId {
-        let id = TransactionId::new(stamp.seq.get()).expect("the first seq is 1");
-        let applied = self.applied(stamp, self.wal.epoch(), key_hash);
-        for index in self.shards_touched(entry) {
-            shards.get_mut(index).apply_transaction(entry, applied, |user| self.shard_of(user) == index);
-        }
-        self.locator.set(stamp.seq, self.home(entry));
-        id
-    }
-
-    pub(super) fn applied(&self, stamp: Stamp, epoch: crate::types::Epoch, key_hash: u64) -> Applied {
-        let id = TransactionId::new(stamp.seq.get()).expect("the first seq is 1");
-        let reference = BankReference { ledger: self.wal.uuid(), epoch, id };
-        Applied { seq: stamp.seq, time: stamp.time, key_hash, reference }
-    }
-
-    /// The shards in which the entry changes accounts, each once.
-    pub(super) fn shards_touched(&self, entry: &TransactionEntry<'_>) -> SmallVec<[usize; 2]> {
-        let users = entry.postings.iter().flat_map(|posting| [posting.debit.user(), posting.credit.user()]);
-        let mut touched: SmallVec<[usize; 2]> = users.flatten().map(|user| self.shard_of(user)).collect();
-        touched.sort_unstable();
-        touched.dedup();
-        touched
-    }
-
-    /// The shard with the source user's view of the transaction (of a charge, the credited user's).
-    pub(super) fn home(&self, entry: &TransactionEntry<'_>) -> u8 {
-        let posting = &entry.postings[0];
-        let user = posting.debit.user().or(posting.credit.user()).expect("a command names at least one user");
-        self.shard_of(user) as u8
+        self.tables.apply(shards, entry, self.origin(), stamp, key_hash)
     }
 
     pub(super) fn receipt(
@@ -279,7 +206,7 @@ impl Engine {
         id: TransactionId,
     ) -> Receipt {
         let viewer = movement.viewer();
-        let (parts, _) = shards.get(self.shard_of(viewer)).parts(viewer, movement.currency, stamp.time);
+        let (parts, _) = shards.get(self.tables.shard_of(viewer)).parts(viewer, movement.currency, stamp.time);
         Receipt {
             transaction_id: id,
             created_at: stamp.time,
@@ -299,7 +226,11 @@ impl Engine {
         place.keep();
         // Relaxed: a gauge.
         self.withdrawals_open.fetch_add(1, Ordering::Relaxed);
-        self.due.lock().schedule(receipt.transaction_id, receipt.created_at, true);
+        {
+            let mut open = self.open.lock();
+            open.holders.insert(receipt.transaction_id);
+            open.queue.schedule(receipt.transaction_id, receipt.created_at, true);
+        }
         self.notify();
     }
 
@@ -338,6 +269,16 @@ impl Engine {
         if self.memory.is_full(records) {
             return no(Rejection::Overloaded);
         }
+        self.reserve(records, bytes)
+    }
+
+    /// Room for a change of what was accepted before: it is recorded while there is a log at all.
+    pub(super) fn admit_change(&self, bytes: usize) -> Result<Reservation<'_>, Refusal> {
+        self.reserve(1, bytes)
+    }
+
+    fn reserve(&self, records: usize, bytes: usize) -> Result<Reservation<'_>, Refusal> {
+        let no = |rejection| Err(Refusal::Rejected(rejection, Seq::ZERO));
         match self.wal.reserve(records, bytes) {
             Ok(room) => Ok(room),
             Err(Refused::StorageFull) => no(Rejection::StorageFull),
@@ -350,7 +291,7 @@ impl Engine {
 
     /// The answer to a command whose key names an accepted one; `None` where it names none.
     pub(super) fn settled(&self, prepared: &Prepared<'_, '_>) -> Option<Refusal> {
-        let settled = self.keys.settled(prepared.key_hash, prepared.key)?;
+        let settled = self.tables.keys.settled(prepared.key_hash, prepared.key)?;
         Some(self.repeat(prepared, settled))
     }
 

@@ -2,7 +2,7 @@
 
 use smallvec::{SmallVec, smallvec};
 
-use super::engine::{Engine, LockedShards, balance};
+use super::engine::{Engine, balance};
 use crate::commit::Commit;
 use crate::error::Error;
 use crate::state::BatchPosition;
@@ -10,8 +10,9 @@ use crate::state::account::Slot;
 use crate::state::audit;
 use crate::state::history::{HistoryList, RecordRef, RecordView};
 use crate::state::shard::Shard;
+use crate::sync::Ordering;
 use crate::types::{Currency, IdempotencyKey, Seq, Timestamp, TransactionId, UserId};
-use crate::view::{Audit, Balance, CurrencyAudit, Page, PageStart, Payout, Query, Transaction, TransactionKind};
+use crate::view::{Audit, Balance, CurrencyAudit, Page, PageStart, Payout, Query, Stats, Transaction, TransactionKind};
 
 /// How many records a filtered request looks at before it gives up.
 const SCAN_MAX: u64 = 100_000;
@@ -23,7 +24,7 @@ impl Engine {
         self.check_halted()?;
         let now = self.now();
         let (parts, last_seq, durable) = {
-            let shard = self.shards[self.shard_of(user)].lock();
+            let shard = self.tables.shard(user);
             let (parts, seq) = shard.parts(user, currency, now);
             (parts, seq, self.wal.durable())
         };
@@ -45,7 +46,7 @@ impl Engine {
         if at <= now {
             self.wal.raise_time(Timestamp::from_micros(at.micros() + 1).unwrap_or(at));
         }
-        let shard = self.shards[self.shard_of(user)].lock();
+        let shard = self.tables.shard(user);
         let (parts, last_seq) =
             if at <= now { shard.parts_at(user, currency, at) } else { shard.parts(user, currency, at) };
         let seq = last_seq.max(self.wal.durable());
@@ -66,7 +67,7 @@ impl Engine {
 
     pub(crate) fn transaction_by_key(&self, key: IdempotencyKey<'_>) -> Result<Commit<Option<Transaction>>, Error> {
         self.check_halted()?;
-        let settled = self.keys.settled(self.keys.hash(key.as_str()), key.as_str());
+        let settled = self.tables.keys.settled(self.tables.keys.hash(key.as_str()), key.as_str());
         let transaction = settled.and_then(|settled| self.view(settled.id, None));
         let seen = transaction.as_ref().map_or(Seq::ZERO, |transaction| transaction.last_seq);
         Ok(self.commit(Ok(transaction), seen))
@@ -74,16 +75,15 @@ impl Engine {
 
     /// The transaction as `viewer` sees it, by default the source user; `None` if there is none, or not for them.
     pub(super) fn view(&self, id: TransactionId, viewer: Option<UserId>) -> Option<Transaction> {
-        let home = usize::from(self.locator.get(id.seq())?);
         let source = {
-            let shard = self.shards[home].lock();
+            let shard = self.tables.home(id)?;
             Seen::at(&shard, shard.history.find(id, None)?)
         };
         let seen = match viewer {
             None => source,
             Some(viewer) if viewer == source.transaction.user => source,
             Some(viewer) if Some(viewer) == source.transaction.counterparty => {
-                let shard = self.shards[self.shard_of(viewer)].lock();
+                let shard = self.tables.shard(viewer);
                 let slot = shard.slot(viewer, source.transaction.currency)?;
                 Seen::at(&shard, shard.history.find(id, Some(slot))?)
             }
@@ -95,22 +95,22 @@ impl Engine {
     /// Adds the idempotency key, which lies under another lock.
     fn named(&self, seen: Seen) -> Transaction {
         let Seen { mut transaction, key_hash } = seen;
-        transaction.idempotency_key = self.keys.key_of(key_hash, transaction.id);
+        transaction.idempotency_key = self.tables.keys.key_of(key_hash, transaction.id);
         transaction
     }
 
     /// Where in an atomic batch the transaction stood.
     pub(super) fn batch_position(&self, id: TransactionId) -> Option<BatchPosition> {
-        let shard = self.shards[usize::from(self.locator.get(id.seq())?)].lock();
-        shard.history.get(shard.history.find(id, None)?).batch
+        let shard = self.tables.home(id)?;
+        let (index, count) = shard.history.get(shard.history.find(id, None)?).batch?;
+        Some(BatchPosition { index, count })
     }
 
     pub(crate) fn transactions(&self, query: &Query) -> Result<Commit<Page>, Error> {
         self.check_halted()?;
-        let index = self.shard_of(query.user);
-        let mut walk = Walk::begin(&self.shards[index].lock(), query);
+        let mut walk = Walk::begin(&self.tables.shard(query.user), query);
         while !walk.is_done() {
-            walk.step(&self.shards[index].lock(), query);
+            walk.step(&self.tables.shard(query.user), query);
         }
         let Walk { found, total, next, seen, .. } = walk;
         let transactions = found.into_iter().map(|seen| self.named(seen)).collect();
@@ -126,15 +126,31 @@ impl Engine {
     pub(crate) fn audit_deep(&self) -> Result<Commit<Audit>, Error> {
         self.check_halted()?;
         let (mut currencies, seq) = self.cut();
-        for shard in &self.shards {
+        for shard in &self.tables.shards {
             audit::recompute(&shard.lock(), self.now(), &mut currencies);
         }
         Ok(self.commit(Ok(Audit { currencies, seq }), seq))
     }
 
+    pub(crate) fn stats(&self) -> Stats {
+        let log = self.wal.stats();
+        Stats {
+            appended: self.wal.appended(),
+            durable: self.wal.durable(),
+            commits: log.commits,
+            log_bytes: log.bytes,
+            fsync_seconds: log.fsync_seconds,
+            commit_entries: log.commit_entries,
+            // Relaxed: a gauge.
+            withdrawals_open: self.withdrawals_open.load(Ordering::Relaxed),
+            withdrawal_places_taken: self.places.taken() as u64,
+            money: self.cut().0,
+        }
+    }
+
     /// The sums of all shards at one moment.
     pub(super) fn cut(&self) -> (Vec<CurrencyAudit>, Seq) {
-        let shards: LockedShards<'_> = self.lock_all();
+        let shards = self.tables.lock((0..self.tables.shards.len()).collect());
         let now = self.now();
         self.wal.raise_time(now);
         let mut currencies = Vec::new();
@@ -162,9 +178,9 @@ impl Seen {
         };
         let payout = held.map(|held| Payout {
             substatus: held.withdrawal.substatus,
-            attempts: held.withdrawal.attempts_started(),
+            attempts: held.withdrawal.attempts,
             bank_reference: held.withdrawal.reference,
-            failure_reason: held.withdrawal.failure_reason().map(Into::into),
+            failure_reason: held.withdrawal.failure_reason().map(String::into_boxed_str),
             destination: held.withdrawal.destination.clone(),
         });
         let transaction = Transaction {
@@ -176,7 +192,7 @@ impl Seen {
             direction: view.direction,
             status: view.status,
             idempotency_key: Box::default(),
-            created_at: view.time,
+            created_at: view.at,
             release_at: view.release_at,
             counterparty: view.counterparty,
             withdrawal: payout,

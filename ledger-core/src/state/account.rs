@@ -5,7 +5,7 @@
 
 use hashbrown::HashTable;
 
-use super::history::HistoryList;
+use super::history::{HistoryList, Sums};
 use super::holds::Schedule;
 use crate::types::{Currency, INTEGER_MAX, Seq, Timestamp, UserId};
 
@@ -135,9 +135,9 @@ impl AccountTable {
 
     /// The account's parts at `at`, which may be before its last entry: money as recorded by then (`recorded` comes
     /// from its history), holds as matured by then.
-    pub(crate) fn parts_at(&self, slot: Slot, at: Timestamp, recorded: Recorded) -> Parts {
+    pub(crate) fn parts_at(&self, slot: Slot, at: Timestamp, recorded: Sums) -> Parts {
         let account = self.get(slot);
-        let Recorded { credited, debited, withdrawn, held } = recorded;
+        let Sums { credited, debited, withdrawn, held } = recorded;
         let (mut total, mut reserved, mut still_held, mut next_release_at) =
             (credited.wrapping_sub(debited), withdrawn, held, None);
         if let Some(extra) = self.extras.get(account.extra as usize) {
@@ -187,15 +187,6 @@ impl AccountTable {
         &mut self.extras[extra as usize]
     }
 
-}
-
-/// Sums of an account's history up to some moment, in minor units, modulo 2^64: their differences are small.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub(crate) struct Recorded {
-    pub(crate) credited: u64,
-    pub(crate) debited: u64,
-    pub(crate) withdrawn: u64,
-    pub(crate) held: u64,
 }
 
 /// The table takes a bucket from the low bits and a tag from the high ones: 32 bits are spread over both.

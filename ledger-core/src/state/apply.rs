@@ -60,13 +60,12 @@ impl Shard {
         let record = self.record(entry, posting, slot, Direction::Debit, posting.credit.user(), None, applied);
         if entry.kind == TransactionKind::Withdrawal {
             let id = TransactionId::new(applied.seq.get()).expect("the first seq is 1");
-            let destination = entry.destination.map(|destination| destination.as_str().into());
             let withdrawal = Withdrawal::reserved(
                 id,
                 user,
                 posting.currency,
                 posting.amount,
-                destination,
+                entry.destination,
                 applied.reference,
                 applied.time,
             );
@@ -113,7 +112,7 @@ impl Shard {
     ) -> super::history::RecordRef {
         let record = NewRecord {
             id: TransactionId::new(applied.seq.get()).expect("the first seq is 1"),
-            time: applied.time,
+            at: applied.time,
             kind: entry.kind,
             status: entry.status,
             direction,
@@ -124,9 +123,59 @@ impl Shard {
             key_hash: applied.key_hash,
             metadata: entry.metadata,
             destination: entry.destination,
-            batch: entry.batch,
+            batch: entry.batch.map(|batch| (batch.index, batch.count)),
+            last_seq: applied.seq,
         };
         self.history.push(&mut self.accounts.get_mut(slot).list, &record)
+    }
+
+    /// Whether the entry follows from the state: what `plan` made sure of, for entries that come from a log.
+    ///
+    /// # Errors
+    /// What does not follow.
+    pub(crate) fn check_transaction(
+        &self,
+        entry: &TransactionEntry<'_>,
+        time: Timestamp,
+        is_mine: impl Fn(UserId) -> bool,
+    ) -> Result<(), String> {
+        if (entry.kind == TransactionKind::Withdrawal) != (entry.status == Status::Pending) {
+            return Err(format!("a {} that is {}", entry.kind.as_str(), entry.status.as_str()));
+        }
+        for posting in &entry.postings {
+            let amount = posting.amount.minor();
+            if posting.debit == posting.credit {
+                return Err("a posting from an account to itself".into());
+            }
+            if let Some(user) = posting.debit.user().filter(|&user| is_mine(user)) {
+                let withdrawable = self.parts(user, posting.currency, time).0.withdrawable();
+                if withdrawable < amount {
+                    return Err(format!("a debit of {amount} from user {user}, who has {withdrawable}"));
+                }
+            }
+            if let Some(user) = posting.credit.user().filter(|&user| is_mine(user))
+                && !self.parts(user, posting.currency, time).0.has_room_for(amount)
+            {
+                return Err(format!("a credit of {amount} to user {user}, whose account has no room for it"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the entry follows from the withdrawal, which is of this shard.
+    ///
+    /// # Errors
+    /// What does not follow.
+    pub(crate) fn check_withdrawal(&self, entry: &WithdrawalEntry<'_>) -> Result<(), String> {
+        let withdrawal = &self.withdrawals[&entry.id].withdrawal;
+        let same = (withdrawal.user, withdrawal.currency, withdrawal.amount) == (entry.user, entry.currency, entry.amount);
+        if !same {
+            return Err(format!("an entry about withdrawal {} with another user, currency or amount", entry.id));
+        }
+        if !withdrawal.substatus.is_open() {
+            return Err(format!("an entry about withdrawal {}, which is {}", entry.id, withdrawal.substatus));
+        }
+        Ok(())
     }
 
     /// Does what the entry says to a withdrawal of this shard.
