@@ -128,6 +128,15 @@ impl<T: Copy + Default, const LOG2: u32> Arena<T, LOG2> {
         address
     }
 
+    /// Adds a run that is given in parts, as [`Arena::push`] does.
+    pub(crate) fn push_parts(&mut self, parts: &[&[T]]) -> u64 {
+        let len = parts.iter().map(|part| part.len()).sum();
+        let address = self.next_address(len);
+        let chunk = self.chunk_for(len);
+        parts.iter().for_each(|part| chunk.extend_from_slice(part));
+        address
+    }
+
     /// Adds a run of `len` default items.
     pub(crate) fn push_empty(&mut self, len: usize) -> u64 {
         let address = self.next_address(len);
@@ -139,10 +148,15 @@ impl<T: Copy + Default, const LOG2: u32> Arena<T, LOG2> {
     /// The chunk that a run of `len` items goes to: the last one, or a new one.
     fn chunk_for(&mut self, len: usize) -> &mut Vec<T> {
         if self.chunks.last().is_none_or(|last| last.len() + len > Self::CHUNK_ITEMS) {
-            let chunk = self.spare.take().unwrap_or_else(|| Vec::with_capacity(Self::CHUNK_ITEMS));
-            self.chunks.push(chunk);
+            self.begin_chunk();
         }
         self.chunks.last_mut().expect("there is a last chunk by now")
+    }
+
+    /// Leaves the rest of the last chunk unused: the next run begins a new one.
+    pub(crate) fn begin_chunk(&mut self) {
+        let chunk = self.spare.take().unwrap_or_else(|| Vec::with_capacity(Self::CHUNK_ITEMS));
+        self.chunks.push(chunk);
     }
 
     /// Everything from `address` to the end of what its chunk holds; empty where that is past the end.

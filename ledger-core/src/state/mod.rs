@@ -2,6 +2,7 @@
 //! same state.
 
 pub(crate) mod arena;
+pub(crate) mod history;
 pub(crate) mod holds;
 pub(crate) mod idempotency;
 pub(crate) mod locator;
