@@ -5,7 +5,7 @@
 //!
 //! - [`Chunked`]: items of one size, by index. Its chunks start small and double up to a limit, so that a short one
 //!   costs little and a long one grows in equal steps.
-//! - [`Arena`]: runs of items of any length, by address. A run lies in one chunk, so it reads as one slice; what is left
+//! - [`Arena`]: runs of items of any length, by address. A run lies in one chunk, so it reads as one slice; the rest
 //!   of a chunk that is too short for the next run stays unused.
 //!
 //! What must hold: nothing is removed, and an index or address stays valid and means the same for ever.
@@ -128,6 +128,15 @@ impl<T: Copy + Default, const LOG2: u32> Arena<T, LOG2> {
         address
     }
 
+    /// Adds a run that is given in parts, as [`Arena::push`] does.
+    pub(crate) fn push_parts(&mut self, parts: &[&[T]]) -> u64 {
+        let len = parts.iter().map(|part| part.len()).sum();
+        let address = self.next_address(len);
+        let chunk = self.chunk_for(len);
+        parts.iter().for_each(|part| chunk.extend_from_slice(part));
+        address
+    }
+
     /// Adds a run of `len` default items.
     pub(crate) fn push_empty(&mut self, len: usize) -> u64 {
         let address = self.next_address(len);
@@ -139,20 +148,25 @@ impl<T: Copy + Default, const LOG2: u32> Arena<T, LOG2> {
     /// The chunk that a run of `len` items goes to: the last one, or a new one.
     fn chunk_for(&mut self, len: usize) -> &mut Vec<T> {
         if self.chunks.last().is_none_or(|last| last.len() + len > Self::CHUNK_ITEMS) {
-            let chunk = self.spare.take().unwrap_or_else(|| Vec::with_capacity(Self::CHUNK_ITEMS));
-            self.chunks.push(chunk);
+            self.begin_chunk();
         }
         self.chunks.last_mut().expect("there is a last chunk by now")
     }
 
+    /// Leaves the rest of the last chunk unused: the next run begins a new one.
+    pub(crate) fn begin_chunk(&mut self) {
+        let chunk = self.spare.take().unwrap_or_else(|| Vec::with_capacity(Self::CHUNK_ITEMS));
+        self.chunks.push(chunk);
+    }
+
     /// Everything from `address` to the end of what its chunk holds; empty where that is past the end.
-    pub(crate) fn from(&self, address: u64) -> &[T] {
+    pub(crate) fn rest(&self, address: u64) -> &[T] {
         let chunk = self.chunks.get((address >> LOG2) as usize).map_or(&[][..], Vec::as_slice);
         chunk.get(Self::offset(address)..).unwrap_or_default()
     }
 
-    /// As [`Arena::from`], to change it.
-    pub(crate) fn from_mut(&mut self, address: u64) -> &mut [T] {
+    /// As [`Arena::rest`], to change it.
+    pub(crate) fn rest_mut(&mut self, address: u64) -> &mut [T] {
         let chunk = self.chunks.get_mut((address >> LOG2) as usize).map_or(&mut [][..], Vec::as_mut_slice);
         chunk.get_mut(Self::offset(address)..).unwrap_or_default()
     }
@@ -222,11 +236,11 @@ mod tests {
             (arena.push(&[1; 10]), arena.push(&[2; 10]), arena.push(&[3; 6]), arena.push_empty(1)),
             (0, 16, 26, 32)
         );
-        assert_eq!((arena.from(0), arena.from(26), arena.from(32)), (&[1; 10][..], &[3; 6][..], &[0][..]));
-        assert_eq!((arena.from(12), arena.from(64)), (&[][..], &[][..]));
+        assert_eq!((arena.rest(0), arena.rest(26), arena.rest(32)), (&[1; 10][..], &[3; 6][..], &[0][..]));
+        assert_eq!((arena.rest(12), arena.rest(64)), (&[][..], &[][..]));
         assert_eq!((arena.next_chunk(3), arena.next_chunk(32)), (Some(16), None));
-        arena.from_mut(27)[0] = 9;
-        assert_eq!(arena.from(26), [3, 9, 3, 3, 3, 3]);
+        arena.rest_mut(27)[0] = 9;
+        assert_eq!(arena.rest(26), [3, 9, 3, 3, 3, 3]);
     }
 
     #[test]
@@ -239,9 +253,9 @@ mod tests {
         assert!(arena.wants_spare(), "a chunk that is too small is of no use");
         arena.supply(vec![7; 16]);
         assert!(!arena.wants_spare());
-        assert_eq!(arena.from(arena.next_address(10)), []);
+        assert_eq!(arena.rest(arena.next_address(10)), []);
         let address = arena.push(&[2; 10]);
-        assert_eq!(arena.from(address), [2; 10]);
+        assert_eq!(arena.rest(address), [2; 10]);
         assert!(arena.wants_spare());
     }
 }

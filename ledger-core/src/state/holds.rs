@@ -12,7 +12,7 @@
 //! are on one level, none is empty, and they are chained in the order of time.
 //!
 //! Cost, measured: 40 bytes for an account with a single hold (24 of them the struct itself), then 17 bytes for each
-//! distinct time when they come in rising order, and about 24 when they come in random order (u64).
+//! distinct time when they come in rising order, and about 25 when they come in random order (u64).
 
 use std::mem::size_of;
 
@@ -415,12 +415,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_agrees_with_a_map(adds in prop::collection::vec((times(), any::<u64>()), 0..1_500), asked in prop::collection::vec(times(), 0..20)) {
+        fn it_agrees_with_a_map(
+            adds in prop::collection::vec((times(), any::<u64>()), 0..1_500),
+            asked in prop::collection::vec(times(), 0..20),
+        ) {
             agrees(&adds, &asked);
         }
 
         #[test]
-        fn wide_sums_and_pairs_agree_with_a_map(adds in prop::collection::vec((times(), any::<u64>(), any::<u64>()), 0..300), asked in prop::collection::vec(times(), 0..20)) {
+        fn wide_sums_and_pairs_agree_with_a_map(
+            adds in prop::collection::vec((times(), any::<u64>(), any::<u64>()), 0..300),
+            asked in prop::collection::vec(times(), 0..20),
+        ) {
             let wide: Vec<_> = adds.iter().map(|add| (add.0, u128::from(add.1) << 64 | u128::from(add.2))).collect();
             let pairs: Vec<_> = adds.iter().map(|add| (add.0, (add.1, add.2))).collect();
             agrees(&wide, &asked);

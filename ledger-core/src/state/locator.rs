@@ -4,7 +4,8 @@
 //! index by id would cost a lock and 12 bytes a transaction; ids are dense, so an array of bytes does it.
 //!
 //! What must hold: a seq is set once, by whoever holds the lock of its shard, at the latest when the lock is given up.
-//! Both `get` and `set` are lock-free, except that two which need the same new chunk wait until one of them has made it.
+//! Both `get` and `set` are lock-free, except that of two which need the same new chunk one waits until the other has
+//! made it.
 //!
 //! Cost: 1 byte a seq (seqs that are no transactions included) in chunks of 64 KiB: small enough that filling a new one
 //! is no pause. Up front 64 KiB, and as much again for every 2^28 seqs.
@@ -100,7 +101,10 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
-        fn it_agrees_with_a_map(sets in prop::collection::vec((seq(), 0..=Locator::SHARD_MAX), 0..100), gets in prop::collection::vec(seq(), 0..100)) {
+        fn it_agrees_with_a_map(
+            sets in prop::collection::vec((seq(), 0..=Locator::SHARD_MAX), 0..100),
+            gets in prop::collection::vec(seq(), 0..100),
+        ) {
             let (locator, mut model) = (Locator::new(), BTreeMap::new());
             for (seq, shard) in sets {
                 locator.set(Seq::new(seq), shard);

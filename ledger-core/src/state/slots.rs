@@ -230,7 +230,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_agrees_with_a_map(hashes in prop::collection::vec(hash(), 0..2_000), absent in prop::collection::vec(hash(), 0..50)) {
+        fn it_agrees_with_a_map(
+            hashes in prop::collection::vec(hash(), 0..2_000),
+            absent in prop::collection::vec(hash(), 0..50),
+        ) {
             let (mut index, mut model) = (SlotIndex::new(), BTreeMap::<u64, Vec<u32>>::new());
             for (reference, hash) in hashes.iter().enumerate() {
                 index.insert(*hash, reference as u32);
