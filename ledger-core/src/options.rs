@@ -160,6 +160,11 @@ impl Options {
         self
     }
 
+    /// The log's part of the options.
+    pub(crate) fn wal(&self) -> crate::wal::WalOptions {
+        crate::wal::WalOptions::default()
+    }
+
     /// Opens the ledger in the directory `path`, creating it where there is none.
     ///
     /// # Errors

@@ -288,6 +288,7 @@ const fn answer_code(answer: InquiryAnswer) -> u8 {
         InquiryAnswer::Pending => 3,
         InquiryAnswer::NotFound => 4,
         InquiryAnswer::Unsupported => 5,
+        InquiryAnswer::Unanswered => 6,
     }
 }
 
@@ -298,6 +299,7 @@ const fn answer_of(code: u8) -> Option<InquiryAnswer> {
         3 => InquiryAnswer::Pending,
         4 => InquiryAnswer::NotFound,
         5 => InquiryAnswer::Unsupported,
+        6 => InquiryAnswer::Unanswered,
         _ => return None,
     })
 }

@@ -34,13 +34,15 @@ const TRANSFERS: usize = 16;
 
 /// One command of a window on its way.
 enum Step {
+    /// It comes after one that met a claim.
+    Unclaimed,
     /// Its key is claimed by this batch.
     Claimed,
     /// Its key names an accepted command.
     Settled(Settled),
     /// Executed.
     Done(TransactionId),
-    /// Not executed; its claim is to be released.
+    /// Rejected; its claim is to be released.
     Refused,
 }
 
@@ -112,7 +114,7 @@ impl Engine {
     /// Claims the keys of a window. Returns where each command stands, and how many come before the first that met a
     /// claim.
     fn claim_window(&self, commands: &[Prepared<'_, '_>], order: &KeyOrder) -> (Vec<Step>, usize) {
-        let mut steps: Vec<Step> = commands.iter().map(|_| Step::Refused).collect();
+        let mut steps: Vec<Step> = commands.iter().map(|_| Step::Unclaimed).collect();
         let mut blocked = commands.len();
         for (lock, group) in order.groups() {
             self.tables.keys.with(lock, false, |keys| {
@@ -313,8 +315,8 @@ impl Drop for WindowClaims<'_, '_, '_, '_> {
                         Step::Done(id) => {
                             keys.settle(prepared.key_hash, prepared.key, prepared.fingerprint.get() as u64, id);
                         }
-                        Step::Claimed => keys.release(prepared.key_hash),
-                        Step::Settled(_) | Step::Refused => {}
+                        Step::Claimed | Step::Refused => keys.release(prepared.key_hash),
+                        Step::Settled(_) | Step::Unclaimed => {}
                     }
                 }
             });

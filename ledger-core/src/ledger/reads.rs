@@ -206,10 +206,10 @@ impl Seen {
 /// One of a user's accounts in a walk: the records `low..high` of its list are within the query's times.
 struct Lane {
     slot: Slot,
-    low: u64,
-    high: u64,
+    low: usize,
+    high: usize,
     /// The next record to look at: from `low` up when ascending, else the one before `next`, down to `low`.
-    next: u64,
+    next: usize,
 }
 
 /// A walk over a user's accounts, merged by seq, in steps so that no lock is held for long. Lists only grow at their
@@ -251,7 +251,7 @@ impl Walk {
             let high = query.to.map_or(list.len(), before).max(low);
             lanes.push(Lane { slot, low, high, next: if query.ascending { low } else { high } });
         }
-        let within: u64 = lanes.iter().map(|lane| lane.high - lane.low).sum();
+        let within = lanes.iter().map(|lane| (lane.high - lane.low) as u64).sum();
         let unfiltered = query.kind.is_none() && query.status.is_none();
         let counts = !unfiltered && within <= SCAN_MAX;
         let mut walk = Walk {
@@ -271,7 +271,7 @@ impl Walk {
             done: false,
         };
         match query.start {
-            PageStart::Skip(skip) if unfiltered => walk.skip_to_rank(shard, skip.min(within)),
+            PageStart::Skip(skip) if unfiltered => walk.skip_to_rank(shard, skip.min(within) as usize),
             PageStart::Skip(skip) => walk.skip = skip,
             // A walk that counts sees everything anyway; the page begins after the cursor.
             PageStart::After(id) if counts => walk.after = Some(id),
@@ -287,7 +287,7 @@ impl Walk {
     }
 
     /// Moves every lane past the first `rank` records of the merged order.
-    fn skip_to_rank(&mut self, shard: &Shard, rank: u64) {
+    fn skip_to_rank(&mut self, shard: &Shard, rank: usize) {
         if let [lane] = &mut self.lanes[..] {
             lane.next = if self.ascending { lane.low + rank } else { lane.high - rank };
             return;
@@ -298,15 +298,15 @@ impl Walk {
             let list = &shard.accounts.get(lane.slot).list;
             shard.history.position_at_or_after(list, Seq::new(seq)).clamp(lane.low, lane.high)
         };
-        let before = |seq: u64| self.lanes.iter().map(|lane| place(lane, seq) - lane.low).sum::<u64>();
-        let within: u64 = self.lanes.iter().map(|lane| lane.high - lane.low).sum();
+        let before = |seq: u64| self.lanes.iter().map(|lane| place(lane, seq) - lane.low).sum::<usize>();
+        let within: usize = self.lanes.iter().map(|lane| lane.high - lane.low).sum();
         let wanted = if self.ascending { rank } else { within - rank };
         let (mut low, mut high) = (0, self.seen.get() + 1);
         while low < high {
             let middle = low + (high - low) / 2;
             if before(middle) < wanted { low = middle + 1 } else { high = middle }
         }
-        let places: SmallVec<[u64; 2]> = self.lanes.iter().map(|lane| place(lane, low)).collect();
+        let places: SmallVec<[usize; 2]> = self.lanes.iter().map(|lane| place(lane, low)).collect();
         for (lane, place) in self.lanes.iter_mut().zip(places) {
             lane.next = place;
         }
@@ -371,7 +371,7 @@ impl Walk {
             } else {
                 (lane.next > lane.low).then(|| lane.next - 1)?
             };
-            let reference = shard.history.at(&shard.accounts.get(lane.slot).list, at);
+            let reference = shard.history.nth(&shard.accounts.get(lane.slot).list, at);
             Some((index, reference))
         });
         if self.lanes.len() == 1 {

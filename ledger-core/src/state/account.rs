@@ -31,7 +31,6 @@ pub(crate) struct Account {
 }
 
 /// What only accounts with holds or ended withdrawals have. Nothing is ever removed: sums by time answer for any moment.
-#[derive(Default)]
 struct Extra {
     /// Every credit that was held, by when it matures.
     holds: Schedule<u64>,
@@ -145,7 +144,7 @@ impl AccountTable {
             total = total.wrapping_sub(paid);
             reserved = reserved.wrapping_sub(paid).wrapping_sub(released);
             still_held = still_held.wrapping_sub(extra.holds.sum_through(at));
-            next_release_at = extra.holds.next_after_created_by(at);
+            next_release_at = extra.holds.next_after(at);
         }
         Parts { total, held: still_held, reserved, next_release_at, matured: false }
     }
@@ -158,11 +157,11 @@ impl AccountTable {
         account.next_release_at = parts.next_release_at;
     }
 
-    /// Credits `amount`, held until `release_at` where that is after `time`.
-    pub(crate) fn credit(&mut self, slot: Slot, amount: u64, time: Timestamp, release_at: Option<Timestamp>) {
+    /// Credits `amount`, held until `release_at` where there is one.
+    pub(crate) fn credit(&mut self, slot: Slot, amount: u64, release_at: Option<Timestamp>) {
         self.get_mut(slot).total += amount;
         let Some(release_at) = release_at else { return };
-        self.extra_mut(slot).holds.add(release_at, amount, time);
+        self.extra_mut(slot).holds.add(release_at, amount);
         let account = self.get_mut(slot);
         account.held += amount;
         account.next_release_at = Some(account.next_release_at.map_or(release_at, |next| next.min(release_at)));
@@ -170,7 +169,7 @@ impl AccountTable {
 
     /// Ends a withdrawal at `time`: what was paid leaves, what was released is withdrawable again.
     pub(crate) fn end_reservation(&mut self, slot: Slot, time: Timestamp, paid: u64, released: u64) {
-        self.extra_mut(slot).ended.add(time, (paid, released), time);
+        self.extra_mut(slot).ended.add(time, (paid, released));
         let account = self.get_mut(slot);
         account.reserved -= paid + released;
         account.total -= paid;
@@ -181,7 +180,7 @@ impl AccountTable {
         let account = self.get_mut(slot);
         if account.extra == NO_EXTRA {
             account.extra = next;
-            self.extras.push(Extra::default());
+            self.extras.push(Extra { holds: Schedule::new(), ended: Schedule::new() });
         }
         let extra = self.get(slot).extra;
         &mut self.extras[extra as usize]

@@ -6,6 +6,7 @@ pub(crate) mod apply;
 pub(crate) mod arena;
 pub(crate) mod audit;
 mod entry;
+pub(crate) mod history;
 pub(crate) mod holds;
 pub(crate) mod idempotency;
 pub(crate) mod locator;
