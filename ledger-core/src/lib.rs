@@ -4,6 +4,8 @@
 mod command;
 mod error;
 mod journal;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod state;
 mod sync;
 mod sys;
@@ -15,7 +17,7 @@ pub mod withdrawals;
 pub use command::{Charge, Command, Transfer, Withdraw};
 pub use error::{Error, Halted, OpenError, Rejection};
 pub use journal::{BatchPosition, Entry, Party, Posting, TransactionEntry};
-pub use sys::{Clock, DirectoryLock, DirectoryStorage, Storage, StorageFile, SystemClock};
+pub use sys::{Clock, DirectoryLock, DirectoryStorage, ReadFrom, Storage, StorageFile, SystemClock};
 pub use types::{
     Amount, Currency, Destination, Epoch, Fingerprint, INTEGER_MAX, IdempotencyKey, Metadata, Seq, Timestamp,
     TransactionId, UserId,

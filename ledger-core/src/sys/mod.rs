@@ -4,4 +4,4 @@ mod clock;
 mod storage;
 
 pub use clock::{Clock, SystemClock};
-pub use storage::{DirectoryLock, DirectoryStorage, Storage, StorageFile};
+pub use storage::{DirectoryLock, DirectoryStorage, ReadFrom, Storage, StorageFile};
