@@ -7,27 +7,8 @@ use crate::error::OpenError;
 use crate::ledger::Ledger;
 use crate::sync::Arc;
 use crate::sys::{Clock, DirectoryStorage, Storage, SystemClock};
+use crate::wal::{Durability, WalOptions, WhenFull};
 use crate::withdrawals::Policy;
-
-/// When a reply may leave. Whatever is chosen, a withdrawal's reservation and each started attempt are synced before
-/// any byte leaves for the bank.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Durability {
-    /// When its entry survives a power cut (fdatasync).
-    Sync,
-    /// When its entry's bytes are with the operating system, which are synced this often: a power cut may lose so much,
-    /// the end of the process nothing.
-    Interval(Duration),
-}
-
-/// What a command does that finds the pipe to the disk full.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WhenFull {
-    /// Waits, blocking its thread.
-    Wait,
-    /// Is rejected with [`crate::Rejection::Overloaded`].
-    Refuse,
-}
 
 /// How a ledger is opened.
 ///
@@ -161,8 +142,15 @@ impl Options {
     }
 
     /// The log's part of the options.
-    pub(crate) fn wal(&self) -> crate::wal::WalOptions {
-        crate::wal::WalOptions::default()
+    pub(crate) fn wal(&self) -> WalOptions {
+        WalOptions {
+            segment_bytes: self.segment_bytes,
+            durability: self.durability,
+            when_full: self.when_full,
+            threads: self.threads,
+            commit_delay: self.commit_delay,
+            ..WalOptions::default()
+        }
     }
 
     /// Opens the ledger in the directory `path`, creating it where there is none.

@@ -1,5 +1,7 @@
 //! Opening: the log's entries, applied one after the other, make the state.
 
+use uuid::Uuid;
+
 use crate::error::OpenError;
 use crate::journal::codec;
 use crate::ledger::{Engine, LedgerTime, Origin, SHARDS_MAX, Tables};
@@ -17,6 +19,7 @@ pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engin
     if !options.accept_clock && opened.last_seq > crate::types::Seq::ZERO {
         time.check_against(opened.last_time)?;
     }
+    tables.name_ledger(opened.uuid);
     let open = tables.open_withdrawals();
     let engine = Engine::new(options, wal, tables, time);
     engine.resume(open);
@@ -43,6 +46,7 @@ fn check(options: &Options) -> Result<(), OpenError> {
 
 fn replay(tables: &mut Tables, record: &Record<'_>) -> Result<(), String> {
     let entry = codec::decode(record.bytes)?;
-    let origin = Origin { ledger: record.uuid, epoch: record.epoch };
+    // The log's identity is known once it has been read.
+    let origin = Origin { ledger: Uuid::nil(), epoch: record.epoch };
     tables.replay(&entry, origin, Stamp { seq: record.seq, time: record.time })
 }

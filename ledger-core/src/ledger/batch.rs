@@ -18,10 +18,10 @@ use crate::command::Command;
 use crate::commit::Commit;
 use crate::error::{Error, Halted, Rejection};
 use crate::journal::codec;
-use crate::state::{BatchPosition, TransactionEntry};
 use crate::state::account::Parts;
 use crate::state::idempotency::Lookup;
 use crate::state::plan::{Movement, plan};
+use crate::state::{BatchPosition, TransactionEntry};
 use crate::types::{Currency, Seq, Timestamp, TransactionId, UserId};
 use crate::view::{AtomicReceipt, Receipt};
 use crate::wal::{Reservation, Stamp};
@@ -163,7 +163,11 @@ impl Engine {
                 run.execute(touched.collect(), indexes, claims.steps)?;
             } else {
                 for (shard, group) in self.by_shard(commands, indexes) {
-                    run.execute(SmallVec::from_slice(&[shard]), group.iter().map(|&index| index as usize), claims.steps)?;
+                    run.execute(
+                        SmallVec::from_slice(&[shard]),
+                        group.iter().map(|&index| index as usize),
+                        claims.steps,
+                    )?;
                 }
             }
             start += len;
@@ -249,8 +253,7 @@ impl<'r> Run<'r, '_, '_, '_> {
         let prepared = &self.commands[index];
         let movement = Movement::of(prepared.command);
         let place = engine.check_before_plan(prepared.command, &movement)?;
-        let (receipt, id) =
-            engine.execute(locked, prepared, &movement, self.now, self.room, &mut self.bytes)?;
+        let (receipt, id) = engine.execute(locked, prepared, &movement, self.now, self.room, &mut self.bytes)?;
         Ok((receipt, id, place))
     }
 }
@@ -446,11 +449,7 @@ impl Engine {
     }
 
     /// The transactions of the one earlier atomic batch that all the commands repeat.
-    fn earlier_batch(
-        &self,
-        commands: &[Prepared<'_, '_>],
-        settled: &[Option<Settled>],
-    ) -> Option<Vec<TransactionId>> {
+    fn earlier_batch(&self, commands: &[Prepared<'_, '_>], settled: &[Option<Settled>]) -> Option<Vec<TransactionId>> {
         let first = settled[0]?.id;
         let mut transactions = Vec::with_capacity(settled.len());
         for (index, settled) in settled.iter().enumerate() {

@@ -20,8 +20,8 @@ use crate::commit::Commit;
 use crate::error::{Error, Halted, Rejection};
 use crate::journal::codec;
 use crate::options::Options;
-use crate::state::plan::{Movement, plan};
 use crate::state::TransactionEntry;
+use crate::state::plan::{Movement, plan};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::sys::MemoryGauge;
 use crate::types::{Fingerprint, Seq, Timestamp, TransactionId, UserId};
@@ -371,4 +371,3 @@ pub(super) fn entry_bytes_max(command: &Command<'_>) -> usize {
         + destination.map_or(0, |destination| destination.as_str().len())
         + metadata.map_or(0, |metadata| metadata.as_bytes().len())
 }
-

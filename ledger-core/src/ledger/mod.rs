@@ -155,11 +155,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Halted`].
-    pub fn transaction(
-        &self,
-        id: TransactionId,
-        viewer: Option<UserId>,
-    ) -> Result<Commit<Option<Transaction>>, Error> {
+    pub fn transaction(&self, id: TransactionId, viewer: Option<UserId>) -> Result<Commit<Option<Transaction>>, Error> {
         self.engine.transaction(id, viewer)
     }
 

@@ -37,9 +37,10 @@ pub(super) struct OpenWithdrawals {
 impl Engine {
     pub(crate) fn withdrawal(&self, id: TransactionId) -> Result<Commit<Option<Withdrawal>>, Error> {
         self.check_halted()?;
-        let found = self.tables.home(id).and_then(|shard| {
-            shard.withdrawals.get(&id).map(|held| (held.withdrawal.clone(), held.last_seq))
-        });
+        let found = self
+            .tables
+            .home(id)
+            .and_then(|shard| shard.withdrawals.get(&id).map(|held| (held.withdrawal.clone(), held.last_seq)));
         let seen = found.as_ref().map_or(Seq::ZERO, |found| found.1);
         Ok(self.commit(Ok(found.map(|found| found.0)), seen))
     }

@@ -12,7 +12,10 @@ use crate::state::history::{HistoryList, RecordRef, RecordView};
 use crate::state::shard::Shard;
 use crate::sync::Ordering;
 use crate::types::{Currency, IdempotencyKey, Seq, Timestamp, TransactionId, UserId};
-use crate::view::{Audit, Balance, CurrencyAudit, Page, PageStart, Payout, Query, Stats, Transaction, TransactionKind};
+use crate::view::{
+    Audit, Balance, CurrencyAudit, Histogram, Page, PageStart, Payout, Query, Stats, Transaction, TransactionKind,
+};
+use crate::wal::{COMMIT_ENTRIES, Counts, FSYNC_MICROS};
 
 /// How many records a filtered request looks at before it gives up.
 const SCAN_MAX: u64 = 100_000;
@@ -34,12 +37,7 @@ impl Engine {
         Ok(self.commit(Ok(balance(user, currency, parts, last_seq.max(durable))), last_seq))
     }
 
-    pub(crate) fn balance_at(
-        &self,
-        user: UserId,
-        currency: Currency,
-        at: Timestamp,
-    ) -> Result<Commit<Balance>, Error> {
+    pub(crate) fn balance_at(&self, user: UserId, currency: Currency, at: Timestamp) -> Result<Commit<Balance>, Error> {
         self.check_halted()?;
         let now = self.now();
         // What is answered for a moment that has come must stay true: no later entry may be of that time.
@@ -139,8 +137,8 @@ impl Engine {
             durable: self.wal.durable(),
             commits: log.commits,
             log_bytes: log.bytes,
-            fsync_seconds: log.fsync_seconds,
-            commit_entries: log.commit_entries,
+            fsync_seconds: histogram(&log.fsync_micros, &FSYNC_MICROS, 1e-6),
+            commit_entries: histogram(&log.commit_entries, &COMMIT_ENTRIES, 1.0),
             // Relaxed: a gauge.
             withdrawals_open: self.withdrawals_open.load(Ordering::Relaxed),
             withdrawal_places_taken: self.places.taken() as u64,
@@ -160,6 +158,17 @@ impl Engine {
         // With every shard locked nothing is being appended, so this is the last entry that the sums include.
         (currencies, self.wal.appended())
     }
+}
+
+/// Cumulative counts, as Prometheus keeps them, in units of `unit`.
+fn histogram(counts: &Counts, bounds: &[u64], unit: f64) -> Histogram {
+    let bounds = bounds.iter().map(|&bound| bound as f64 * unit).chain([f64::INFINITY]);
+    let mut below = 0;
+    let cumulative = counts.buckets.iter().map(|&count| {
+        below += count;
+        below
+    });
+    Histogram { buckets: bounds.zip(cumulative).collect(), sum: counts.sum as f64 * unit }
 }
 
 /// A transaction but for its key.

@@ -6,11 +6,13 @@ use uuid::Uuid;
 
 use super::keys::{Keys, Settled};
 use crate::state::apply::Applied;
+use crate::state::audit;
 use crate::state::locator::Locator;
 use crate::state::shard::Shard;
 use crate::state::{Entry, TransactionEntry};
 use crate::sync::{CachePadded, Mutex, MutexGuard};
-use crate::types::{Epoch, TransactionId, UserId};
+use crate::types::{Epoch, Timestamp, TransactionId, UserId};
+use crate::view::CurrencyAudit;
 use crate::wal::Stamp;
 use crate::withdrawals::{BankReference, Withdrawal};
 
@@ -125,7 +127,8 @@ impl Tables {
                 let home = self.locator.get(entry.id.seq()).map(usize::from);
                 let shard = home.map(|home| self.shards[home].get_mut());
                 let shard = shard.filter(|shard| shard.withdrawals.contains_key(&entry.id));
-                let shard = shard.ok_or_else(|| format!("an entry about withdrawal {}, which is not there", entry.id))?;
+                let shard =
+                    shard.ok_or_else(|| format!("an entry about withdrawal {}, which is not there", entry.id))?;
                 shard.check_withdrawal(entry)?;
                 shard.apply_withdrawal(entry, stamp.seq, stamp.time);
                 Ok(())
@@ -133,12 +136,7 @@ impl Tables {
         }
     }
 
-    fn replay_transaction(
-        &mut self,
-        entry: &TransactionEntry<'_>,
-        origin: Origin,
-        stamp: Stamp,
-    ) -> Result<(), String> {
+    fn replay_transaction(&mut self, entry: &TransactionEntry<'_>, origin: Origin, stamp: Stamp) -> Result<(), String> {
         let posting = &entry.postings[0];
         if posting.debit.user().or(posting.credit.user()).is_none() {
             return Err("a transaction that names no user".into());
@@ -163,6 +161,25 @@ impl Tables {
         }
         self.locator.set(stamp.seq, self.home_of(entry));
         Ok(())
+    }
+
+    /// Names the ledger in the bank references of all withdrawals that were replayed.
+    pub(crate) fn name_ledger(&mut self, ledger: Uuid) {
+        for shard in &mut self.shards {
+            for held in shard.get_mut().withdrawals.values_mut() {
+                held.withdrawal.reference.ledger = ledger;
+            }
+        }
+    }
+
+    /// The sums of all shards at `now`, and whether each is what its accounts add up to.
+    pub(crate) fn sums(&mut self, now: Timestamp) -> Vec<CurrencyAudit> {
+        let mut audits = Vec::new();
+        for shard in &mut self.shards {
+            audit::add_sums(shard.get_mut(), now, &mut audits);
+            audit::recompute(shard.get_mut(), now, &mut audits);
+        }
+        audits
     }
 
     /// Every open withdrawal, in the order of their ids.

@@ -185,7 +185,6 @@ impl AccountTable {
         let extra = self.get(slot).extra;
         &mut self.extras[extra as usize]
     }
-
 }
 
 /// The table takes a bucket from the low bits and a tag from the high ones: 32 bits are spread over both.

@@ -168,7 +168,8 @@ impl Shard {
     /// What does not follow.
     pub(crate) fn check_withdrawal(&self, entry: &WithdrawalEntry<'_>) -> Result<(), String> {
         let withdrawal = &self.withdrawals[&entry.id].withdrawal;
-        let same = (withdrawal.user, withdrawal.currency, withdrawal.amount) == (entry.user, entry.currency, entry.amount);
+        let same =
+            (withdrawal.user, withdrawal.currency, withdrawal.amount) == (entry.user, entry.currency, entry.amount);
         if !same {
             return Err(format!("an entry about withdrawal {} with another user, currency or amount", entry.id));
         }

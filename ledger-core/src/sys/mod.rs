@@ -3,8 +3,7 @@
 mod clock;
 mod memory;
 mod storage;
-mod stub;
 
-pub(crate) use memory::MemoryGauge;
 pub use clock::{Clock, SystemClock};
-pub use storage::{DirectoryLock, DirectoryStorage, Storage, StorageFile};
+pub(crate) use memory::MemoryGauge;
+pub use storage::{DirectoryLock, DirectoryStorage, ReadFrom, Storage, StorageFile};
