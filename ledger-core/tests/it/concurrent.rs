@@ -19,7 +19,9 @@ use uuid::Uuid;
 
 use crate::model::{Asked, Model};
 use crate::pair::{same_balance, same_rejection};
-use crate::stage::{Chance, START, World, amount, answer, ask, currency, difference, dump, user};
+use crate::stage::{
+    Chance, PAST_NAMES_ITS_NEXT_RELEASE, START, World, amount, answer, ask, currency, difference, dump, user,
+};
 
 const USERS: u64 = 4;
 
@@ -156,9 +158,9 @@ fn history(ledger: &Ledger, clock: &SimClock, threads: u64, calls: u64, seed: u6
         let running: Vec<_> = (0..threads)
             .map(|thread| scope.spawn(move || hammer(ledger, seed * 1000 + thread, calls, calls * threads / 6)))
             .collect();
-        let events = running.into_iter().flat_map(|thread| thread.join().expect("a thread")).collect();
+        let events: Vec<_> = running.into_iter().map(|thread| thread.join()).collect();
         done.store(true, Ordering::Relaxed);
-        events
+        events.into_iter().flat_map(|events| events.expect("a thread panicked")).collect()
     })
 }
 
@@ -297,6 +299,10 @@ fn verify(events: &[Event], ledger: &Ledger) -> Result<Model, String> {
         }
         for (balance, event) in balances.remove(&seq).unwrap_or_default() {
             match event.what {
+                Call::BalanceAt(at, _) if at < event.now.1 && !PAST_NAMES_ITS_NEXT_RELEASE => {
+                    let next_release_at = model.balance(balance.user, balance.currency, at).next_release_at;
+                    right_balance(&model, &Balance { next_release_at, ..*balance }, (at, at))
+                }
                 Call::BalanceAt(at, _) => right_balance(&model, balance, (at, at)),
                 _ => right_balance(&model, balance, event.now),
             }

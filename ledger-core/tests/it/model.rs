@@ -13,7 +13,7 @@ use ledger_core::{
 };
 use uuid::Uuid;
 
-use crate::stage::{World, line_of, line_of_balance, moments};
+use crate::stage::{World, line_of, line_of_balance, moments, plain};
 
 /// A command with its texts, as a caller said it. Two with the same key are the same command if they are equal.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -506,6 +506,7 @@ impl Model {
             metadata: asked.metadata.as_deref().map(Into::into),
             last_seq: Seq::new(record.last_seq),
         })
+        .map(plain)
     }
 
     fn reference(&self, id: u64, record: &Record) -> BankReference {
@@ -602,7 +603,12 @@ impl Model {
         let mut lines = vec![format!("appended {}", self.seq())];
         for (user, currency) in world.accounts() {
             for at in moments(now) {
-                lines.push(line_of_balance(user, currency, at, &self.balance(user, currency, at.unwrap_or(now))));
+                lines.push(line_of_balance(
+                    user,
+                    currency,
+                    (at, now),
+                    &self.balance(user, currency, at.unwrap_or(now)),
+                ));
             }
         }
         let mut withdrawals = BTreeSet::new();

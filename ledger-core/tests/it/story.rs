@@ -7,7 +7,7 @@
 //! atomic / batch, then commands, then end                         => accepted, repeat, or INDEX and a reason
 //! balance USER [CURRENCY] [at T]    => withdrawable + held + reserved [until T]
 //! list USER [CURRENCY] [KIND] [STATUS] [from T] [to T] [oldest] [limit N] [skip N] [after KEY] => keys / total [more]
-//! show KEY [for USER]               => KIND DIRECTION STATUS, or nothing
+//! show KEY [for USER]               => KIND DIRECTION STATUS [until T], or nothing
 //! attempt KEY | outcome KEY CLASS | inquire KEY ANSWER  => where the withdrawal is, or a reason
 //! due                               => submit KEY, inquire KEY, …, or nothing
 //! clock T | wall T | accept clock | close | reopen | kill | power cut | audit
@@ -305,7 +305,8 @@ impl Stage {
             None => "nothing".into(),
             Some(t) => {
                 let direction = if t.direction == Direction::Credit { "credit" } else { "debit" };
-                format!("{} {direction} {}", t.kind.as_str(), t.status.as_str())
+                let until = t.release_at.map(|at| format!(" until {}", seconds(at))).unwrap_or_default();
+                format!("{} {direction} {}{until}", t.kind.as_str(), t.status.as_str())
             }
         }
     }
@@ -486,6 +487,37 @@ fn a_transfer_can_be_held_for_its_receiver() {
         transfer bob alice 1        => insufficient, 0 left
         clock    10
         transfer bob alice 1",
+    );
+}
+
+#[test]
+fn both_parties_of_a_held_transfer_see_until_when_it_is_held() {
+    check(
+        "
+        charge   alice 100 key a
+        transfer alice bob 60 until 10 key b
+        charge   bob 1 until 20 key c
+        show     a                  => charge credit completed
+        show     c                  => charge credit completed until 20
+        show     b for bob          => transfer credit completed until 10
+        show     b                  => transfer debit completed until 10",
+    );
+}
+
+#[test]
+fn a_rejected_operation_of_a_batch_leaves_its_key_free() {
+    check(
+        "
+        batch
+          transfer alice bob 5 key a
+          charge   alice 5 key b
+        end                         => insufficient, 0 left, completed
+        transfer alice bob 5 key a
+        batch
+          transfer alice bob 5 key c
+          charge   alice 5 key c
+        end                         => insufficient, 0 left, completed
+        show     c                  => charge credit completed",
     );
 }
 
