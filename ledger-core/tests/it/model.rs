@@ -194,6 +194,11 @@ impl Model {
         part
     }
 
+    /// When the last hold of the account matured, up to `now`.
+    pub(crate) fn matured(&self, user: UserId, currency: Currency, now: Timestamp) -> Option<Timestamp> {
+        self.maturing(user, currency, (Timestamp::MIN, now)).max()
+    }
+
     /// When holds of the account mature, after the first moment and up to the second.
     pub(crate) fn maturing(
         &self,
@@ -392,7 +397,10 @@ impl Model {
                     matches!(class, AttemptClass::Ambiguous | AttemptClass::Accepted);
                 self.withdrawal_is_at(*id, seq, time, *to);
             }
-            Happened::Inquired { id, to } => self.withdrawal_is_at(*id, seq, time, *to),
+            Happened::Inquired { id, to } => {
+                self.placed.remove(id);
+                self.withdrawal_is_at(*id, seq, time, *to);
+            }
         }
         self.facts.push(fact);
     }

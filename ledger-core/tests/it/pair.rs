@@ -142,6 +142,7 @@ impl Pair {
 
     /// The ledger has recorded what the model has, and no more; all of it is durable.
     fn in_step(&mut self) -> Result<(), String> {
+        self.time.rests_on(self.model.time());
         expect("the last seq", self.model.seq(), self.ledger().appended().get())?;
         expect("the durable seq once all is waited for", self.ledger().appended(), self.ledger().durable())
     }
@@ -220,6 +221,7 @@ impl Pair {
         let found = answer(self.ledger().balance(user, currency)).map_err(|err| format!("balance: {err:?}"))?;
         let expected = self.model.balance(user, currency, now);
         same_balance(&expected, &found, self.ledger().appended())?;
+        self.time.rests_on(self.model.matured(user, currency, now));
         Ok(match (found.held, found.reserved, found.total()) {
             (_, _, 0) => "empty",
             (0, 0, _) => "free",
@@ -231,6 +233,8 @@ impl Pair {
 
     pub(crate) fn balance_at(&mut self, user: UserId, currency: Currency, at: Timestamp) -> Checked {
         let now = self.now()?;
+        // What is answered for a moment that has come must stay true, so the ledger's time moves past it.
+        self.time.slack += Duration::from_micros(u64::from(at <= now));
         let found =
             answer(self.ledger().balance_at(user, currency, at)).map_err(|err| format!("balance_at: {err:?}"))?;
         let mut expected = self.model.balance(user, currency, at);
@@ -285,6 +289,9 @@ impl Pair {
             return Err(format!("the audit is not balanced: {found:?}"));
         }
         expect("the audit", self.model.audit(now).currencies, found.currencies)?;
+        for (user, currency) in self.world.accounts() {
+            self.time.rests_on(self.model.matured(user, currency, now));
+        }
         Ok(if deep { "deep" } else { "shallow" })
     }
 
@@ -396,8 +403,7 @@ impl Pair {
             && (said == InquiryAnswer::Settled
                 || !matches!(record.substatus, Substatus::Reserved | Substatus::Submitting)
                 || self.interrupted.contains(&of));
-        let must =
-            matches!(record.substatus, Substatus::Accepted | Substatus::Unknown) || self.interrupted.contains(&of);
+        let must = matches!(record.substatus, Substatus::Accepted | Substatus::Unknown);
         let outcome = match found {
             Ok(to) if self.ledger().appended() != before => {
                 if !open || !self.model.after_inquiry(&record, said).contains(&to) {
@@ -617,6 +623,8 @@ struct TimeRules {
     stepped_back: bool,
     /// How far reads may have pushed the ledger's time on.
     slack: Duration,
+    /// The latest moment that an answer rested on: an entry's time, or a hold that was seen to have matured.
+    floor: Timestamp,
 }
 
 impl TimeRules {
@@ -629,12 +637,17 @@ impl TimeRules {
             stepped: false,
             stepped_back: false,
             slack: Duration::ZERO,
+            floor: last.unwrap_or(Timestamp::MIN),
         }
     }
 
     fn stepped(&mut self, from: Timestamp, to: Timestamp) {
         self.stepped |= from != to;
         self.stepped_back |= to < from;
+    }
+
+    fn rests_on(&mut self, moment: Option<Timestamp>) {
+        self.floor = self.floor.max(moment.unwrap_or(Timestamp::MIN));
     }
 
     fn accepted(&mut self, clock: &SimClock) {
@@ -656,7 +669,7 @@ impl TimeRules {
             .max(if leapt { expected.saturating_add(LEAP) } else { wall })
             .saturating_add(self.slack);
         let says = format!("now {now}, wall {wall}, last {}, by the monotonic clock {expected}", self.last);
-        if now < self.last {
+        if now < self.floor {
             return Err(format!("the ledger's time went back: {says}"));
         }
         if now > latest {
@@ -669,7 +682,7 @@ impl TimeRules {
         if !self.stepped_back && (now < expected || leapt != leap.is_some()) {
             return Err(format!("a leap of {leap:?} is told: {says}"));
         }
-        (self.last, self.last_monotonic) = (now, monotonic);
+        (self.last, self.last_monotonic) = (self.last.max(now), monotonic);
         Ok(())
     }
 }
@@ -701,7 +714,8 @@ fn conflict(record: &Record, of: u64, rejection: &Rejection) -> Checked {
     expect("which withdrawal it is", of, id.get())?;
     let fits = match conflict {
         Conflict::Repeat => true,
-        Conflict::NotNow => record.status == Status::Pending || record.attempts == 0,
+        // Also of an attempt that never was.
+        Conflict::NotNow => true,
         Conflict::Ended | Conflict::Contradicted { .. } => record.status != Status::Pending,
     };
     if fits { Ok(word(rejection)) } else { Err(format!("{record:?}: told {conflict:?}")) }
