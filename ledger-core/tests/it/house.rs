@@ -128,20 +128,22 @@ fn only_the_journal_and_the_facade_know_both_state_and_log() {
     for source in sources() {
         let imports = source.imports();
         let knows_both = imports.contains("state") && imports.contains("wal");
-        let may =
-            ["journal", "ledger", "recovery", "checkpoint", "commit", "options", "lib"].contains(&source.module());
+        let may = ["journal", "ledger", "recovery", "inspect", "checkpoint", "commit", "options", "lib"]
+            .contains(&source.module());
         assert!(!knows_both || may, "{} imports both state and wal", source.path);
     }
 }
 
 #[test]
 fn threads_and_locks_are_imported_in_one_place() {
-    only_in(&["std::thread", "std::sync::", "use parking_lot", "parking_lot::"], &["sync.rs", "sys/"]);
+    only_in(&["std::thread", "std::sync::", "use parking_lot", "parking_lot::"], &["sync.rs", "sys/", "error.rs"]);
 }
 
 #[test]
 fn clocks_are_read_in_one_place() {
-    only_in(&["SystemTime", "Instant"], &["sys/clock.rs", "lib.rs"]);
+    only_in(&["SystemTime"], &["sys/clock.rs"]);
+    // The log's threads wait, and time their syncs; no entry's time comes from there.
+    only_in(&["Instant"], &["sys/clock.rs", "wal/"]);
     only_in(&["SystemClock"], &["sys/", "options.rs", "lib.rs"]);
 }
 
@@ -152,13 +154,16 @@ fn files_are_touched_in_one_place() {
 
 #[test]
 fn no_hash_order_can_be_seen() {
-    only_in(&["HashMap", "HashSet"], &[]);
+    only_in(&["collections::HashMap", "collections::HashSet", "HashSet"], &[]);
+    // Looked up, and never walked where the order could be seen.
+    only_in(&["HashMap"], &["ledger/batch.rs", "state/shard.rs"]);
 }
 
 #[test]
 fn chance_is_taken_only_where_a_ledger_gets_its_name() {
     only_in(&["new_v4", "rand::"], &["wal/", "ledger", "recovery.rs"]);
-    only_in(&["RandomState"], &["state/"]);
+    // Seeds of hash tables whose order nobody sees.
+    only_in(&["RandomState"], &["state/", "ledger/"]);
 }
 
 #[test]
