@@ -8,8 +8,8 @@
 //! - a withdrawal that was handed out is recorded as changed or deferred, unless the ledger has ended.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ledger_core::withdrawals::{AttemptClass, Due, Inquiry, InquiryAnswer, Step, Submission, Substatus};
@@ -47,7 +47,7 @@ pub struct Executor {
     ledger: LedgerHandle,
     shared: Arc<Shared>,
     stop: watch::Sender<Option<Instant>>,
-    dispatcher: Option<JoinHandle<usize>>,
+    dispatcher: Mutex<Option<JoinHandle<usize>>>,
 }
 
 /// What the dispatcher, its workers and those who watch have in common.
@@ -125,7 +125,7 @@ impl Executor {
             idle: Duration::ZERO,
             over: false,
         };
-        let dispatcher = Some(tokio::spawn(dispatcher.run()));
+        let dispatcher = Mutex::new(Some(tokio::spawn(dispatcher.run())));
         Executor { ledger: LedgerHandle(ledger), shared, stop, dispatcher }
     }
 
@@ -147,16 +147,16 @@ impl Executor {
     }
 
     /// Stops: no attempt starts from now on, those under way are awaited for up to `timeout` and then let go. What is
-    /// open stays in the log. Says how many were let go: their fate is asked of the bank after the next start.
-    pub async fn shutdown(mut self, timeout: Duration) -> usize {
+    /// open stays in the log. Says how many were let go: their fate is asked of the bank after the next start. Only the
+    /// first call waits.
+    pub async fn shutdown(&self, timeout: Duration) -> usize {
         self.stop.send_replace(Some(Instant::now() + timeout));
-        match self.dispatcher.take() {
-            Some(dispatcher) => dispatcher.await.unwrap_or_else(|panic| {
-                tracing::error!(%panic, "the executor of withdrawals had ended before it was stopped");
-                0
-            }),
-            None => 0,
-        }
+        let dispatcher = self.dispatcher.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(dispatcher) = dispatcher else { return 0 };
+        dispatcher.await.unwrap_or_else(|panic| {
+            tracing::error!(%panic, "the executor of withdrawals had ended before it was stopped");
+            0
+        })
     }
 }
 
