@@ -2,6 +2,7 @@
 //! policy of milliseconds (the ledger waits for a real disk, which a paused clock would overtake).
 
 mod books;
+mod faults;
 mod lives;
 mod restart;
 mod surge;
