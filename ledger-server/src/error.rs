@@ -310,7 +310,9 @@ impl From<Rejection> for Problem {
             Rejection::InsufficientBalance { .. } => Code::InsufficientBalance,
             Rejection::BalanceOverflow => Code::BalanceOverflow,
             Rejection::TransactionNotFound => Code::TransactionNotFound,
-            Rejection::AlreadyResolved(_) => Code::AlreadyResolved,
+            Rejection::KeyTwiceInBatch { same: true, .. } => Code::DuplicateRequest,
+            Rejection::KeyTwiceInBatch { same: false, .. } => Code::IdempotencyKeyReused,
+            Rejection::WithdrawalConflict { .. } => Code::AlreadyResolved,
             Rejection::BatchRejected { .. } => Code::BatchRejected,
             // A newer engine's "no" that this server has no word for: nothing was recorded, but that is all it knows.
             _ => Code::Internal,
@@ -327,6 +329,7 @@ impl From<Rejection> for Problem {
                 ..Problem::new(code, detail).field("amount")
             },
             Rejection::BalanceOverflow => Problem::new(code, detail).field("amount"),
+            Rejection::KeyTwiceInBatch { .. } => Problem::new(code, detail).field("idempotency_key"),
             Rejection::SameAccount => Problem::new(code, detail).field("to_user_id"),
             _ => Problem::new(code, detail),
         }

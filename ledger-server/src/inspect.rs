@@ -1,6 +1,7 @@
 //! `ledger-server inspect DIR`: prints every entry of the log as a line of JSON.
 
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use ledger_core::{Entry, Epoch, Party, Posting, Seq, Timestamp, TransactionEntry};
@@ -15,23 +16,21 @@ use crate::wire::metadata;
 pub fn inspect(directory: &Path, out: &mut dyn Write) -> Result<(), String> {
     let mut out = io::BufWriter::with_capacity(1 << 16, out);
     let mut line = Vec::with_capacity(1024);
-    each_entry(directory, &mut |seq, epoch, time, entry| {
+    let mut failed = None;
+    ledger_core::inspect(directory, &mut |inspected| {
         line.clear();
-        write_entry(&mut line, seq, epoch, time, entry);
+        write_entry(&mut line, inspected.seq, inspected.epoch, inspected.time, &inspected.entry);
         line.push(b'\n');
-        out.write_all(&line)
-    })?;
-    out.flush().map_err(|fault| format!("the entries cannot be written: {fault}"))
-}
-
-/// What is called with each entry; an error stops the walk.
-type Visit<'v> = &'v mut dyn FnMut(Seq, Epoch, Timestamp, &Entry<'_>) -> io::Result<()>;
-
-/// Walks the log of `directory`.
-///
-/// THE SEAM: to be filled with the library's own walk over a log.
-fn each_entry(directory: &Path, _visit: Visit<'_>) -> Result<(), String> {
-    Err(format!("{}: this server cannot inspect a directory yet", directory.display()))
+        match out.write_all(&line) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(fault) => {
+                failed = Some(fault);
+                ControlFlow::Break(())
+            }
+        }
+    })
+    .map_err(|fault| fault.to_string())?;
+    failed.map_or_else(|| out.flush(), Err).map_err(|fault| format!("the entries cannot be written: {fault}"))
 }
 
 fn write_entry(out: &mut Vec<u8>, seq: Seq, epoch: Epoch, time: Timestamp, entry: &Entry<'_>) {

@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use ledger_core::OpenError;
+
 use crate::wire::json::Object;
 
 /// What is wrong with a data directory, and where.
@@ -51,9 +53,11 @@ pub fn verify(directory: &Path, out: &mut dyn Write) -> io::Result<bool> {
 }
 
 /// Reads the whole log of `directory`; the seq of its last entry.
-///
-/// THE SEAM: to be filled with the library's own verification.
 fn check(directory: &Path) -> Result<u64, Fault> {
-    let reason = "this server cannot verify a directory yet".to_owned();
-    Err(Fault { file: directory.display().to_string(), offset: None, seq: None, reason })
+    let verified = ledger_core::verify(directory).map_err(|error| match error {
+        OpenError::Damaged { file, offset, seq, reason } => Fault { file, offset: Some(offset), seq, reason },
+        OpenError::Unsupported { file, reason } => Fault { file, offset: None, seq: None, reason },
+        other => Fault { file: directory.display().to_string(), offset: None, seq: None, reason: other.to_string() },
+    })?;
+    Ok(verified.last_seq.get())
 }

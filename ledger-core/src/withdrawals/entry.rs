@@ -1,6 +1,9 @@
 //! What can happen to a withdrawal, as the journal keeps it.
 
+use std::fmt;
+
 use crate::types::{Amount, Currency, Timestamp, TransactionId, UserId};
+use crate::view::Status;
 
 /// Something happened to a withdrawal. The effect is decided: `to` says where the withdrawal is now, and with that
 /// whether its reservation stands (`reserved`, `submitting`, `accepted`, `unknown`, `needs_review`), left for the bank
@@ -46,6 +49,8 @@ pub enum Event {
         /// What it said.
         answer: InquiryAnswer,
     },
+    /// The bank was asked for as long as the policy allows, and never told.
+    DeadlinePassed,
 }
 
 /// How an attempt ended, by type, never by text.
@@ -74,8 +79,10 @@ pub enum InquiryAnswer {
     Pending,
     /// The bank does not know it (never proof that it was not paid: replicas lag).
     NotFound,
-    /// The bank cannot be asked, or did not answer.
+    /// The bank cannot be asked.
     Unsupported,
+    /// The bank can be asked, but did not answer this time: ask again.
+    Unanswered,
 }
 
 /// Where in its life a withdrawal is.
@@ -100,4 +107,155 @@ pub enum Substatus {
     Cancelled,
     /// Paid, and the money came back as a new credit.
     Returned,
+}
+
+/// What a substatus means for the money that was set aside.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Reservation {
+    /// It stays reserved.
+    Stands,
+    /// It left for the bank.
+    Paid,
+    /// It is the user's to spend again.
+    Released,
+}
+
+impl Event {
+    /// The word: `attempt_started`, `attempt_ended`, `inquired` or `deadline_passed`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Event::AttemptStarted { .. } => "attempt_started",
+            Event::AttemptEnded { .. } => "attempt_ended",
+            Event::Inquired { .. } => "inquired",
+            Event::DeadlinePassed => "deadline_passed",
+        }
+    }
+}
+
+impl AttemptClass {
+    /// Every class, in the order of their declaration.
+    pub const ALL: [AttemptClass; 5] = [
+        AttemptClass::Settled,
+        AttemptClass::Accepted,
+        AttemptClass::Rejected,
+        AttemptClass::NotSent,
+        AttemptClass::Ambiguous,
+    ];
+
+    /// The word: `settled`, `accepted`, `rejected`, `not_sent` or `ambiguous`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AttemptClass::Settled => "settled",
+            AttemptClass::Accepted => "accepted",
+            AttemptClass::Rejected => "rejected",
+            AttemptClass::NotSent => "not_sent",
+            AttemptClass::Ambiguous => "ambiguous",
+        }
+    }
+}
+
+impl InquiryAnswer {
+    /// Every answer, in the order of their declaration.
+    pub const ALL: [InquiryAnswer; 6] = [
+        InquiryAnswer::Settled,
+        InquiryAnswer::Failed,
+        InquiryAnswer::Pending,
+        InquiryAnswer::NotFound,
+        InquiryAnswer::Unsupported,
+        InquiryAnswer::Unanswered,
+    ];
+
+    /// The word: `settled`, `failed`, `pending`, `not_found`, `unsupported` or `unanswered`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            InquiryAnswer::Settled => "settled",
+            InquiryAnswer::Failed => "failed",
+            InquiryAnswer::Pending => "pending",
+            InquiryAnswer::NotFound => "not_found",
+            InquiryAnswer::Unsupported => "unsupported",
+            InquiryAnswer::Unanswered => "unanswered",
+        }
+    }
+}
+
+impl Substatus {
+    /// Every substatus, in the order of their declaration.
+    pub const ALL: [Substatus; 9] = [
+        Substatus::Reserved,
+        Substatus::Submitting,
+        Substatus::Accepted,
+        Substatus::Unknown,
+        Substatus::NeedsReview,
+        Substatus::Completed,
+        Substatus::Failed,
+        Substatus::Cancelled,
+        Substatus::Returned,
+    ];
+
+    /// The word: `reserved`, `submitting`, `accepted`, `unknown`, `needs_review`, `completed`, `failed`, `cancelled` or
+    /// `returned`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Substatus::Reserved => "reserved",
+            Substatus::Submitting => "submitting",
+            Substatus::Accepted => "accepted",
+            Substatus::Unknown => "unknown",
+            Substatus::NeedsReview => "needs_review",
+            Substatus::Completed => "completed",
+            Substatus::Failed => "failed",
+            Substatus::Cancelled => "cancelled",
+            Substatus::Returned => "returned",
+        }
+    }
+
+    /// What it means for the money that was set aside.
+    pub const fn reservation(self) -> Reservation {
+        match self {
+            Substatus::Reserved
+            | Substatus::Submitting
+            | Substatus::Accepted
+            | Substatus::Unknown
+            | Substatus::NeedsReview => Reservation::Stands,
+            Substatus::Completed | Substatus::Returned => Reservation::Paid,
+            Substatus::Failed | Substatus::Cancelled => Reservation::Released,
+        }
+    }
+
+    /// The public status: a withdrawal in review is pending, a cancelled one failed, a returned one completed.
+    pub const fn status(self) -> Status {
+        match self.reservation() {
+            Reservation::Stands => Status::Pending,
+            Reservation::Paid => Status::Completed,
+            Reservation::Released => Status::Failed,
+        }
+    }
+
+    /// Whether the withdrawal's fate is open: its money is still reserved.
+    pub const fn is_open(self) -> bool {
+        matches!(self.reservation(), Reservation::Stands)
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Display for AttemptClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Display for InquiryAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Display for Substatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }

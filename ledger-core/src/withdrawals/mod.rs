@@ -1,13 +1,32 @@
 //! How a withdrawal lives: what to do next and what an outcome changes, without I/O, clock or randomness.
+//!
+//! ```text
+//! reserved ─► submitting(n) ─► accepted ─► completed ─► returned
+//!    │            │ ▲  └─────────┬───────► failed
+//!    └► cancelled ▼ │ same key   │
+//!               unknown ◄────────┘  ── inquiry ──► completed | failed
+//!                   └─ deadline ► needs_review
+//! ```
+//!
+//! Three things must hold whatever the bank and the machine do: a withdrawal is `failed` only if every attempt was
+//! definitely not executed; it is `completed` only on evidence that the bank paid; and every attempt carries the same
+//! reference. The deciding functions say what follows from an outcome, as an entry; [`Withdrawal::apply`] is the
+//! only thing that changes a withdrawal, and replay uses it alone.
 
+mod decide;
 mod entry;
 mod outcome;
+mod places;
 mod policy;
+mod queue;
 mod reference;
 mod withdrawal;
 
-pub use entry::{AttemptClass, Event, InquiryAnswer, Substatus, WithdrawalEntry};
+pub use decide::{Conflict, answer_inquiry, end_attempt, interrupt_attempt, next_step, pass_deadline, start_attempt};
+pub use entry::{AttemptClass, Event, InquiryAnswer, Reservation, Substatus, WithdrawalEntry};
 pub use outcome::{Attempt, Due, Inquiry, Step, Submission};
+pub(crate) use places::Places;
 pub use policy::Policy;
+pub(crate) use queue::DueQueue;
 pub use reference::BankReference;
-pub use withdrawal::Withdrawal;
+pub use withdrawal::{AttemptRecord, Ending, Withdrawal};

@@ -45,8 +45,10 @@ pub enum Step {
     Submit,
     /// Ask the bank what became of the reference.
     Inquire,
+    /// Record that the deadline has passed ([`super::pass_deadline`]): the bank was asked long enough.
+    Review,
     /// Nothing before this time.
     WaitUntil(crate::types::Timestamp),
-    /// Nothing by itself: it has ended, or waits for a person.
+    /// Nothing by itself: an attempt is running, or it has ended, or it waits for a person.
     Nothing,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// How withdrawals are repeated, inquired and given up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Policy {
-    /// How many attempts a withdrawal has, at least 1. Default 4.
+    /// How many attempts a withdrawal has, at least 1 (0 is taken as 1). Default 4.
     pub attempts_max: u32,
     /// How long after the first attempt that was not sent the second one comes; doubled for each one more, ± 20 %.
     /// Default 1 s.
@@ -19,7 +19,8 @@ pub struct Policy {
     /// How long after its first attempt a withdrawal whose fate is unknown goes to review. Default 24 h.
     pub deadline: Duration,
     /// For how long after the first attempt the bank recognises a repeat of a reference; `None`: it does not, and an
-    /// ambiguous attempt is never repeated. Default `None`.
+    /// ambiguous attempt is never repeated. It must leave room for the longest time that a request can be under way, so
+    /// that a repeat that was sent while it was open cannot arrive when it is closed. Default `None`.
     pub idempotency_window: Option<Duration>,
 }
 
