@@ -366,7 +366,7 @@ fn every_answer_to_many_threads_in_memory_is_the_models() {
     for seed in 1..=3 {
         let clock = SimClock::at(START);
         let ledger = Options::default().clock(clock.clone()).in_memory().expect("valid options");
-        let events = history(&ledger, &clock, 8, 600, seed);
+        let events = history(&ledger, &clock, 8, 1_000, seed);
         let model = verify(&events, &ledger).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
         let found = dump(&ledger, &world()).expect("reads");
         assert_eq!(difference(&model.dump(&world(), ledger.now()), &found), None, "seed {seed}");

@@ -2,7 +2,7 @@
 //!
 //! [`model`] is a second ledger, written without care for speed, that shares no code with the engine; [`pair`] drives
 //! both and compares every answer. [`property`] lets chance write the commands, [`story`] people, [`crash`] pulls the
-//! plug at every storage operation, [`concurrent`] checks recorded histories of many threads, [`format`] pins the bytes
+//! plug at every storage operation (and [`liar`] shows that it would notice), [`concurrent`] checks recorded histories of many threads, [`format`] pins the bytes
 //! on disk, and [`house`] the rules of the source itself.
 #![allow(missing_docs, reason = "tests are named by sentences and documented by their modules")]
 
@@ -10,6 +10,7 @@ mod concurrent;
 mod crash;
 mod format;
 mod house;
+mod liar;
 mod model;
 mod pair;
 mod property;

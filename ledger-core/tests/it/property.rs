@@ -575,7 +575,7 @@ const CELLS: &[(&str, &[&str])] = &[
 #[test]
 fn the_generators_reach_every_outcome_of_every_command() {
     let cells = RefCell::default();
-    play(0x1ed6e4, 400, &cells);
+    play(0x1ed6e4, 800, &cells);
     let cells = cells.into_inner();
     let missed: Vec<_> = CELLS
         .iter()
