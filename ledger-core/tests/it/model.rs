@@ -265,7 +265,7 @@ impl Model {
             return Err(Rejection::QueueFull);
         }
         if asked.kind != TransactionKind::Charge {
-            let withdrawable = self.balance(asked.user, asked.currency, now).withdrawable;
+            let withdrawable = self.balance_planned(asked.user, asked.currency, now).withdrawable;
             if withdrawable < asked.amount.minor() {
                 return Err(Rejection::InsufficientBalance { withdrawable });
             }
@@ -275,7 +275,7 @@ impl Model {
             _ => asked.to,
         };
         if let Some(user) = credited
-            && self.balance(user, asked.currency, now).total() + asked.amount.minor() > INTEGER_MAX
+            && self.balance_planned(user, asked.currency, now).total() + asked.amount.minor() > INTEGER_MAX
         {
             return Err(Rejection::BalanceOverflow);
         }
@@ -461,10 +461,19 @@ impl Model {
 
     /// Money as recorded by `at`, holds as matured by `at`. The `seq` is the last entry that touched the account.
     pub(crate) fn balance(&self, user: UserId, currency: Currency, at: Timestamp) -> Balance {
+        self.balance_of(user, currency, at, at)
+    }
+
+    /// Money as recorded so far, holds as matured by `at`: what a plan may go by that was begun at `at` and had to wait.
+    pub(crate) fn balance_planned(&self, user: UserId, currency: Currency, at: Timestamp) -> Balance {
+        self.balance_of(user, currency, Timestamp::MAX, at)
+    }
+
+    fn balance_of(&self, user: UserId, currency: Currency, recorded: Timestamp, at: Timestamp) -> Balance {
         let all = self.accounts.get(&(user, currency)).map_or(&[][..], Vec::as_slice);
         let (mut total, mut held, mut reserved) = (0i128, 0i128, 0i128);
         let mut next_release_at: Option<Timestamp> = None;
-        for movement in all.iter().filter(|movement| movement.time <= at) {
+        for movement in all.iter().filter(|movement| movement.time <= recorded) {
             total += movement.total;
             reserved += movement.reserved;
             if let Some(until) = movement.held_until.filter(|&until| until > at) {
