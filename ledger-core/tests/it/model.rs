@@ -501,7 +501,7 @@ impl Model {
             return None;
         }
         let credited = asked.kind == TransactionKind::Charge || asked.to == Some(viewer);
-        Some(Transaction {
+        let transaction = Transaction {
             id: TransactionId::new(id)?,
             user: viewer,
             currency: asked.currency,
@@ -522,8 +522,8 @@ impl Model {
             }),
             metadata: asked.metadata.as_deref().map(Into::into),
             last_seq: Seq::new(record.last_seq),
-        })
-        .map(plain)
+        };
+        Some(plain(transaction))
     }
 
     fn reference(&self, id: u64, record: &Record) -> BankReference {
