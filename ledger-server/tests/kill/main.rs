@@ -121,7 +121,9 @@ fn load(address: &str, prefix: &str, mut dice: Dice, book: &Book, stop: &AtomicB
         let (path, body) = match dice.roll(20) {
             0..3 => {
                 let to = user % USERS + 1;
-                let body = format!(r#"{{"from_user_id":{user},"to_user_id":{to},"amount":{amount},"idempotency_key":"{key}"}}"#);
+                let body = format!(
+                    r#"{{"from_user_id":{user},"to_user_id":{to},"amount":{amount},"idempotency_key":"{key}"}}"#
+                );
                 ("/transfer", body)
             }
             3..5 => ("/withdraw", format!(r#"{{"user_id":{user},"amount":{amount},"idempotency_key":"{key}"}}"#)),
@@ -166,7 +168,7 @@ fn what_was_acknowledged_survives_every_kill() {
     let (kills, seed) = (number("LEDGER_KILLS", 5), number("LEDGER_KILL_SEED", 1));
     let directory = tempfile::tempdir().unwrap();
     let mut dice = Dice(seed);
-    let mut acknowledged = 0;
+    let all = Book::default();
     for round in 0..kills {
         let server = Server::start(directory.path());
         let (book, stop) = (Book::default(), AtomicBool::new(false));
@@ -184,11 +186,18 @@ fn what_was_acknowledged_survives_every_kill() {
         });
         let again = Server::start(directory.path());
         check(&again.address, &book, &format!("seed {seed}, after kill {round}"));
-        acknowledged += book.lock().unwrap().len();
+        all.lock().unwrap().extend(book.into_inner().unwrap());
         again.kill();
     }
-    eprintln!("seed {seed}: {kills} kills under load and {kills} idle, {acknowledged} acknowledged transactions, all there");
+    let last = Server::start(directory.path());
+    check(&last.address, &all, &format!("seed {seed}, after all kills"));
+    last.kill();
+    let acknowledged = all.lock().unwrap().len();
+    eprintln!(
+        "seed {seed}: {kills} kills under load and {kills} idle, {acknowledged} acknowledged transactions, all there"
+    );
     assert!(acknowledged > 0, "a load that gets nothing acknowledged shows nothing");
-    let verified = Command::new(env!("CARGO_BIN_EXE_ledger-server")).arg("verify").arg(directory.path()).output().unwrap();
+    let verified =
+        Command::new(env!("CARGO_BIN_EXE_ledger-server")).arg("verify").arg(directory.path()).output().unwrap();
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
 }
