@@ -599,7 +599,10 @@ impl<'a> Cursor<'a> {
         self.at.chain = chain;
         self.at.records_chain = chain;
         self.at.next_seq = header.next_seq();
-        if header.last_seq() == self.mark.seq && chain == self.mark.chain {
+        // A segment that was begun after the mark may hold a copy of its frame, with a chain of its own. (That such a mark
+        // is met at all takes two torn writes of one slot, of which the second makes the first one whole.)
+        let is_copy = segment.header.epoch > self.mark.epoch;
+        if header.last_seq() == self.mark.seq && (chain == self.mark.chain || is_copy) {
             self.mark_met = true;
         }
         (self.frames, self.bytes) = (self.frames + 1, self.bytes + header.frame_bytes());

@@ -195,6 +195,23 @@ fn lose_pages_everywhere(options: &WalOptions, seed: u64) -> Result<(), String> 
 }
 
 #[test]
+fn a_mark_that_a_second_torn_write_made_whole_again_is_understood() {
+    // The newer slot was torn; the recovery went by the older one, copied the last frame, and its own write of the mark
+    // was torn so that the old bytes of that slot came together again: right about the seq, with the chain of before.
+    let (options, seed, cut, outcome, interrupted_at) = (interval(), 300, 36, 1, 14);
+    let disk = SimDisk::new(seed);
+    disk.crash_after(cut);
+    let mut world = World::default();
+    work(&disk, &options, seed, &mut world).unwrap();
+    let image = disk.survivor(cut * 16 + outcome);
+    image.crash_after(interrupted_at);
+    assert!(open(&image, &options).is_err());
+    for seed in 0..200 {
+        recover(&image.survivor(seed), &options, &world).unwrap();
+    }
+}
+
+#[test]
 fn a_failed_sync_loses_nothing_that_was_acknowledged() {
     for seed in 0..seeds(4) {
         lose_pages_everywhere(&manual(), seed).unwrap();
