@@ -407,8 +407,11 @@ impl Content {
         self.len = self.len.max(end);
         match data {
             Data::Zeros(_) => {
-                let touched: Vec<u64> =
-                    self.pages.range(offset / PAGE as u64..end.div_ceil(PAGE as u64)).map(|(index, _)| *index).collect();
+                let touched: Vec<u64> = self
+                    .pages
+                    .range(offset / PAGE as u64..end.div_ceil(PAGE as u64))
+                    .map(|(index, _)| *index)
+                    .collect();
                 for index in touched {
                     let page_start = index * PAGE as u64;
                     let (from, to) = (page_start.max(offset), (page_start + PAGE as u64).min(end));

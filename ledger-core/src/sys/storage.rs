@@ -165,12 +165,8 @@ fn sync_path(directory: &Path) -> io::Result<()> {
 impl Storage for DirectoryStorage {
     fn lock(&self) -> io::Result<DirectoryLock> {
         self.create_directory()?;
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(self.path.join(LOCK_FILE))?;
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(self.path.join(LOCK_FILE))?;
         match file.try_lock() {
             Ok(()) => Ok(DirectoryLock::new(file)),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),

@@ -127,7 +127,9 @@ impl Header {
         };
         let base_time = i64::from_le_bytes(bytes[48..56].try_into().expect("eight bytes"));
         let (count, first_seq) = (u32_at(bytes, 12), u64_at(bytes, 32));
-        if first_seq == 0 || first_seq.checked_add(u64::from(count)).is_none() || (count == 0) == (kind == Kind::Records)
+        if first_seq == 0
+            || first_seq.checked_add(u64::from(count)).is_none()
+            || (count == 0) == (kind == Kind::Records)
         {
             return Err(NotAFrame::Header);
         }

@@ -8,8 +8,8 @@
 use super::frame::{self, BLOCK, Chain, HEADER_BYTES, Header, Kind, NotAFrame, Records, Seal};
 use super::mark::{Mark, NoMark};
 use super::names;
-use super::segment::{Link, NotAHeader, ReadLink, SegmentHeader};
 use super::segment::{FRAMES_AT, LINK_AT};
+use super::segment::{Link, NotAHeader, ReadLink, SegmentHeader};
 use super::{Record, options::WalOptions};
 use crate::error::OpenError;
 use crate::sync::Arc;
@@ -129,7 +129,10 @@ pub(super) fn read(
                 names::MARK,
                 0,
                 None,
-                format!("it is missing, while there is {}; how much of the log was durable is unknown", names::segment(*first)),
+                format!(
+                    "it is missing, while there is {}; how much of the log was durable is unknown",
+                    names::segment(*first)
+                ),
             )),
         };
     };
@@ -162,13 +165,7 @@ pub(super) fn read(
 
 impl Log {
     fn empty(mark: Option<Mark>, leftovers: Vec<String>) -> Log {
-        let settled = Settled {
-            offset: 0,
-            chain: 0,
-            next_seq: Seq::new(1),
-            time: Timestamp::MIN,
-            records_chain: 0,
-        };
+        let settled = Settled { offset: 0, chain: 0, next_seq: Seq::new(1), time: Timestamp::MIN, records_chain: 0 };
         let end = End {
             last_seq: Seq::ZERO,
             last_time: Timestamp::MIN,
@@ -288,8 +285,7 @@ impl<'a> Cursor<'a> {
         options: &'a WalOptions,
         visit: &'a mut dyn FnMut(Record<'_>) -> Result<(), String>,
     ) -> Cursor<'a> {
-        let at =
-            Settled { offset: 0, chain: 0, next_seq: Seq::new(1), time: Timestamp::MIN, records_chain: 0 };
+        let at = Settled { offset: 0, chain: 0, next_seq: Seq::new(1), time: Timestamp::MIN, records_chain: 0 };
         Cursor {
             mark,
             seal,
@@ -324,7 +320,12 @@ impl<'a> Cursor<'a> {
                 Some(next) => {
                     let Some(read) = &next.link else {
                         let next = names::segment(next.header.number);
-                        return Err(damaged(next, LINK_AT, None, "its link cannot be read, and there are later segments"));
+                        return Err(damaged(
+                            next,
+                            LINK_AT,
+                            None,
+                            "its link cannot be read, and there are later segments",
+                        ));
                     };
                     self.read_until(segment, &name, read.link.previous_end)?;
                 }
@@ -489,13 +490,19 @@ impl<'a> Cursor<'a> {
                 continue;
             }
             let mut window = Window::new(&*spare.file, from, spare.header.bytes);
+            let durable_before = self.durable;
             self.look_for_durable(&mut window, spare, &name, LINK_AT, end)?;
             let reason = "its link cannot be read";
+            if self.reading == Reading::Shared
+                && read_link(&*spare.file, from, spare.header.number, self.seal)
+                    .map_err(io_error("reading", &name))?
+                    .is_some()
+            {
+                // A running ledger has begun it meanwhile. What stands there came after this look at the log.
+                self.durable = durable_before;
+                return Ok(None);
+            }
             if self.durable >= self.at.next_seq {
-                // A running ledger may have begun it while it was being looked at.
-                if self.reading == Reading::Shared && self.bad.is_none() {
-                    continue;
-                }
                 return Err(self.was_durable(&name, LINK_AT, reason));
             }
             if index > 0 || end - LINK_AT > spare.header.in_flight_max {
@@ -565,7 +572,10 @@ impl<'a> Cursor<'a> {
         let header = match Header::decode(block, self.seal) {
             Ok(header) => header,
             Err(NotAFrame::Newer(reason)) => {
-                return Err(OpenError::Unsupported { file: name.to_owned(), reason: format!("{reason} at byte {offset}") });
+                return Err(OpenError::Unsupported {
+                    file: name.to_owned(),
+                    reason: format!("{reason} at byte {offset}"),
+                });
             }
             Err(_) => return Ok(Next::Bad("the frame's header cannot be read".to_owned())),
         };

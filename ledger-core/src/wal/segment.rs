@@ -122,10 +122,8 @@ impl Link {
 
     /// From a whole frame that is a link; `None` if its length is wrong.
     pub(super) fn decode(header: &Header, frame: &[u8]) -> Option<Link> {
-        (header.payload_bytes as usize == LINK_BYTES).then(|| Link {
-            previous: u64_at(frame, HEADER_BYTES),
-            previous_end: u64_at(frame, HEADER_BYTES + 8),
-        })
+        (header.payload_bytes as usize == LINK_BYTES)
+            .then(|| Link { previous: u64_at(frame, HEADER_BYTES), previous_end: u64_at(frame, HEADER_BYTES + 8) })
     }
 }
 

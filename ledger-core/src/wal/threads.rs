@@ -10,7 +10,10 @@ use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Ordering};
 
 pub(super) enum Drivers {
-    Threads { committer: JoinHandle<()>, background: JoinHandle<()> },
+    Threads {
+        committer: JoinHandle<()>,
+        background: JoinHandle<()>,
+    },
     /// Nobody: whoever waits takes the steps himself, one at a time.
     Manual(Box<Engine>),
     /// All is done.

@@ -115,7 +115,8 @@ fn crash_the_recovery(image: &SimDisk, options: &WalOptions, world: &World, seed
         let interrupted = image.after_kill();
         interrupted.crash_after(cut);
         let _ = open(&interrupted, options);
-        recover(&interrupted.survivor(seed ^ cut), options, world).map_err(|err| format!("recovery cut at {cut}: {err}"))?;
+        recover(&interrupted.survivor(seed ^ cut), options, world)
+            .map_err(|err| format!("recovery cut at {cut}: {err}"))?;
         images += 1;
     }
     Ok(images)

@@ -42,7 +42,8 @@ fn a_full_disk_anywhere_loses_nothing_that_was_acknowledged() {
 
 #[test]
 fn a_failed_write_or_sync_of_a_commit_halts_at_once() {
-    for (after, fault) in [(0, Fault::Eio), (0, Fault::ShortWrite), (1, Fault::Eio), (1, Fault::FailedFsyncLosesPages)] {
+    for (after, fault) in [(0, Fault::Eio), (0, Fault::ShortWrite), (1, Fault::Eio), (1, Fault::FailedFsyncLosesPages)]
+    {
         let disk = SimDisk::new(1);
         let (wal, ..) = open(&disk, &manual()).unwrap();
         commit(&wal, 1, b"a");

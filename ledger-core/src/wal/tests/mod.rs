@@ -13,7 +13,12 @@ use crate::sim::{Random, SimDisk};
 
 /// The smallest segments, nobody's threads, and an identity that is the same each time.
 fn manual() -> WalOptions {
-    WalOptions { segment_bytes: 1 << 20, threads: false, uuid: Some(Uuid::from_u128(0x1ed9e7)), ..WalOptions::default() }
+    WalOptions {
+        segment_bytes: 1 << 20,
+        threads: false,
+        uuid: Some(Uuid::from_u128(0x1ed9e7)),
+        ..WalOptions::default()
+    }
 }
 
 fn interval() -> WalOptions {
