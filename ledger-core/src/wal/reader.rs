@@ -5,6 +5,8 @@
 //! What must hold: every record that is visited was written, in order and without a gap, and no record that anything
 //! in the directory says was durable is left out silently. When in doubt, refuse.
 
+use std::io::ErrorKind;
+
 use super::frame::{self, BLOCK, Chain, HEADER_BYTES, Header, Kind, NotAFrame, Records, Seal};
 use super::mark::{Mark, NoMark};
 use super::names;
@@ -139,7 +141,12 @@ pub(super) fn read(
     let seal = Seal::of(mark.uuid);
     let mut segments = Vec::with_capacity(numbers.len());
     for number in &numbers {
-        segments.push(open_segment(storage, reading, *number, &mark, seal)?);
+        match open_segment(storage, reading, *number, &mark, seal) {
+            // An opening that takes place meanwhile removes its predecessor's spares.
+            Err(OpenError::Io { source, .. }) if reading == Reading::Shared && source.kind() == ErrorKind::NotFound => {
+            }
+            segment => segments.push(segment?),
+        }
     }
     let unlinked = segments.iter().rev().take_while(|segment| segment.link.is_none()).count();
     let spares = segments.split_off(segments.len() - unlinked);
@@ -203,7 +210,7 @@ fn no_linked_segment(mark: Mark, spares: Vec<Segment>, leftovers: Vec<String>) -
 fn read_mark(storage: &dyn Storage) -> Result<Option<Mark>, OpenError> {
     let file = match storage.open(names::MARK) {
         Ok(file) => file,
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
         Err(err) => return Err(io_error("opening", names::MARK)(err)),
     };
     match Mark::read(&*file).map_err(io_error("reading", names::MARK))? {
