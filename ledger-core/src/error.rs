@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::types::TransactionId;
 use crate::view::Transaction;
+use crate::withdrawals::Conflict;
 
 /// Why a command has no receipt.
 #[derive(Clone, PartialEq, Debug)]
@@ -37,6 +38,13 @@ pub enum Rejection {
     DuplicateRequest(Box<Transaction>),
     /// The key names an earlier, different command; this is its transaction as it stands now.
     IdempotencyKeyReused(Box<Transaction>),
+    /// A key stands twice in an atomic batch.
+    KeyTwiceInBatch {
+        /// The earlier operation with this key, from 0.
+        first: usize,
+        /// Whether both say the same.
+        same: bool,
+    },
     /// A transfer from an account to itself.
     SameAccount,
     /// The executor of withdrawals has no place. Try again later.
@@ -50,8 +58,13 @@ pub enum Rejection {
     BalanceOverflow,
     /// There is no transaction of that id (or it is not of the kind asked about).
     TransactionNotFound,
-    /// The withdrawal has ended, or this change does not follow from where it is.
-    AlreadyResolved(TransactionId),
+    /// What is said of the withdrawal changes nothing.
+    WithdrawalConflict {
+        /// Which withdrawal.
+        id: TransactionId,
+        /// Why.
+        conflict: Conflict,
+    },
     /// An operation of an atomic batch was rejected, and with it the whole batch.
     BatchRejected {
         /// Which operation, from 0.
@@ -86,6 +99,9 @@ impl fmt::Display for Rejection {
                     original.idempotency_key, original.id
                 )
             }
+            Rejection::KeyTwiceInBatch { first, .. } => {
+                write!(f, "operation {first} of the same atomic batch has this key; give each operation its own")
+            }
             Rejection::SameAccount => f.write_str("a transfer needs two different users"),
             Rejection::QueueFull => f.write_str("every place for a withdrawal is taken; repeat later"),
             Rejection::InsufficientBalance { withdrawable } => {
@@ -93,7 +109,7 @@ impl fmt::Display for Rejection {
             }
             Rejection::BalanceOverflow => f.write_str("the balance would exceed 9007199254740991; lower the amount"),
             Rejection::TransactionNotFound => f.write_str("there is no such transaction"),
-            Rejection::AlreadyResolved(id) => write!(f, "withdrawal {id} was resolved before"),
+            Rejection::WithdrawalConflict { id, conflict } => write!(f, "withdrawal {id}: {conflict}"),
             Rejection::BatchRejected { index, rejection } => write!(f, "operation {index} was rejected: {rejection}"),
         }
     }

@@ -4,9 +4,13 @@
 mod command;
 mod commit;
 mod error;
+mod inspect;
 mod journal;
 mod ledger;
 mod options;
+mod recovery;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod state;
 mod sync;
 mod sys;
@@ -18,10 +22,11 @@ pub mod withdrawals;
 pub use command::{Charge, Command, Transfer, Withdraw};
 pub use commit::{Commit, CommitFuture};
 pub use error::{Error, Halted, OpenError, Rejection};
-pub use journal::{BatchPosition, Entry, Party, Posting, TransactionEntry};
+pub use inspect::{Inspected, Verified, inspect, verify};
 pub use ledger::Ledger;
-pub use options::{Durability, Options, WhenFull};
-pub use sys::{Clock, DirectoryLock, DirectoryStorage, Storage, StorageFile, SystemClock};
+pub use options::Options;
+pub use state::{BatchPosition, Entry, Party, Posting, TransactionEntry};
+pub use sys::{Clock, DirectoryLock, DirectoryStorage, ReadFrom, Storage, StorageFile, SystemClock};
 pub use types::{
     Amount, Currency, Destination, Epoch, Fingerprint, INTEGER_MAX, IdempotencyKey, Metadata, Seq, Timestamp,
     TransactionId, UserId,
@@ -30,4 +35,5 @@ pub use view::{
     AtomicReceipt, Audit, Balance, CurrencyAudit, Direction, Histogram, Page, PageStart, Payout, Query, Receipt, Stats,
     Status, Transaction, TransactionKind,
 };
+pub use wal::{Durability, WhenFull};
 pub use withdrawals::{BankReference, Substatus};

@@ -7,27 +7,8 @@ use crate::error::OpenError;
 use crate::ledger::Ledger;
 use crate::sync::Arc;
 use crate::sys::{Clock, DirectoryStorage, Storage, SystemClock};
+use crate::wal::{Durability, WalOptions, WhenFull};
 use crate::withdrawals::Policy;
-
-/// When a reply may leave. Whatever is chosen, a withdrawal's reservation and each started attempt are synced before
-/// any byte leaves for the bank.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Durability {
-    /// When its entry survives a power cut (fdatasync).
-    Sync,
-    /// When its entry's bytes are with the operating system, which are synced this often: a power cut may lose so much,
-    /// the end of the process nothing.
-    Interval(Duration),
-}
-
-/// What a command does that finds the pipe to the disk full.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WhenFull {
-    /// Waits, blocking its thread.
-    Wait,
-    /// Is rejected with [`crate::Rejection::Overloaded`].
-    Refuse,
-}
 
 /// How a ledger is opened.
 ///
@@ -160,6 +141,18 @@ impl Options {
         self
     }
 
+    /// The log's part of the options.
+    pub(crate) fn wal(&self) -> WalOptions {
+        WalOptions {
+            segment_bytes: self.segment_bytes,
+            durability: self.durability,
+            when_full: self.when_full,
+            threads: self.threads,
+            commit_delay: self.commit_delay,
+            ..WalOptions::default()
+        }
+    }
+
     /// Opens the ledger in the directory `path`, creating it where there is none.
     ///
     /// # Errors
@@ -173,7 +166,7 @@ impl Options {
     /// # Errors
     /// See [`OpenError`]; nothing was changed.
     pub fn open_on(self, storage: impl Storage) -> Result<Ledger, OpenError> {
-        Ledger::recover(self, Arc::new(storage))
+        Ledger::recover(&self, Arc::new(storage))
     }
 
     /// A ledger without a log, for tests and caches: everything is gone when it is dropped.
@@ -181,6 +174,6 @@ impl Options {
     /// # Errors
     /// [`OpenError::InvalidOption`].
     pub fn in_memory(self) -> Result<Ledger, OpenError> {
-        Ledger::without_log(self)
+        Ledger::without_log(&self)
     }
 }

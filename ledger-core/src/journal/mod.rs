@@ -1,7 +1,3 @@
-//! The typed history: what happened ([`entry`]) and how it lies in bytes ([`codec`]). The only place that knows both
-//! money and the log.
+//! The typed history: entries as bytes in the log. The only place that knows both money and the log.
 
 pub(crate) mod codec;
-mod entry;
-
-pub use entry::{BatchPosition, Entry, Party, Posting, TransactionEntry};

@@ -1,2 +1,17 @@
 //! The deterministic state: no I/O, no clock, no randomness, no threads. The same entries in the same order give the
-//! same state.
+//! same state. `plan` decides and changes nothing; `apply` changes and cannot fail.
+
+pub(crate) mod account;
+pub(crate) mod apply;
+pub(crate) mod arena;
+pub(crate) mod audit;
+mod entry;
+pub(crate) mod history;
+pub(crate) mod holds;
+pub(crate) mod idempotency;
+pub(crate) mod locator;
+pub(crate) mod plan;
+pub(crate) mod shard;
+pub(crate) mod slots;
+
+pub use entry::{BatchPosition, Entry, Party, Posting, TransactionEntry};

@@ -1,8 +1,9 @@
 //! The only calls to the operating system: the directory that holds a ledger, and the clocks.
 
 mod clock;
+mod memory;
 mod storage;
-mod stub;
 
 pub use clock::{Clock, SystemClock};
-pub use storage::{DirectoryLock, DirectoryStorage, Storage, StorageFile};
+pub(crate) use memory::MemoryGauge;
+pub use storage::{DirectoryLock, DirectoryStorage, ReadFrom, Storage, StorageFile};

@@ -1,8 +1,12 @@
 //! The directory that holds a ledger, behind a trait so that tests can put a disk there that forgets, tears and fails.
 
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use crate::sync::{Mutex, OnceLock};
 
 /// One directory of files. A new or renamed file, and a removal, survive a power cut only after
 /// [`Storage::sync_directory`]; a file's bytes only after [`StorageFile::sync_data`].
@@ -16,7 +20,7 @@ pub trait Storage: Send + Sync + 'static {
     fn list(&self) -> io::Result<Vec<String>>;
     /// A new, empty file (mode 0600). `AlreadyExists` if there is one of that name.
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>>;
-    /// An existing file, to read and write.
+    /// An existing file, to read and write (to read only, where the file system allows no more).
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>>;
     /// Gives a file another name, in place of any file that has it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
@@ -26,6 +30,15 @@ pub trait Storage: Send + Sync + 'static {
     fn sync_directory(&self) -> io::Result<()>;
     /// How the directory is called in messages.
     fn describe(&self) -> String;
+}
+
+/// Where a file's bytes are read from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReadFrom {
+    /// Wherever they are nearest.
+    Cache,
+    /// The device, where that can be had: after a failed fsync the cache shows bytes that the device never got.
+    Device,
 }
 
 /// One open file. Positions and lengths are bytes.
@@ -41,10 +54,50 @@ pub trait StorageFile: Send + Sync {
     /// As [`StorageFile::read_at`], but from the device and not from the page cache, where that can be had:
     /// after a failed fsync the cache shows bytes that the device never got.
     fn read_device_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// [`StorageFile::read_at`] or [`StorageFile::read_device_at`].
+    fn read_from(&self, from: ReadFrom, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        match from {
+            ReadFrom::Cache => self.read_at(buf, offset),
+            ReadFrom::Device => self.read_device_at(buf, offset),
+        }
+    }
+    /// Where the zeros begin that the file ends with: past the last byte at or after `offset` that is not zero, or
+    /// `offset` when there is none.
+    fn zeros_from(&self, from: ReadFrom, offset: u64) -> io::Result<u64> {
+        let mut end = self.len()?;
+        let mut chunk = vec![0; ZERO_CHECK_BYTES];
+        while end > offset {
+            // Chunks are aligned, since a device is read in whole blocks.
+            let start = ((end - 1) / ZERO_CHECK_BYTES as u64 * ZERO_CHECK_BYTES as u64).max(offset);
+            let wanted = (end - start) as usize;
+            let read = self.read_from(from, &mut chunk[..wanted], start)?;
+            if let Some(last) = last_nonzero(&chunk[..read]) {
+                return Ok(start + last as u64 + 1);
+            }
+            end = start;
+        }
+        Ok(offset)
+    }
     /// Writes all of `bytes` at `offset`, growing the file where needed.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Makes all that was written so far survive a power cut (fdatasync). Once it has failed, what is durable is unknown.
     fn sync_data(&self) -> io::Result<()>;
+}
+
+const ZERO_CHECK_BYTES: usize = 1 << 20;
+
+fn last_nonzero(bytes: &[u8]) -> Option<usize> {
+    // Whole blocks are compared first: the compiler turns that into wide instructions, and nearly all are zero.
+    const BLOCK: usize = 4096;
+    let mut end = bytes.len();
+    while end > 0 {
+        let start = (end - 1) / BLOCK * BLOCK;
+        if bytes[start..end].iter().fold(0, |any, byte| any | byte) != 0 {
+            return bytes[start..end].iter().rposition(|byte| *byte != 0).map(|at| start + at);
+        }
+        end = start;
+    }
+    None
 }
 
 /// Holds a directory until it is dropped.
@@ -59,6 +112,15 @@ impl DirectoryLock {
     }
 }
 
+impl std::fmt::Debug for DirectoryLock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DirectoryLock")
+    }
+}
+
+/// The file whose lock is the directory's: never removed, since removing a locked file lets two processes hold "it".
+const LOCK_FILE: &str = "LOCK";
+
 /// A directory of the machine's file system.
 #[derive(Clone, Debug)]
 pub struct DirectoryStorage {
@@ -69,5 +131,260 @@ impl DirectoryStorage {
     /// The directory at `path`; nothing is touched until it is locked.
     pub fn new(path: impl AsRef<Path>) -> DirectoryStorage {
         DirectoryStorage { path: path.as_ref().to_path_buf() }
+    }
+
+    /// Creates the directory with the parents that are missing, each made to survive a power cut in its own parent.
+    fn create_directory(&self) -> io::Result<()> {
+        let missing: Vec<&Path> = self.path.ancestors().take_while(|path| !is_here(path)).collect();
+        for path in missing.into_iter().rev() {
+            match DirBuilder::new().mode(0o700).create(path) {
+                Ok(()) => sync_path(parent(path))?,
+                Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_here(path: &Path) -> bool {
+    path.as_os_str().is_empty() || path.exists()
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn sync_path(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+impl Storage for DirectoryStorage {
+    fn lock(&self) -> io::Result<DirectoryLock> {
+        self.create_directory()?;
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(self.path.join(LOCK_FILE))?;
+        match file.try_lock() {
+            Ok(()) => Ok(DirectoryLock::new(file)),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(err)) => Err(err),
+        }
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            // A name that is not UTF-8 is none of ours.
+            if let (true, Ok(name)) = (entry.file_type()?.is_file(), entry.file_name().into_string()) {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        let path = self.path.join(name);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(Arc::new(DirectoryFile::new(file, path)))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        let path = self.path.join(name);
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            Err(err) if matches!(err.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+                File::open(&path)?
+            }
+            opened => opened?,
+        };
+        Ok(Arc::new(DirectoryFile::new(file, path)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        sync_path(&self.path)
+    }
+
+    fn describe(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+struct DirectoryFile {
+    file: File,
+    path: PathBuf,
+    /// The second descriptor that reads past the page cache; `None` where the file system refuses one.
+    direct: OnceLock<Option<File>>,
+    /// The aligned memory that such reads need, kept: fresh pages cost more than the reading.
+    scratch: Mutex<Vec<u8>>,
+}
+
+/// What O_DIRECT asks of memory, offsets and lengths: the largest logical block in use.
+const DIRECT_ALIGNMENT: usize = 4096;
+
+impl DirectoryFile {
+    fn new(file: File, path: PathBuf) -> DirectoryFile {
+        DirectoryFile { file, path, direct: OnceLock::new(), scratch: Mutex::new(Vec::new()) }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn direct(&self) -> Option<&File> {
+        let open = || {
+            let flags = rustix::fs::OFlags::DIRECT.bits() as i32;
+            OpenOptions::new().read(true).custom_flags(flags).open(&self.path).ok()
+        };
+        self.direct.get_or_init(open).as_ref()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn direct(&self) -> Option<&File> {
+        let _ = &self.path;
+        self.direct.get_or_init(|| None).as_ref()
+    }
+
+    /// Reads through an aligned copy, since the caller's memory, offset and length may be anything.
+    fn read_direct(&self, direct: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let start = offset / DIRECT_ALIGNMENT as u64 * DIRECT_ALIGNMENT as u64;
+        let skipped = (offset - start) as usize;
+        let length = (skipped + buf.len()).next_multiple_of(DIRECT_ALIGNMENT);
+        let mut scratch = self.scratch.lock();
+        if scratch.len() < length + DIRECT_ALIGNMENT {
+            scratch.resize(length + DIRECT_ALIGNMENT, 0);
+        }
+        let pad = scratch.as_ptr().align_offset(DIRECT_ALIGNMENT);
+        let aligned = &mut scratch[pad..pad + length];
+        let mut filled = 0;
+        while filled < length {
+            match direct.read_at(&mut aligned[filled..], start + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return Err(err),
+            }
+            if filled % DIRECT_ALIGNMENT != 0 {
+                break; // The end of the file: direct reads stop inside a block nowhere else.
+            }
+        }
+        let usable = filled.saturating_sub(skipped).min(buf.len());
+        buf[..usable].copy_from_slice(&aligned[skipped..skipped + usable]);
+        Ok(usable)
+    }
+
+    /// Where O_DIRECT is refused: push everything out, let the cache forget it, and read it again.
+    fn read_uncached(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.sync_data()?;
+        #[cfg(target_os = "linux")]
+        {
+            let length = std::num::NonZeroU64::new(buf.len() as u64);
+            rustix::fs::fadvise(&self.file, offset, length, rustix::fs::Advice::DontNeed)?;
+        }
+        self.read_at(buf, offset)
+    }
+}
+
+impl StorageFile for DirectoryFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buf.len() {
+            match self.file.read_at(&mut buf[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn read_device_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        match self.direct() {
+            None => self.read_uncached(buf, offset),
+            Some(direct) => match self.read_direct(direct, buf, offset) {
+                // Some file systems take the flag and refuse the read.
+                Err(err) if matches!(err.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+                    self.read_uncached(buf, offset)
+                }
+                read => read,
+            },
+        }
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_is_created_private_and_held_by_one() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("a/b");
+        let storage = DirectoryStorage::new(&path);
+        let lock = storage.lock().unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(storage.lock().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(lock);
+        storage.lock().unwrap();
+        storage.create("x").unwrap();
+        assert_eq!(fs::metadata(path.join("x")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(storage.create("x").err().unwrap().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(storage.list().unwrap(), ["LOCK", "x"]);
+    }
+
+    #[test]
+    fn both_ways_of_reading_show_the_same_bytes() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = DirectoryStorage::new(directory.path());
+        let file = storage.create("x").unwrap();
+        let bytes: Vec<u8> = (0..20_000u32).map(|i| i as u8).collect();
+        file.write_at(&bytes, 0).unwrap();
+        file.sync_data().unwrap();
+        for (offset, length) in [(0, 20_000), (1, 5_000), (4096, 4096), (8191, 20_000), (19_999, 10), (20_000, 5)] {
+            let (mut cached, mut direct) = (vec![0; length], vec![0; length]);
+            let read = file.read_at(&mut cached, offset).unwrap();
+            assert_eq!(read, file.read_device_at(&mut direct, offset).unwrap(), "{offset} {length}");
+            assert_eq!(cached, direct);
+            assert_eq!(cached[..read], bytes[offset as usize..offset as usize + read]);
+        }
+    }
+
+    #[test]
+    fn trailing_zeros_are_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = DirectoryStorage::new(directory.path());
+        let file = storage.create("x").unwrap();
+        file.write_at(&vec![0; 3 << 20], 0).unwrap();
+        for from in [ReadFrom::Cache, ReadFrom::Device] {
+            assert_eq!(file.zeros_from(from, 4096).unwrap(), 4096);
+        }
+        file.write_at(&[1], 70_000).unwrap();
+        for from in [ReadFrom::Cache, ReadFrom::Device] {
+            assert_eq!(file.zeros_from(from, 4096).unwrap(), 70_001);
+            assert_eq!(file.zeros_from(from, 73_728).unwrap(), 73_728);
+        }
     }
 }

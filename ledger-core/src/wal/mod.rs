@@ -1,16 +1,150 @@
 //! The write-ahead log: records in, positions out. It knows bytes and seqs, and nothing of money.
+//!
+//! This page is the specification of what lies on the disk. All numbers are little-endian; all checksums are XXH3,
+//! seeded with the XXH3-64 of the ledger's UUID (16 bytes, big-endian as in its text), so that another ledger's bytes
+//! are never taken for ours. They find damage, not tampering.
+//!
+//! # Files
+//!
+//! | name | what |
+//! | --- | --- |
+//! | `LOCK` | held (flock) by who has the directory; empty |
+//! | `durable.mark` | a lower bound of what is durable |
+//! | `<number, 16 hex digits>.segment` | the log, in order of the numbers; numbers may skip |
+//! | `<number>-<offset, 8 hex digits>.torn` | bytes that a power cut left behind the log; nothing reads them |
+//! | `<any of these>.tmp` | not whole yet; removed at the next opening |
+//!
+//! A file appears under its name when all its bytes are durable: temporary name, write, fsync, rename, fsync of the
+//! directory. A segment is zero-written to its full length before it is used, and keeps that length.
+//!
+//! # Segment
+//!
+//! | bytes | what |
+//! | --- | --- |
+//! | 0..4096 | header |
+//! | 4096..8192 | the link, a frame; a segment without one is a spare and is removed at the next opening |
+//! | 8192.. | frames, each on a multiple of 4096; then zeros |
+//!
+//! | header | what |
+//! | --- | --- |
+//! | 0..8 | `LEDGRWAL` |
+//! | 8..10, 10..12 | format version (1); the oldest reader's version (1) |
+//! | 12..16 | zero |
+//! | 16..32 | the ledger's UUID |
+//! | 32..40 | the segment's number |
+//! | 40..48 | the epoch that created it |
+//! | 48..56 | its length in bytes |
+//! | 56..64 | the most bytes that can be written into it and not synced |
+//! | 64..4088 | zero |
+//! | 4088..4096 | XXH3-64 of the bytes before |
+//!
+//! # Frame
+//!
+//! One group commit. Frames start on 4 KiB, so an append never rewrites a block that holds acknowledged bytes.
+//!
+//! | bytes | what |
+//! | --- | --- |
+//! | 0..4 | `LFRM` |
+//! | 4, 5 | version (1); type: 1 link, 2 records, 3 closing |
+//! | 6..8 | zero |
+//! | 8..12 | payload length, `p` |
+//! | 12..16 | number of records; 0 in a link and a closing frame |
+//! | 16..24 | the segment's number |
+//! | 24..32 | epoch of the records |
+//! | 32..40 | seq of the first record (of the next one, if there is none) |
+//! | 40..48 | the highest seq known to be synced when the frame was written |
+//! | 48..56 | time of the first record (of the last one before, if there is none), microseconds since 1970, signed |
+//! | 56..72 | chain of the frame before |
+//! | 72..80 | XXH3-64 of the bytes before; verified before any of them is believed |
+//! | 80..80+p | payload |
+//! | ..−16 | zeros up to the next multiple of 4096, less 16 |
+//! | −16.. | chain: XXH3-128 of all the frame's bytes before (and so of all frames before) |
+//!
+//! A record in a payload is `length (varint), time since the record before in microseconds (varint; 0 for the first),
+//! bytes`. Varints are LEB128. The payload of a link is `number of the segment before (u64; 0: none), the byte at which
+//! that one ends (u64)`: whatever the earlier segment holds from there on is no part of the log. A closing frame has no
+//! payload and is not in the chain of what follows; nothing follows it in its segment.
+//!
+//! # Mark
+//!
+//! Two slots of 4096 bytes, written in turn; the one with the higher count holds.
+//!
+//! | bytes | what |
+//! | --- | --- |
+//! | 0..8, 8..10 | `LEDGRMRK`; format (1) |
+//! | 16..32 | the ledger's UUID |
+//! | 32..40, 40..48 | epoch; seq up to which all is durable |
+//! | 48..64 | chain of the records frame that ends with that seq (0 before the first) |
+//! | 64..72 | how many marks were written before |
+//! | 4088..4096 | XXH3-64 of the bytes before |
+//!
+//! # Opening
+//!
+//! Everything is synced before it is read, and the last segment is read from the device. A segment ends where its
+//! successor's link says. At the first bad frame of the last one, expecting seq L, the log is refused if the mark, a
+//! closing frame or any header further on says that L was durable, or if more follows than can have been in flight;
+//! otherwise it ends there, and what follows is saved as a torn tail. Frames that nothing proves to be durable are
+//! copied (with new chains, and the epochs that they had) into the new segment, whose link says that the old one ends
+//! before them. The reasons are in `recovery.rs`.
+//!
+//! The one gap: the last acknowledged frame rots *and* the power fails before the mark was synced behind it (100 ms).
+
+mod background;
+mod frame;
+mod group_commit;
+mod mark;
+mod names;
+mod options;
+mod reader;
+mod recovery;
+mod room;
+mod segment;
+mod shared;
+mod stats;
+mod threads;
+mod waiters;
+mod writer;
+
+#[cfg(test)]
+mod tests;
 
 use std::task::{Context, Poll};
 
-use crate::error::Halted;
-use crate::sync::{Arc, Mutex};
+use uuid::Uuid;
+
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use options::PlantedBug;
+pub(crate) use options::WalOptions;
+pub use options::{Durability, WhenFull};
+pub(crate) use stats::{COMMIT_ENTRIES, Counts, FSYNC_MICROS, WalStats};
+
+use crate::error::{Halted, OpenError};
+use crate::sync::{Arc, Mutex, thread};
+use crate::sys::{DirectoryLock, Storage};
 use crate::types::{Epoch, Seq, Timestamp};
+use background::Background;
+use group_commit::Committer;
+use reader::Reading;
+use room::{Lack, Need, Room};
+use shared::Shared;
+use threads::{Drivers, Engine};
+use waiters::Waiter;
 
 /// The position and time that a record got, fixed together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Stamp {
     pub(crate) seq: Seq,
     pub(crate) time: Timestamp,
+}
+
+/// A record as it is read back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Record<'a> {
+    pub(crate) seq: Seq,
+    pub(crate) time: Timestamp,
+    /// The opening of the ledger that decided it.
+    pub(crate) epoch: Epoch,
+    pub(crate) bytes: &'a [u8],
 }
 
 /// How far a record must have come before an answer that depends on it may leave.
@@ -39,101 +173,426 @@ pub(crate) enum Refused {
     Halted(Halted),
 }
 
-/// Room in the pipe and on the disk for records to come; what is not used is given back on drop.
-pub(crate) struct Reservation<'a> {
-    _wal: &'a Wal,
+/// What an opening found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Opened {
+    pub(crate) uuid: Uuid,
+    /// The epoch of the records to come.
+    pub(crate) epoch: Epoch,
+    pub(crate) last_seq: Seq,
+    /// [`Timestamp::MIN`] in an empty log.
+    pub(crate) last_time: Timestamp,
+    pub(crate) torn: Option<TornTail>,
+    /// The log was closed in good order, or is new.
+    pub(crate) clean: bool,
 }
 
-/// An open log. Clones are handles to the same one.
+/// Bytes behind the log that a power cut left, none of them ever acknowledged.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct TornTail {
+    /// Where they were saved; empty if they were left where they are.
+    pub(crate) file: String,
+    pub(crate) bytes: u64,
+    /// Where they were found.
+    pub(crate) segment: String,
+    pub(crate) offset: u64,
+}
+
+/// What [`scan`] found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Scanned {
+    /// `None` where there is no log.
+    pub(crate) uuid: Option<Uuid>,
+    /// The highest epoch that anything was written under.
+    pub(crate) epoch: Epoch,
+    pub(crate) last_seq: Seq,
+    pub(crate) last_time: Timestamp,
+    /// All up to here is proven durable by the log itself.
+    pub(crate) durable: Seq,
+    pub(crate) segments: u64,
+    pub(crate) frames: u64,
+    /// Of the frames, padding included.
+    pub(crate) bytes: u64,
+    pub(crate) clean: bool,
+    /// In a log that is in use, also what is being written.
+    pub(crate) torn: Option<TornTail>,
+}
+
+/// Reads and checks a whole log and changes nothing, be it in use or on a medium that cannot be written. Records that a
+/// running ledger adds meanwhile may be missed.
+///
+/// # Errors
+/// As [`Wal::open`], but for a directory in use.
+pub(crate) fn scan(storage: &dyn Storage, visit: &mut dyn FnMut(Record<'_>)) -> Result<Scanned, OpenError> {
+    let mut visit = |record: Record<'_>| {
+        visit(record);
+        Ok(())
+    };
+    let log = reader::read(storage, Reading::Shared, &WalOptions::default(), &mut visit)?;
+    Ok(Scanned {
+        uuid: log.mark.map(|mark| mark.uuid),
+        epoch: log.epoch_max,
+        last_seq: log.end.last_seq,
+        last_time: log.end.last_time,
+        durable: log.end.durable,
+        segments: log.segments.len() as u64,
+        frames: log.end.frames,
+        bytes: log.end.bytes,
+        clean: log.end.clean,
+        torn: log.end.torn.map(|torn| TornTail {
+            file: String::new(),
+            bytes: torn.end - torn.offset,
+            segment: names::segment(torn.segment),
+            offset: torn.offset,
+        }),
+    })
+}
+
+/// Room in the pipe and on the disk for records to come; what is not used is given back on drop. A commit is begun then
+/// at the latest, so that a batch wakes the log once.
+pub(crate) struct Reservation<'a> {
+    shared: &'a Shared,
+    left: Need,
+    has_appended: bool,
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        self.shared.room.give_back(self.left);
+        if self.has_appended {
+            self.shared.wake_committer();
+        }
+    }
+}
+
+/// An open log. Clones are handles to the same one; when the last is dropped, everything that was appended is synced
+/// (best effort: nobody is told), and the threads end.
 #[derive(Clone)]
 pub(crate) struct Wal {
-    shared: Arc<Mutex<Stamp>>,
-    epoch: Epoch,
+    log: Arc<Log>,
+}
+
+struct Log {
+    shared: Arc<Shared>,
+    drivers: Mutex<Drivers>,
+    /// Given back when the log is closed.
+    lock: Mutex<Option<DirectoryLock>>,
 }
 
 impl Wal {
+    /// Opens a log, or makes a new one, and shows every record that is in it to `replay`, in order.
+    ///
+    /// # Errors
+    /// Nothing was changed if the log is refused: [`OpenError::Damaged`] (also when `replay` says no) or
+    /// [`OpenError::Unsupported`]. After [`OpenError::Io`] opening can be tried again.
+    pub(crate) fn open(
+        storage: Arc<dyn Storage>,
+        options: WalOptions,
+        replay: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
+    ) -> Result<(Wal, Opened), OpenError> {
+        let recovered = recovery::open(&*storage, &options, replay)?;
+        let opened = recovered.opened;
+        let room = Room::new(options.frame_payload_max(), options.frame_bytes_max(), recovered.writer.left());
+        let last = Stamp { seq: opened.last_seq, time: opened.last_time };
+        let is_threaded = options.threads;
+        let chain = recovered.writer.records_chain;
+        let shared = Arc::new(Shared::new(options, opened.uuid, opened.epoch, last, chain, room));
+        let engine = Engine {
+            committer: Committer::new(recovered.writer),
+            background: Background::new(storage, recovered.mark, recovered.next_number),
+        };
+        let drivers = if is_threaded {
+            threads::spawn(&shared, engine)
+                .map_err(|source| OpenError::Io { context: "starting the log's threads".to_owned(), source })?
+        } else {
+            Drivers::Manual(Box::new(engine))
+        };
+        let log = Log { shared, drivers: Mutex::new(drivers), lock: Mutex::new(Some(recovered.lock)) };
+        Ok((Wal { log: Arc::new(log) }, opened))
+    }
+
     /// A log that keeps nothing: a record is durable as soon as it is appended.
     pub(crate) fn in_memory() -> Wal {
-        Wal { shared: Arc::new(Mutex::new(Stamp { seq: Seq::ZERO, time: Timestamp::MIN })), epoch: Epoch::new(1) }
+        let options = WalOptions { threads: false, ..WalOptions::default() };
+        let room = Room::new(options.frame_payload_max(), options.frame_bytes_max(), 0);
+        let last = Stamp { seq: Seq::ZERO, time: Timestamp::MIN };
+        let uuid = options.uuid.unwrap_or_else(Uuid::new_v4);
+        let mut shared = Shared::new(options, uuid, Epoch::new(1), last, 0, room);
+        shared.in_memory = true;
+        let log = Log { shared: Arc::new(shared), drivers: Mutex::new(Drivers::Stopped), lock: Mutex::new(None) };
+        Wal { log: Arc::new(log) }
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.log.shared
+    }
+
+    /// The ledger's identity.
+    pub(crate) fn uuid(&self) -> Uuid {
+        self.shared().uuid
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
-        self.epoch
+        self.shared().epoch
     }
 
-    /// Makes room for `records` records of `bytes` bytes together. Called before any lock is taken: it may wait.
-    pub(crate) fn reserve(&self, _records: usize, _bytes: usize) -> Result<Reservation<'_>, Refused> {
-        Ok(Reservation { _wal: self })
+    /// The most bytes that `records` records can have together in one reservation.
+    pub(crate) fn bytes_max(&self, records: usize) -> usize {
+        self.shared().room.pipe_max().saturating_sub(Need::of(records, 0).pipe as usize)
+    }
+
+    /// Makes room for `records` records of `bytes` bytes together. Called before any lock is taken: it may wait. Who
+    /// holds a reservation must not wait for anything that needs another one.
+    pub(crate) fn reserve(&self, records: usize, bytes: usize) -> Result<Reservation<'_>, Refused> {
+        let shared = self.shared();
+        self.check_open()?;
+        if shared.in_memory {
+            return Ok(Reservation { shared, left: Need::default(), has_appended: false });
+        }
+        if bytes > self.bytes_max(records) {
+            return Err(Refused::TooLarge { bytes, bytes_max: self.bytes_max(records) });
+        }
+        let need = Need::of(records, bytes);
+        if shared.room.is_crowded() || shared.room.try_take(need).is_err() {
+            self.queue_for(need)?;
+        }
+        Ok(Reservation { shared, left: need, has_appended: false })
+    }
+
+    fn check_open(&self) -> Result<(), Refused> {
+        if let Some(halted) = self.shared().halted() {
+            return Err(Refused::Halted(halted));
+        }
+        if self.shared().is_open() { Ok(()) } else { Err(Refused::Closed) }
+    }
+
+    /// There is no room now, or others came before: waits for its turn, then for room.
+    fn queue_for(&self, need: Need) -> Result<(), Refused> {
+        let shared = self.shared();
+        let room = &shared.room;
+        let turn = room.queue();
+        let mut failures_before = None;
+        loop {
+            self.check_open()?;
+            match room.try_take(need) {
+                Ok(()) => return Ok(()),
+                Err(Lack::Pipe) if shared.options.when_full == WhenFull::Refuse => return Err(Refused::Overloaded),
+                Err(Lack::Pipe) => shared.wake_committer(),
+                Err(Lack::Disk) => match failures_before {
+                    None => {
+                        failures_before = Some(turn.demand(need.disk));
+                        shared.wake_background(true);
+                    }
+                    Some(before) if turn.failures() > before => return Err(Refused::StorageFull),
+                    Some(_) => {}
+                },
+            }
+            if shared.options.threads {
+                turn.wait(|| {
+                    turn.has(need)
+                        || failures_before.is_some_and(|before| turn.failures() > before)
+                        || self.check_open().is_err()
+                });
+            } else if !self.step() {
+                // All that is in the way is promised to others, and they are not going to be waited for here.
+                return Err(Refused::Overloaded);
+            }
+        }
     }
 
     /// Appends one record. Its time is the larger of `not_before` and the log's time.
+    ///
+    /// # Errors
+    /// The log has halted or is closed. Nothing was appended: [`Halted::outcome_unknown`] is `false`.
     pub(crate) fn append(
         &self,
-        _reservation: &mut Reservation<'_>,
+        reservation: &mut Reservation<'_>,
         not_before: Timestamp,
-        _record: &[u8],
+        record: &[u8],
     ) -> Result<Stamp, Halted> {
-        let mut last = self.shared.lock();
-        *last = Stamp { seq: last.seq.next(), time: last.time.max(not_before) };
-        Ok(*last)
+        self.append_together(reservation, not_before, &[record])
     }
 
     /// Appends records with adjacent seqs and one time, in one frame; the stamp is the first one's.
+    ///
+    /// # Errors
+    /// As [`Wal::append`].
     pub(crate) fn append_together(
         &self,
         reservation: &mut Reservation<'_>,
         not_before: Timestamp,
         records: &[&[u8]],
     ) -> Result<Stamp, Halted> {
-        let mut first = None;
-        for record in records {
-            let stamp = self.append(reservation, not_before, record)?;
-            first.get_or_insert(stamp);
+        let shared = self.shared();
+        if shared.in_memory {
+            return shared.append(not_before, records, Need::default());
         }
-        Ok(first.expect("at least one record"))
+        let need = Need::of(records.len(), records.iter().map(|record| record.len()).sum());
+        if records.is_empty() || !reservation.left.covers(need) {
+            // The caller's mistake. Appending all the same could leave a commit without room on the disk.
+            shared.halt("more was appended than was reserved");
+        }
+        let stamp = shared.append(not_before, records, need)?;
+        reservation.left.subtract(need);
+        reservation.has_appended = true;
+        Ok(stamp)
     }
 
-    /// The log's time: no record to come has an earlier one.
+    /// The log's time: no record to come has an earlier one. Takes no lock.
     pub(crate) fn time(&self) -> Timestamp {
-        self.shared.lock().time
+        self.shared().time()
     }
 
-    /// Raises the log's time to `time`, if it is behind.
+    /// Raises the log's time to `time`, if it is behind. Takes no lock.
     pub(crate) fn raise_time(&self, time: Timestamp) {
-        let mut last = self.shared.lock();
-        last.time = last.time.max(time);
+        self.shared().raise_time(time);
+    }
+
+    /// The last record that was appended.
+    pub(crate) fn appended(&self) -> Seq {
+        // Acquire: pairs with the append's Release.
+        Seq::new(self.shared().appended.load(crate::sync::Ordering::Acquire))
     }
 
     /// Every record up to this one is synced.
     pub(crate) fn durable(&self) -> Seq {
-        self.shared.lock().seq
+        self.shared().durable()
     }
 
-    /// Whether `seq` has come as far as `level` asks; `None`: not yet.
-    pub(crate) fn reached(&self, _seq: Seq, _level: Level) -> Option<Result<(), Halted>> {
-        Some(Ok(()))
+    /// Whether `seq` has come as far as `level` asks; `None`: not yet. Hurries nothing; [`Wal::wait`] and [`Wal::poll`]
+    /// do.
+    pub(crate) fn reached(&self, seq: Seq, level: Level) -> Option<Result<(), Halted>> {
+        self.shared().reached(seq, level)
     }
 
-    /// Blocks until [`Wal::reached`] has an answer.
-    pub(crate) fn wait(&self, _seq: Seq, _level: Level) -> Result<(), Halted> {
-        Ok(())
+    /// Blocks until [`Wal::reached`] has an answer. `seq` must have been appended.
+    pub(crate) fn wait(&self, seq: Seq, level: Level) -> Result<(), Halted> {
+        let shared = self.shared();
+        if let Some(answer) = shared.reached(seq, level) {
+            return answer;
+        }
+        if !shared.options.threads {
+            return self.drive(seq, level);
+        }
+        if let Some(answer) = shared.register(seq, level, Waiter::Thread(thread::current())) {
+            return answer;
+        }
+        shared.want(seq, level);
+        loop {
+            thread::park();
+            // Threads are unparked for other reasons too, and this one stays registered until its seq is reached.
+            if let Some(answer) = shared.reached(seq, level) {
+                return answer;
+            }
+        }
     }
 
     /// As [`Wal::wait`], without a thread.
-    pub(crate) fn poll(&self, _seq: Seq, _level: Level, _cx: &mut Context<'_>) -> Poll<Result<(), Halted>> {
-        Poll::Ready(Ok(()))
+    pub(crate) fn poll(&self, seq: Seq, level: Level, cx: &mut Context<'_>) -> Poll<Result<(), Halted>> {
+        let shared = self.shared();
+        if let Some(answer) = shared.reached(seq, level) {
+            return Poll::Ready(answer);
+        }
+        if !shared.options.threads {
+            return Poll::Ready(self.drive(seq, level));
+        }
+        if let Some(answer) = shared.register(seq, level, Waiter::Task(cx.waker().clone())) {
+            return Poll::Ready(answer);
+        }
+        shared.want(seq, level);
+        Poll::Pending
+    }
+
+    /// Does the work itself until there is an answer.
+    fn drive(&self, seq: Seq, level: Level) -> Result<(), Halted> {
+        let shared = self.shared();
+        shared.want(seq, level);
+        loop {
+            if let Some(answer) = shared.reached(seq, level) {
+                // What stands behind the commits' back is done before the caller goes on, so that each run is the same.
+                while self.step() {}
+                return answer;
+            }
+            if !self.step() && shared.reached(seq, level).is_none() {
+                shared.halt(&format!("seq {seq} was waited for and nobody appended it"));
+            }
+        }
+    }
+
+    /// Without threads: takes one step. `false`: there is nothing to do.
+    fn step(&self) -> bool {
+        match self.log.drivers.try_lock().as_deref_mut() {
+            Some(Drivers::Manual(engine)) => engine.step(self.shared()),
+            Some(_) => false,
+            None => {
+                thread::yield_now(); // Another thread takes a step.
+                true
+            }
+        }
+    }
+
+    /// What happened since the log was opened.
+    pub(crate) fn stats(&self) -> WalStats {
+        self.shared().counters.read(self.shared().room.pipe_used())
     }
 
     /// The log has failed, or was halted.
     pub(crate) fn halted(&self) -> Option<Halted> {
-        None
+        self.shared().halted()
     }
 
-    /// Refuses everything from now on.
-    pub(crate) fn halt(&self, _reason: &str) {}
+    /// Refuses everything from now on. The first reason stays.
+    pub(crate) fn halt(&self, reason: &str) {
+        self.shared().halt(reason);
+    }
 
     /// Syncs all, writes the closing frame and stops; appends are refused from now on. Idempotent.
+    ///
+    /// # Errors
+    /// The log has halted, now or before; [`Halted::outcome_unknown`] says whether something appended is not durable.
     pub(crate) fn close(&self) -> Result<(), Halted> {
-        Ok(())
+        self.log.stop(true);
+        match self.halted() {
+            Some(halted) => Err(Halted { outcome_unknown: self.appended() > self.durable(), ..halted }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Log {
+    /// Ends everything that drives the log, after it has synced what was appended.
+    fn stop(&self, with_closing_frame: bool) {
+        let mut drivers = self.drivers.lock();
+        let shared = &self.shared;
+        match std::mem::replace(&mut *drivers, Drivers::Stopped) {
+            Drivers::Threads { committer, background } => {
+                shared.stop_appends(with_closing_frame);
+                join(committer);
+                shared.stop_background();
+                join(background);
+            }
+            Drivers::Manual(mut engine) => {
+                shared.stop_appends(with_closing_frame);
+                while !engine.committer.is_done() && engine.step(shared) {}
+                shared.stop_background();
+                while engine.step(shared) {}
+            }
+            Drivers::Stopped => shared.stop_appends(with_closing_frame),
+        }
+        drop(self.lock.lock().take());
+    }
+}
+
+/// A thread that panicked has halted the log. One of the log's own threads may drop the last handle, inside a waker: it
+/// cannot wait for itself, and ends by itself.
+fn join(handle: thread::JoinHandle<()>) {
+    if handle.thread().id() != thread::current().id() {
+        let _ = handle.join();
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.stop(false);
     }
 }

@@ -1,0 +1,118 @@
+//! Reading a ledger's directory without opening it: to check it, or to show what is in it. Nothing is changed, and the
+//! directory may be in use.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use crate::error::OpenError;
+use crate::journal::codec;
+use crate::ledger::{Origin, Tables};
+use crate::state::Entry;
+use crate::sys::DirectoryStorage;
+use crate::types::{Epoch, Seq, Timestamp};
+use crate::wal::{self, Record, Scanned, Stamp};
+
+/// An entry of the log with its position.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Inspected<'a> {
+    /// Its position.
+    pub seq: Seq,
+    /// Which opening of the ledger decided it.
+    pub epoch: Epoch,
+    /// Its time.
+    pub time: Timestamp,
+    /// What happened.
+    pub entry: Entry<'a>,
+}
+
+/// What a check found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verified {
+    /// The last entry.
+    pub last_seq: Seq,
+    /// The highest epoch that anything was written under.
+    pub epoch: Epoch,
+    /// Files of the log.
+    pub segments: u64,
+    /// Group commits.
+    pub frames: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Whether the ledger was closed in good order.
+    pub clean: bool,
+    /// Bytes behind the log that were never acknowledged, as a power cut leaves them.
+    pub torn_bytes: u64,
+}
+
+/// Reads and checks everything in the ledger's directory `path`: checksums, chain, order, that every entry follows from
+/// those before it, and that all accounts sum to zero.
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn verify(path: impl AsRef<Path>) -> Result<Verified, OpenError> {
+    let mut tables = Tables::new(1);
+    let scanned = scan(path.as_ref(), &mut |record, entry| {
+        let origin = Origin { ledger: uuid::Uuid::nil(), epoch: record.epoch };
+        tables.replay(entry, origin, Stamp { seq: record.seq, time: record.time })
+    })?;
+    let sums = tables.sums(scanned.last_time);
+    if let Some(wrong) = sums.iter().find(|sums| sums.sum() != 0 || sums.deep_mismatches != 0) {
+        let reason = format!("the accounts in {} do not sum to zero ({})", wrong.currency, wrong.sum());
+        return Err(damaged(path.as_ref(), Some(scanned.last_seq), reason));
+    }
+    Ok(Verified {
+        last_seq: scanned.last_seq,
+        epoch: scanned.epoch,
+        segments: scanned.segments,
+        frames: scanned.frames,
+        bytes: scanned.bytes,
+        clean: scanned.clean,
+        torn_bytes: scanned.torn.map_or(0, |torn| torn.bytes),
+    })
+}
+
+/// Shows every entry in the ledger's directory `path` to `visit`, in order, until it has seen enough.
+///
+/// # Errors
+/// What is wrong, and where; the entries before it were shown.
+pub fn inspect(
+    path: impl AsRef<Path>,
+    visit: &mut dyn FnMut(&Inspected<'_>) -> ControlFlow<()>,
+) -> Result<(), OpenError> {
+    let mut enough = false;
+    scan(path.as_ref(), &mut |record, entry| {
+        if !enough {
+            let inspected = Inspected { seq: record.seq, epoch: record.epoch, time: record.time, entry: entry.clone() };
+            enough = visit(&inspected).is_break();
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Reads the log and decodes its entries, as far as `visit` has no objection.
+fn scan(
+    path: &Path,
+    visit: &mut dyn FnMut(&Record<'_>, &Entry<'_>) -> Result<(), String>,
+) -> Result<Scanned, OpenError> {
+    if !path.is_dir() {
+        let source = std::io::Error::new(std::io::ErrorKind::NotFound, "no such directory");
+        return Err(OpenError::Io { context: format!("reading {}", path.display()), source });
+    }
+    let mut wrong = None;
+    let scanned = wal::scan(&DirectoryStorage::new(path), &mut |record| {
+        if wrong.is_some() {
+            return;
+        }
+        let visited = codec::decode(record.bytes).map_err(String::from).and_then(|entry| visit(&record, &entry));
+        wrong = visited.err().map(|reason| (record.seq, reason));
+    })?;
+    match wrong {
+        None => Ok(scanned),
+        Some((seq, reason)) => Err(damaged(path, Some(seq), reason)),
+    }
+}
+
+fn damaged(path: &Path, seq: Option<Seq>, reason: String) -> OpenError {
+    OpenError::Damaged { file: path.display().to_string(), offset: 0, seq: seq.map(Seq::get), reason }
+}

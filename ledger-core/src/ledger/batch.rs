@@ -1,0 +1,541 @@
+//! Many commands with one wait.
+//!
+//! Independent commands are taken in windows: their keys are claimed with each lock of the keys taken once, then they
+//! are executed, runs of single-account commands grouped by shard, and the keys are settled. Commands on one account
+//! keep their order. A command that meets a claim, another's or its own batch's, ends the window before it: everything
+//! earlier is concluded first, so no claim is held while waiting.
+
+use std::mem;
+
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use super::engine::{Engine, Fuse, Place, Prepared, Refusal, entry_bytes_max};
+use super::keys::{Claim, Keys, Settled};
+use super::tables::LockedShards;
+use crate::command::Command;
+use crate::commit::Commit;
+use crate::error::{Error, Halted, Rejection};
+use crate::journal::codec;
+use crate::state::account::Parts;
+use crate::state::idempotency::Lookup;
+use crate::state::plan::{Movement, plan};
+use crate::state::{BatchPosition, TransactionEntry};
+use crate::types::{Currency, Seq, Timestamp, TransactionId, UserId};
+use crate::view::{AtomicReceipt, Receipt};
+use crate::wal::{Reservation, Stamp};
+
+/// How many commands are claimed and executed together: enough to take each lock of 256 rarely, few enough that
+/// another's command on the same key does not wait long.
+const WINDOW: usize = 512;
+/// How many consecutive transfers are executed with their shards locked together.
+const TRANSFERS: usize = 16;
+
+/// One command of a window on its way.
+enum Step {
+    /// It comes after one that met a claim.
+    Unclaimed,
+    /// Its key is claimed by this batch.
+    Claimed,
+    /// Its key names an accepted command.
+    Settled(Settled),
+    /// Executed.
+    Done(TransactionId),
+    /// Rejected; its claim is to be released.
+    Refused,
+}
+
+impl Engine {
+    /// Independent commands: each is accepted or rejected for itself.
+    pub(crate) fn batch(&self, commands: &[Command<'_>]) -> Result<Commit<Vec<Result<Receipt, Rejection>>>, Error> {
+        self.check_halted()?;
+        let prepared: Vec<Prepared<'_, '_>> = commands.iter().map(|command| self.prepare(command)).collect();
+        let mut results: Vec<Option<Result<Receipt, Rejection>>> = commands.iter().map(|_| None).collect();
+        let mut seen = Seq::ZERO;
+        let mut start = 0;
+        while start < prepared.len() {
+            let end = prepared.len().min(start + WINDOW);
+            let results = &mut results[start..end];
+            match self.window(&prepared[start..end], results, &mut seen) {
+                Ok(done) => start += done,
+                // What came before is in the log and may yet be acknowledged or not: the whole batch is unknown,
+                // unless nothing of it was appended.
+                Err(mut halted) => {
+                    halted.outcome_unknown |= seen > Seq::ZERO;
+                    return Err(halted.into());
+                }
+            }
+        }
+        let results = results.into_iter().map(|result| result.expect("every window fills its results")).collect();
+        Ok(self.commit(Ok(results), seen))
+    }
+
+    /// Executes as many of the first commands as their keys allow, and says how many; none if it only waited for a key.
+    fn window(
+        &self,
+        commands: &[Prepared<'_, '_>],
+        results: &mut [Option<Result<Receipt, Rejection>>],
+        seen: &mut Seq,
+    ) -> Result<usize, Halted> {
+        let bytes = commands.iter().map(|prepared| entry_bytes_max(prepared.command)).sum();
+        let mut room = match self.admit(commands.len(), bytes) {
+            Ok(room) => room,
+            Err(Refusal::Halted(halted)) => return Err(halted),
+            // In ever smaller windows, so that as many as fit are done, and repeats are told that they are.
+            Err(Refusal::Rejected(rejection, _)) if commands.len() == 1 => {
+                let refusal = self.settled(&commands[0]).unwrap_or(Refusal::Rejected(rejection, Seq::ZERO));
+                return conclude_refused(refusal, &mut results[0], seen).map(|()| 1);
+            }
+            Err(Refusal::Rejected(..)) => {
+                let half = commands.len() / 2;
+                return self.window(&commands[..half], &mut results[..half], seen);
+            }
+        };
+        let order = KeyOrder::of(commands);
+        let (mut steps, blocked) = self.claim_window(commands, &order);
+        // Whatever happens from here, also a panic, the claims of this window end when this is dropped.
+        let mut claims = WindowClaims { engine: self, commands, order: &order, steps: &mut steps };
+        let executed = self.execute_window(&commands[..blocked], &mut claims, results, seen, &mut room);
+        drop(claims);
+        executed?;
+        if blocked == 0 {
+            drop(room);
+            self.wait_for_key(&commands[0]);
+        }
+        for (index, step) in steps.iter().enumerate().take(blocked) {
+            if let Step::Settled(settled) = step {
+                conclude_refused(self.repeat(&commands[index], *settled), &mut results[index], seen)?;
+            }
+        }
+        Ok(blocked)
+    }
+
+    /// Claims the keys of a window. Returns where each command stands, and how many come before the first that met a
+    /// claim.
+    fn claim_window(&self, commands: &[Prepared<'_, '_>], order: &KeyOrder) -> (Vec<Step>, usize) {
+        let mut steps: Vec<Step> = commands.iter().map(|_| Step::Unclaimed).collect();
+        let mut blocked = commands.len();
+        for (lock, group) in order.groups() {
+            self.tables.keys.with(lock, false, |keys| {
+                for &index in group {
+                    let prepared = &commands[index as usize];
+                    match keys.lookup(prepared.key_hash, prepared.key) {
+                        Lookup::Free => {
+                            keys.claim(prepared.key_hash);
+                            steps[index as usize] = Step::Claimed;
+                        }
+                        Lookup::Settled { id, fingerprint } => {
+                            steps[index as usize] = Step::Settled(Settled { id, fingerprint });
+                        }
+                        // The later ones of this lock come after this one anyway.
+                        Lookup::Claimed => {
+                            blocked = blocked.min(index as usize);
+                            break;
+                        }
+                    }
+                }
+            });
+        }
+        (steps, blocked)
+    }
+
+    fn execute_window(
+        &self,
+        commands: &[Prepared<'_, '_>],
+        claims: &mut WindowClaims<'_, '_, '_, '_>,
+        results: &mut [Option<Result<Receipt, Rejection>>],
+        seen: &mut Seq,
+        room: &mut Reservation<'_>,
+    ) -> Result<(), Halted> {
+        let mut run = Run { engine: self, commands, results, seen, room, bytes: Vec::new(), now: self.now() };
+        let mut start = 0;
+        while start < commands.len() {
+            let transfers = matches!(commands[start].command, Command::Transfer(_));
+            let len = commands[start..]
+                .iter()
+                .take_while(|prepared| matches!(prepared.command, Command::Transfer(_)) == transfers)
+                .take(if transfers { TRANSFERS } else { WINDOW })
+                .count();
+            let indexes = start..start + len;
+            if transfers {
+                let touched = indexes.clone().flat_map(|index| self.shards_of(&Movement::of(commands[index].command)));
+                run.execute(touched.collect(), indexes, claims.steps)?;
+            } else {
+                for (shard, group) in self.by_shard(commands, indexes) {
+                    run.execute(
+                        SmallVec::from_slice(&[shard]),
+                        group.iter().map(|&index| index as usize),
+                        claims.steps,
+                    )?;
+                }
+            }
+            start += len;
+        }
+        Ok(())
+    }
+
+    /// Single-account commands by the shard of their account, each group in the order of the commands.
+    fn by_shard(
+        &self,
+        commands: &[Prepared<'_, '_>],
+        indexes: std::ops::Range<usize>,
+    ) -> Vec<(usize, SmallVec<[u32; 8]>)> {
+        let mut groups: Vec<SmallVec<[u32; 8]>> = vec![SmallVec::new(); self.tables.shards.len()];
+        for index in indexes {
+            let shard = self.tables.shard_of(Movement::of(commands[index].command).viewer());
+            groups[shard].push(index as u32);
+        }
+        groups.into_iter().enumerate().filter(|(_, group)| !group.is_empty()).collect()
+    }
+
+    /// Returns once no claim is on the command's key.
+    fn wait_for_key(&self, prepared: &Prepared<'_, '_>) {
+        self.tables.keys.settled(prepared.key_hash, prepared.key);
+    }
+}
+
+/// A run of commands being executed.
+struct Run<'r, 'c, 'a, 'w> {
+    engine: &'r Engine,
+    commands: &'r [Prepared<'c, 'a>],
+    results: &'r mut [Option<Result<Receipt, Rejection>>],
+    seen: &'r mut Seq,
+    room: &'r mut Reservation<'w>,
+    bytes: Vec<u8>,
+    now: Timestamp,
+}
+
+impl<'r> Run<'r, '_, '_, '_> {
+    /// Executes the commands `indexes` with `shards` locked once.
+    fn execute(
+        &mut self,
+        shards: SmallVec<[usize; 2]>,
+        indexes: impl Iterator<Item = usize>,
+        steps: &mut [Step],
+    ) -> Result<(), Halted> {
+        let mut announced: SmallVec<[(Receipt, Option<Place<'_>>); 1]> = SmallVec::new();
+        {
+            let _fuse = Fuse(&self.engine.wal);
+            let mut locked = self.engine.tables.lock(shards);
+            for index in indexes {
+                if !matches!(steps[index], Step::Claimed) {
+                    continue;
+                }
+                match self.execute_one(&mut locked, index) {
+                    Ok((receipt, id, place)) => {
+                        steps[index] = Step::Done(id);
+                        *self.seen = (*self.seen).max(receipt.balance.seq);
+                        self.results[index] = Some(Ok(receipt));
+                        if place.is_some() {
+                            announced.push((receipt, place));
+                        }
+                    }
+                    Err(refusal) => {
+                        steps[index] = Step::Refused;
+                        conclude_refused(refusal, &mut self.results[index], self.seen)?;
+                    }
+                }
+            }
+        }
+        for (receipt, place) in announced {
+            self.engine.announce(&receipt, place);
+        }
+        Ok(())
+    }
+
+    fn execute_one(
+        &mut self,
+        locked: &mut LockedShards<'_>,
+        index: usize,
+    ) -> Result<(Receipt, TransactionId, Option<Place<'r>>), Refusal> {
+        let engine = self.engine;
+        let prepared = &self.commands[index];
+        let movement = Movement::of(prepared.command);
+        let place = engine.check_before_plan(prepared.command, &movement)?;
+        let (receipt, id) = engine.execute(locked, prepared, &movement, self.now, self.room, &mut self.bytes)?;
+        Ok((receipt, id, place))
+    }
+}
+
+fn conclude_refused(
+    refusal: Refusal,
+    result: &mut Option<Result<Receipt, Rejection>>,
+    seen: &mut Seq,
+) -> Result<(), Halted> {
+    match refusal {
+        Refusal::Halted(halted) => Err(halted),
+        Refusal::Rejected(rejection, saw) => {
+            *seen = (*seen).max(saw);
+            *result = Some(Err(rejection));
+            Ok(())
+        }
+    }
+}
+
+/// A window's commands grouped by the lock of their key, each group in the order of the commands.
+struct KeyOrder {
+    sorted: Vec<u32>,
+    ends: Vec<(usize, usize)>,
+}
+
+impl KeyOrder {
+    fn of(commands: &[Prepared<'_, '_>]) -> KeyOrder {
+        let lock = |index: u32| Keys::index(commands[index as usize].key_hash);
+        let mut sorted: Vec<u32> = (0..commands.len() as u32).collect();
+        sorted.sort_by_key(|&index| lock(index));
+        let mut ends: Vec<(usize, usize)> = Vec::new();
+        for (position, &index) in sorted.iter().enumerate() {
+            match ends.last_mut() {
+                Some((last, end)) if *last == lock(index) => *end = position + 1,
+                _ => ends.push((lock(index), position + 1)),
+            }
+        }
+        KeyOrder { sorted, ends }
+    }
+
+    fn groups(&self) -> impl Iterator<Item = (usize, &[u32])> {
+        let mut start = 0;
+        self.ends.iter().map(move |&(lock, end)| (lock, &self.sorted[mem::replace(&mut start, end)..end]))
+    }
+}
+
+/// Settles or releases every claim of a window when it is dropped.
+struct WindowClaims<'e, 'w, 'c, 'a> {
+    engine: &'e Engine,
+    commands: &'w [Prepared<'c, 'a>],
+    order: &'w KeyOrder,
+    steps: &'w mut [Step],
+}
+
+impl Drop for WindowClaims<'_, '_, '_, '_> {
+    fn drop(&mut self) {
+        for (lock, group) in self.order.groups() {
+            self.engine.tables.keys.with(lock, true, |keys| {
+                for &index in group {
+                    let prepared = &self.commands[index as usize];
+                    match self.steps[index as usize] {
+                        Step::Done(id) => {
+                            keys.settle(prepared.key_hash, prepared.key, prepared.fingerprint.get() as u64, id);
+                        }
+                        Step::Claimed | Step::Refused => keys.release(prepared.key_hash),
+                        Step::Settled(_) | Step::Unclaimed => {}
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// Money as an atomic batch sees it: the accounts with what the batch's earlier commands did to them.
+struct Speculation {
+    accounts: Vec<Parts>,
+    /// Looked up, never walked.
+    index: HashMap<(UserId, Currency), usize, RandomState>,
+}
+
+impl Engine {
+    /// All commands or none.
+    pub(crate) fn batch_atomic(&self, commands: &[Command<'_>]) -> Result<Commit<AtomicReceipt>, Error> {
+        self.check_halted()?;
+        let prepared: Vec<Prepared<'_, '_>> = commands.iter().map(|command| self.prepare(command)).collect();
+        match self.execute_atomic(&prepared) {
+            Ok((receipt, seen)) => Ok(self.commit(Ok(receipt), seen)),
+            Err(Refusal::Rejected(rejection, seen)) => self.refuse(rejection, seen),
+            Err(Refusal::Halted(halted)) => Err(halted.into()),
+        }
+    }
+
+    fn execute_atomic(&self, commands: &[Prepared<'_, '_>]) -> Result<(AtomicReceipt, Seq), Refusal> {
+        if commands.is_empty() {
+            return Ok((AtomicReceipt { transactions: Vec::new(), repeat: false }, Seq::ZERO));
+        }
+        if let Some((index, first)) = twice(commands) {
+            let same = commands[index].fingerprint == commands[first].fingerprint;
+            return Err(rejected(index, Rejection::KeyTwiceInBatch { first, same }, Seq::ZERO));
+        }
+        // The place in the batch takes ten bytes at most.
+        let bytes = commands.iter().map(|prepared| entry_bytes_max(prepared.command) + 10).sum();
+        let mut room = match self.admit(commands.len(), bytes) {
+            Ok(room) => room,
+            Err(refusal) => return self.repeated(commands).unwrap_or(Err(refusal)),
+        };
+        let mut claims: Vec<Option<Claim<'_>>> = commands.iter().map(|_| None).collect();
+        let mut by_key: Vec<usize> = (0..commands.len()).collect();
+        // In key order, so that two batches that share keys cannot each wait for the other.
+        by_key.sort_unstable_by_key(|&index| commands[index].key);
+        let mut settled = false;
+        for index in by_key {
+            match self.tables.keys.claim(commands[index].key_hash, commands[index].key) {
+                Ok(claim) => claims[index] = Some(claim),
+                Err(_) => {
+                    settled = true;
+                    break;
+                }
+            }
+        }
+        if settled {
+            drop(claims);
+            return self.repeated(commands).expect("a settled key stays settled");
+        }
+        let mut places = Vec::new();
+        for (index, prepared) in commands.iter().enumerate() {
+            let place = self
+                .check_before_plan(prepared.command, &Movement::of(prepared.command))
+                .map_err(|refusal| at(index, refusal))?;
+            places.push(place);
+        }
+        let receipts = self.append_atomic(commands, &mut room)?;
+        let transactions: Vec<TransactionId> = receipts.iter().map(|receipt| receipt.transaction_id).collect();
+        let seen = receipts.last().expect("a batch has a command").balance.seq;
+        for ((prepared, claim), &id) in commands.iter().zip(claims).zip(&transactions) {
+            self.conclude(prepared, claim.expect("every key was claimed"), id);
+        }
+        for (receipt, place) in receipts.iter().zip(places) {
+            self.announce(receipt, place);
+        }
+        Ok((AtomicReceipt { transactions, repeat: false }, seen))
+    }
+
+    /// Plans every command on top of those before it, then appends them in one frame and applies them.
+    fn append_atomic(
+        &self,
+        commands: &[Prepared<'_, '_>],
+        room: &mut Reservation<'_>,
+    ) -> Result<Vec<Receipt>, Refusal> {
+        let movements: Vec<Movement> = commands.iter().map(|prepared| Movement::of(prepared.command)).collect();
+        let now = self.now();
+        let _fuse = Fuse(&self.wal);
+        let mut shards = self.tables.lock(movements.iter().flat_map(|movement| self.shards_of(movement)).collect());
+        let mut speculation = Speculation { accounts: Vec::new(), index: HashMap::default() };
+        let mut entries = Vec::with_capacity(commands.len());
+        let mut bytes = Vec::new();
+        let mut ends = Vec::with_capacity(commands.len());
+        for (index, (prepared, movement)) in commands.iter().zip(&movements).enumerate() {
+            let (mut entry, seen) = speculation.plan(self, &shards, prepared, movement, now);
+            let entry = entry.as_mut().map_err(|rejection| {
+                self.wal.raise_time(now);
+                rejected(index, rejection.clone(), seen)
+            })?;
+            entry.batch = Some(BatchPosition { index: index as u32, count: commands.len() as u32 });
+            codec::encode_transaction(entry, &mut bytes);
+            ends.push(bytes.len());
+            entries.push(entry.clone());
+        }
+        let mut start = 0;
+        let records: Vec<&[u8]> = ends.iter().map(|&end| &bytes[mem::replace(&mut start, end)..end]).collect();
+        let first = self.wal.append_together(room, now, &records)?;
+        let mut receipts = Vec::with_capacity(commands.len());
+        for (index, entry) in entries.iter().enumerate() {
+            let stamp = Stamp { seq: Seq::new(first.seq.get() + index as u64), time: first.time };
+            let id = self.apply(&mut shards, entry, stamp, commands[index].key_hash);
+            receipts.push(self.receipt(&shards, &movements[index], entry, stamp, id));
+        }
+        Ok(receipts)
+    }
+
+    /// The answer to an atomic batch of which some key names an accepted command: that of the earlier batch, if all of
+    /// them repeat it. `None` where no key does.
+    fn repeated(&self, commands: &[Prepared<'_, '_>]) -> Option<Result<(AtomicReceipt, Seq), Refusal>> {
+        let settled: Vec<Option<Settled>> =
+            commands.iter().map(|prepared| self.tables.keys.settled(prepared.key_hash, prepared.key)).collect();
+        let first = settled.iter().position(Option::is_some)?;
+        if let Some(transactions) = self.earlier_batch(commands, &settled) {
+            let seen = transactions.last().map_or(Seq::ZERO, |id| id.seq());
+            return Some(Ok((AtomicReceipt { transactions, repeat: true }, seen)));
+        }
+        let refusal = self.repeat(&commands[first], settled[first].expect("this one is settled"));
+        Some(Err(at(first, refusal)))
+    }
+
+    /// The transactions of the one earlier atomic batch that all the commands repeat.
+    fn earlier_batch(&self, commands: &[Prepared<'_, '_>], settled: &[Option<Settled>]) -> Option<Vec<TransactionId>> {
+        let first = settled[0]?.id;
+        let mut transactions = Vec::with_capacity(settled.len());
+        for (index, settled) in settled.iter().enumerate() {
+            let settled = (*settled)?;
+            let same = settled.fingerprint == commands[index].fingerprint.get() as u64;
+            if !same || settled.id.get() != first.get() + index as u64 {
+                return None;
+            }
+            transactions.push(settled.id);
+        }
+        let position = self.batch_position(first)?;
+        (position.index == 0 && position.count as usize == commands.len()).then_some(transactions)
+    }
+}
+
+impl Speculation {
+    fn plan<'a>(
+        &mut self,
+        engine: &Engine,
+        shards: &LockedShards<'_>,
+        prepared: &Prepared<'_, 'a>,
+        movement: &Movement,
+        now: Timestamp,
+    ) -> (Result<TransactionEntry<'a>, Rejection>, Seq) {
+        let mut seen = Seq::ZERO;
+        let mut index_of = |user: Option<UserId>| {
+            user.map(|user| {
+                let (index, seq) = self.index(engine, shards, user, movement.currency, now);
+                seen = seen.max(seq);
+                index
+            })
+        };
+        let (source, destination) = (index_of(movement.debit), index_of(movement.credit));
+        let parts = |index: Option<usize>| index.map(|index| self.accounts[index]);
+        let planned = plan(prepared.command, prepared.fingerprint, now, parts(source), parts(destination));
+        if let Ok(entry) = &planned {
+            let posting = entry.postings[0];
+            let amount = posting.amount.minor();
+            if let Some(source) = source {
+                let parts = &mut self.accounts[source];
+                match destination {
+                    Some(_) => parts.total -= amount,
+                    None => parts.reserved += amount,
+                }
+            }
+            if let Some(destination) = destination {
+                let parts = &mut self.accounts[destination];
+                parts.total += amount;
+                // By the entry's time it may have matured: counted as held, it is at least not spent too early.
+                parts.held += posting.release_at.map_or(0, |_| amount);
+            }
+        }
+        (planned, seen)
+    }
+
+    fn index(
+        &mut self,
+        engine: &Engine,
+        shards: &LockedShards<'_>,
+        user: UserId,
+        currency: Currency,
+        now: Timestamp,
+    ) -> (usize, Seq) {
+        let (parts, seq) = shards.get(engine.tables.shard_of(user)).parts(user, currency, now);
+        let index = *self.index.entry((user, currency)).or_insert_with(|| {
+            self.accounts.push(parts);
+            self.accounts.len() - 1
+        });
+        (index, seq)
+    }
+}
+
+/// The first command whose key an earlier one has, and that earlier one.
+fn twice(commands: &[Prepared<'_, '_>]) -> Option<(usize, usize)> {
+    let mut by_key: Vec<usize> = (0..commands.len()).collect();
+    by_key.sort_unstable_by_key(|&index| (commands[index].key, index));
+    by_key.windows(2).filter(|pair| commands[pair[0]].key == commands[pair[1]].key).map(|pair| (pair[1], pair[0])).min()
+}
+
+fn rejected(index: usize, rejection: Rejection, seen: Seq) -> Refusal {
+    Refusal::Rejected(Rejection::BatchRejected { index, rejection: Box::new(rejection) }, seen)
+}
+
+fn at(index: usize, refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Rejected(rejection, seen) => rejected(index, rejection, seen),
+        halted @ Refusal::Halted(_) => halted,
+    }
+}

@@ -1,0 +1,373 @@
+//! What every handle of a ledger shares, and the life of a command:
+//!
+//! ```text
+//! validate → claim the key → lock the accounts' shards (ascending) → plan → append → apply → unlock → durable → reply
+//!                                                                   └ a rejection ends here: nothing is appended
+//! ```
+//!
+//! An entry takes its seq and time between `plan` and `apply`, under the locks, so the order of the log is the order of
+//! the locks. No I/O happens under a lock, and no claim outlives its command.
+
+use smallvec::SmallVec;
+
+use super::fingerprint::fingerprint;
+use super::keys::{Claim, Settled};
+use super::payouts::OpenWithdrawals;
+use super::tables::{LockedShards, Origin, Tables};
+use super::time::LedgerTime;
+use crate::command::Command;
+use crate::commit::Commit;
+use crate::error::{Error, Halted, Rejection};
+use crate::journal::codec;
+use crate::options::Options;
+use crate::state::TransactionEntry;
+use crate::state::plan::{Movement, plan};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::sys::MemoryGauge;
+use crate::types::{Fingerprint, Seq, Timestamp, TransactionId, UserId};
+use crate::view::{Balance, Receipt};
+use crate::wal::{Level, Refused, Reservation, Stamp, Wal};
+use crate::withdrawals::{Places, Policy};
+
+/// The most shards: the locator keeps a shard in one byte.
+pub(crate) const SHARDS_MAX: usize = 128;
+
+/// What every handle of a ledger shares.
+pub(crate) struct Engine {
+    pub(super) wal: Wal,
+    pub(super) tables: Tables,
+    pub(super) time: LedgerTime,
+    pub(super) places: Places,
+    pub(super) open: Mutex<OpenWithdrawals>,
+    pub(super) notify: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
+    pub(super) policy: Policy,
+    pub(super) withdrawals_open: AtomicU64,
+    memory: MemoryGauge,
+    closing: AtomicBool,
+}
+
+/// A command with what is computed of it before any lock is taken.
+pub(super) struct Prepared<'c, 'a> {
+    pub(super) command: &'c Command<'a>,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) key: &'a str,
+    pub(super) key_hash: u64,
+}
+
+/// Why a command was not done, and the last entry that the answer depends on.
+pub(super) enum Refusal {
+    Rejected(Rejection, Seq),
+    Halted(Halted),
+}
+
+impl From<Halted> for Refusal {
+    fn from(halted: Halted) -> Refusal {
+        Refusal::Halted(halted)
+    }
+}
+
+/// Halts the ledger if the thread panics meanwhile: these locks do not poison, and a half applied entry is neither
+/// there nor absent.
+pub(super) struct Fuse<'a>(pub(super) &'a Wal);
+
+impl Drop for Fuse<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.halt("a thread panicked while it changed the state");
+        }
+    }
+}
+
+impl Engine {
+    pub(crate) fn new(options: &Options, wal: Wal, tables: Tables, time: LedgerTime) -> Engine {
+        Engine {
+            wal,
+            tables,
+            time,
+            places: Places::new(options.withdrawal_places),
+            open: Mutex::new(OpenWithdrawals::default()),
+            notify: Mutex::new(None),
+            policy: options.policy.clone(),
+            withdrawals_open: AtomicU64::new(0),
+            memory: MemoryGauge::new(options.memory_bytes_max),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    /// Which opening of which ledger this is.
+    fn origin(&self) -> Origin {
+        Origin { ledger: self.wal.uuid(), epoch: self.wal.epoch() }
+    }
+
+    /// The time to plan with: the believed time of day, never behind the log.
+    pub(super) fn now(&self) -> Timestamp {
+        self.time.now().max(self.wal.time())
+    }
+
+    pub(super) fn close(&self) -> Result<(), Halted> {
+        // Relaxed: a command that misses the flag is refused or awaited by the log's own close.
+        self.closing.store(true, Ordering::Relaxed);
+        self.wal.close()
+    }
+
+    pub(super) fn shards_of(&self, movement: &Movement) -> SmallVec<[usize; 2]> {
+        movement.debit.iter().chain(&movement.credit).map(|&user| self.tables.shard_of(user)).collect()
+    }
+
+    pub(super) fn prepare<'c, 'a>(&self, command: &'c Command<'a>) -> Prepared<'c, 'a> {
+        let key = match command {
+            Command::Charge(charge) => charge.key,
+            Command::Transfer(transfer) => transfer.key,
+            Command::Withdraw(withdraw) => withdraw.key,
+        };
+        let key = key.as_str();
+        Prepared { command, fingerprint: fingerprint(command), key, key_hash: self.tables.keys.hash(key) }
+    }
+
+    /// One command, decided; the commit waits for the disk.
+    pub(crate) fn submit(&self, command: &Command<'_>) -> Result<Commit<Receipt>, Error> {
+        self.check_halted()?;
+        let prepared = self.prepare(command);
+        match self.submit_prepared(&prepared) {
+            Ok(receipt) => Ok(self.commit(Ok(receipt), receipt.balance.seq)),
+            Err(Refusal::Rejected(rejection, seen)) => self.refuse(rejection, seen),
+            Err(Refusal::Halted(halted)) => Err(halted.into()),
+        }
+    }
+
+    fn submit_prepared(&self, prepared: &Prepared<'_, '_>) -> Result<Receipt, Refusal> {
+        let mut room = match self.admit(1, entry_bytes_max(prepared.command)) {
+            Ok(room) => room,
+            // A repeat is told that it is one, whatever else is wrong.
+            Err(refusal) => return Err(self.settled(prepared).unwrap_or(refusal)),
+        };
+        let claim = match self.tables.keys.claim(prepared.key_hash, prepared.key) {
+            Ok(claim) => claim,
+            Err(settled) => return Err(self.repeat(prepared, settled)),
+        };
+        let movement = Movement::of(prepared.command);
+        let place = self.check_before_plan(prepared.command, &movement)?;
+        let now = self.now();
+        let (receipt, id) = {
+            let _fuse = Fuse(&self.wal);
+            let mut shards = self.tables.lock(self.shards_of(&movement));
+            let mut bytes = Vec::with_capacity(entry_bytes_max(prepared.command));
+            self.execute(&mut shards, prepared, &movement, now, &mut room, &mut bytes)?
+        };
+        self.conclude(prepared, claim, id);
+        self.announce(&receipt, place);
+        Ok(receipt)
+    }
+
+    /// Plans, appends and applies one command under its shards' locks.
+    pub(super) fn execute(
+        &self,
+        shards: &mut LockedShards<'_>,
+        prepared: &Prepared<'_, '_>,
+        movement: &Movement,
+        now: Timestamp,
+        room: &mut Reservation<'_>,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(Receipt, TransactionId), Refusal> {
+        let parts = |user: Option<UserId>| {
+            user.map(|user| shards.get(self.tables.shard_of(user)).parts(user, movement.currency, now))
+        };
+        let (source, destination) = (parts(movement.debit), parts(movement.credit));
+        let seen = source.iter().chain(&destination).map(|&(_, seq)| seq).max().unwrap_or_default();
+        let entry = plan(prepared.command, prepared.fingerprint, now, source.map(|s| s.0), destination.map(|d| d.0))
+            .map_err(|rejection| {
+                // The answer may rest on a hold that matured by `now`: no later entry may be earlier than that.
+                self.wal.raise_time(now);
+                Refusal::Rejected(rejection, seen)
+            })?;
+        bytes.clear();
+        codec::encode_transaction(&entry, bytes);
+        let stamp = self.wal.append(room, now, bytes)?;
+        let id = self.apply(shards, &entry, stamp, prepared.key_hash);
+        Ok((self.receipt(shards, movement, &entry, stamp, id), id))
+    }
+
+    pub(super) fn apply(
+        &self,
+        shards: &mut LockedShards<'_>,
+        entry: &TransactionEntry<'_>,
+        stamp: Stamp,
+        key_hash: u64,
+    ) -> TransactionId {
+        self.tables.apply(shards, entry, self.origin(), stamp, key_hash)
+    }
+
+    pub(super) fn receipt(
+        &self,
+        shards: &LockedShards<'_>,
+        movement: &Movement,
+        entry: &TransactionEntry<'_>,
+        stamp: Stamp,
+        id: TransactionId,
+    ) -> Receipt {
+        let viewer = movement.viewer();
+        let (parts, _) = shards.get(self.tables.shard_of(viewer)).parts(viewer, movement.currency, stamp.time);
+        Receipt {
+            transaction_id: id,
+            created_at: stamp.time,
+            held_until: entry.postings[0].release_at.filter(|&release_at| release_at > stamp.time),
+            balance: balance(viewer, movement.currency, parts, stamp.seq),
+        }
+    }
+
+    /// The key names the transaction from now on.
+    pub(super) fn conclude(&self, prepared: &Prepared<'_, '_>, claim: Claim<'_>, id: TransactionId) {
+        claim.settle(prepared.key, Settled { id, fingerprint: prepared.fingerprint.get() as u64 });
+    }
+
+    /// Tells the executor of a new withdrawal.
+    pub(super) fn announce(&self, receipt: &Receipt, place: Option<Place<'_>>) {
+        let Some(place) = place else { return };
+        place.keep();
+        // Relaxed: a gauge.
+        self.withdrawals_open.fetch_add(1, Ordering::Relaxed);
+        {
+            let mut open = self.open.lock();
+            open.holders.insert(receipt.transaction_id);
+            open.queue.schedule(receipt.transaction_id, receipt.created_at, true);
+        }
+        self.notify();
+    }
+
+    pub(super) fn notify(&self) {
+        let notify = self.notify.lock().clone();
+        if let Some(notify) = notify {
+            notify();
+        }
+    }
+
+    /// What is looked at after the key and before the balance: the accounts, then a place in the executor.
+    pub(super) fn check_before_plan(
+        &self,
+        command: &Command<'_>,
+        movement: &Movement,
+    ) -> Result<Option<Place<'_>>, Refusal> {
+        if movement.debit == movement.credit {
+            return Err(Refusal::Rejected(Rejection::SameAccount, Seq::ZERO));
+        }
+        if !matches!(command, Command::Withdraw(_)) {
+            return Ok(None);
+        }
+        if !self.places.take() {
+            return Err(Refusal::Rejected(Rejection::QueueFull, Seq::ZERO));
+        }
+        Ok(Some(Place(&self.places)))
+    }
+
+    /// Room for entries, unless the ledger takes no more.
+    pub(super) fn admit(&self, records: usize, bytes: usize) -> Result<Reservation<'_>, Refusal> {
+        let no = |rejection| Err(Refusal::Rejected(rejection, Seq::ZERO));
+        // Relaxed: see `close`.
+        if self.closing.load(Ordering::Relaxed) {
+            return no(Rejection::ShuttingDown);
+        }
+        if self.memory.is_full(records) {
+            return no(Rejection::Overloaded);
+        }
+        self.reserve(records, bytes)
+    }
+
+    /// Room for a change of what was accepted before: it is recorded while there is a log at all.
+    pub(super) fn admit_change(&self, bytes: usize) -> Result<Reservation<'_>, Refusal> {
+        self.reserve(1, bytes)
+    }
+
+    fn reserve(&self, records: usize, bytes: usize) -> Result<Reservation<'_>, Refusal> {
+        let no = |rejection| Err(Refusal::Rejected(rejection, Seq::ZERO));
+        match self.wal.reserve(records, bytes) {
+            Ok(room) => Ok(room),
+            Err(Refused::StorageFull) => no(Rejection::StorageFull),
+            Err(Refused::Overloaded) => no(Rejection::Overloaded),
+            Err(Refused::Closed) => no(Rejection::ShuttingDown),
+            Err(Refused::TooLarge { bytes, bytes_max }) => no(Rejection::BatchTooLarge { bytes, bytes_max }),
+            Err(Refused::Halted(halted)) => Err(Refusal::Halted(halted)),
+        }
+    }
+
+    /// The answer to a command whose key names an accepted one; `None` where it names none.
+    pub(super) fn settled(&self, prepared: &Prepared<'_, '_>) -> Option<Refusal> {
+        let settled = self.tables.keys.settled(prepared.key_hash, prepared.key)?;
+        Some(self.repeat(prepared, settled))
+    }
+
+    /// The answer to a command whose key names an accepted one.
+    pub(super) fn repeat(&self, prepared: &Prepared<'_, '_>, settled: Settled) -> Refusal {
+        let original = self.view(settled.id, None).expect("a settled key names a transaction");
+        let seen = original.last_seq;
+        let same = settled.fingerprint == prepared.fingerprint.get() as u64;
+        let original = Box::new(original);
+        let rejection =
+            if same { Rejection::DuplicateRequest(original) } else { Rejection::IdempotencyKeyReused(original) };
+        Refusal::Rejected(rejection, seen)
+    }
+
+    /// A rejection leaves once what it saw is durable: at once if it is, else by way of the commit.
+    pub(super) fn refuse<T>(&self, rejection: Rejection, seen: Seq) -> Result<Commit<T>, Error> {
+        match self.wal.reached(seen, Level::Acknowledged) {
+            Some(Ok(())) => Err(rejection.into()),
+            Some(Err(halted)) => Err(halted.into()),
+            None => Ok(self.commit(Err(rejection.into()), seen)),
+        }
+    }
+
+    pub(super) fn commit<T>(&self, answer: Result<T, Error>, seen: Seq) -> Commit<T> {
+        Commit::new(answer, seen, Level::Acknowledged, self.wal.clone())
+    }
+
+    pub(super) fn check_halted(&self) -> Result<(), Error> {
+        match self.wal.halted() {
+            None => Ok(()),
+            Some(halted) => Err(halted.into()),
+        }
+    }
+}
+
+/// A place in the executor, given back unless it is kept.
+pub(super) struct Place<'a>(&'a Places);
+
+impl Place<'_> {
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.give_back();
+    }
+}
+
+pub(super) fn balance(
+    user: UserId,
+    currency: crate::types::Currency,
+    parts: crate::state::account::Parts,
+    seq: Seq,
+) -> Balance {
+    Balance {
+        user,
+        currency,
+        withdrawable: parts.withdrawable(),
+        held: parts.held,
+        reserved: parts.reserved,
+        next_release_at: parts.next_release_at,
+        seq,
+    }
+}
+
+/// At least as many bytes as the command's entry takes.
+pub(super) fn entry_bytes_max(command: &Command<'_>) -> usize {
+    let (key, destination, metadata) = match command {
+        Command::Charge(c) => (c.key, None, c.metadata),
+        Command::Transfer(t) => (t.key, None, t.metadata),
+        Command::Withdraw(w) => (w.key, w.destination, w.metadata),
+    };
+    codec::TRANSACTION_BYTES_MAX
+        + key.as_str().len()
+        + destination.map_or(0, |destination| destination.as_str().len())
+        + metadata.map_or(0, |metadata| metadata.as_bytes().len())
+}

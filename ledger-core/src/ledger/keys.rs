@@ -1,0 +1,135 @@
+//! The idempotency keys of the whole ledger, split over locks, and the claims on them.
+//!
+//! A claim is held from the moment a command is found to be new until it is appended or rejected: never across I/O.
+//! A command that meets another's claim waits, holding no lock and no claim.
+
+use std::hash::BuildHasher;
+
+use foldhash::quality::RandomState;
+
+use crate::state::idempotency::{KeyShard, Lookup};
+use crate::sync::{CachePadded, Condvar, Mutex};
+use crate::types::TransactionId;
+
+/// Many, so that two threads rarely meet, and so that each table is small when it grows.
+const SHARDS: usize = 256;
+
+pub(crate) struct Keys {
+    shards: Box<[CachePadded<KeyLock>]>,
+    hasher: RandomState,
+}
+
+struct KeyLock {
+    shard: Mutex<KeyShard>,
+    /// Notified when a claim ends. The claim is looked for again after every wake.
+    freed: Condvar,
+}
+
+/// A key that names an accepted command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Settled {
+    pub(crate) id: TransactionId,
+    /// The low half of the command's fingerprint.
+    pub(crate) fingerprint: u64,
+}
+
+/// The right to settle a key; given back when it is dropped.
+pub(crate) struct Claim<'a> {
+    keys: &'a Keys,
+    hash: u64,
+}
+
+impl Keys {
+    pub(crate) fn new() -> Keys {
+        let lock = || CachePadded::new(KeyLock { shard: Mutex::new(KeyShard::new()), freed: Condvar::new() });
+        Keys { shards: (0..SHARDS).map(|_| lock()).collect(), hasher: RandomState::default() }
+    }
+
+    pub(crate) fn hash(&self, key: &str) -> u64 {
+        self.hasher.hash_one(key.as_bytes())
+    }
+
+    /// The lock that a hash belongs to.
+    pub(crate) fn index(hash: u64) -> usize {
+        (hash >> 56) as usize % SHARDS
+    }
+
+    fn lock(&self, hash: u64) -> &KeyLock {
+        &self.shards[Self::index(hash)]
+    }
+
+    /// Claims the key, waiting for any other claim on it to end.
+    ///
+    /// # Errors
+    /// The key names an accepted command.
+    pub(crate) fn claim(&self, hash: u64, key: &str) -> Result<Claim<'_>, Settled> {
+        let lock = self.lock(hash);
+        let mut shard = lock.shard.lock();
+        loop {
+            match shard.lookup(hash, key) {
+                Lookup::Free => {
+                    shard.claim(hash);
+                    return Ok(Claim { keys: self, hash });
+                }
+                Lookup::Settled { id, fingerprint } => return Err(Settled { id, fingerprint }),
+                Lookup::Claimed => lock.freed.wait(&mut shard),
+            }
+        }
+    }
+
+    /// What the key names, once no claim is on it.
+    pub(crate) fn settled(&self, hash: u64, key: &str) -> Option<Settled> {
+        let lock = self.lock(hash);
+        let mut shard = lock.shard.lock();
+        loop {
+            match shard.lookup(hash, key) {
+                Lookup::Free => return None,
+                Lookup::Settled { id, fingerprint } => return Some(Settled { id, fingerprint }),
+                Lookup::Claimed => lock.freed.wait(&mut shard),
+            }
+        }
+    }
+
+    /// Runs `work` with the shard `index` locked once, for many keys; `ends_claims` wakes who waits for one of them.
+    pub(crate) fn with<R>(&self, index: usize, ends_claims: bool, work: impl FnOnce(&mut KeyShard) -> R) -> R {
+        let lock = &self.shards[index];
+        let result = work(&mut lock.shard.lock());
+        if ends_claims {
+            lock.freed.notify_all();
+        }
+        result
+    }
+
+    /// The key of a transaction, given the key's hash.
+    pub(crate) fn key_of(&self, hash: u64, id: TransactionId) -> Box<str> {
+        self.lock(hash).shard.lock().key_of(hash, id).unwrap_or_default().into()
+    }
+
+    /// Settles a key during replay, when nobody claims any.
+    ///
+    /// Returns `false` if the key names a transaction already.
+    pub(crate) fn restore(&mut self, hash: u64, key: &str, settled: Settled) -> bool {
+        let shard = self.shards[Self::index(hash)].shard.get_mut();
+        let free = matches!(shard.lookup(hash, key), Lookup::Free);
+        if free {
+            shard.settle(hash, key, settled.fingerprint, settled.id);
+        }
+        free
+    }
+}
+
+impl Claim<'_> {
+    /// The key names `settled` from now on.
+    pub(crate) fn settle(self, key: &str, settled: Settled) {
+        let hash = self.hash;
+        let keys = self.keys;
+        std::mem::forget(self);
+        keys.with(Keys::index(hash), true, |shard| shard.settle(hash, key, settled.fingerprint, settled.id));
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.keys.with(Keys::index(self.hash), true, |shard| shard.release(self.hash));
+    }
+}

@@ -1,0 +1,309 @@
+//! The facade: open, ask, close.
+
+mod batch;
+mod engine;
+mod fingerprint;
+mod keys;
+mod payouts;
+mod reads;
+mod tables;
+mod time;
+
+use std::path::Path;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+pub(crate) use self::engine::{Engine, SHARDS_MAX};
+pub(crate) use self::tables::{Origin, Tables};
+pub(crate) use self::time::LedgerTime;
+use crate::command::{Charge, Command, Transfer, Withdraw};
+use crate::commit::Commit;
+use crate::error::{Error, Halted, OpenError, Rejection};
+use crate::options::Options;
+use crate::recovery;
+use crate::sync::Arc;
+use crate::sys::Storage;
+use crate::types::{Currency, Epoch, IdempotencyKey, Seq, Timestamp, TransactionId, UserId};
+use crate::view::{AtomicReceipt, Audit, Balance, Page, Query, Receipt, Stats, Transaction};
+use crate::withdrawals::{Attempt, Due, Inquiry, Submission, Substatus, Withdrawal};
+
+/// An open ledger. Clones are handles to the same one; it is closed by [`Ledger::close`], or when the last is dropped.
+///
+/// A command returns as soon as it is decided, with a [`Commit`] that is waited for, polled or awaited until the decision
+/// is durable. What is refused at once comes as an error; what is refused because of an entry that is itself not durable
+/// yet comes out of the commit.
+///
+/// ```
+/// use ledger_core::{Amount, Charge, Currency, IdempotencyKey, Ledger, UserId};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path();
+/// let ledger = Ledger::open(path)?;
+/// let (alice, ten) = (UserId::new(1).unwrap(), Amount::new(1_000).unwrap());
+/// let key = IdempotencyKey::new("charge-1").unwrap();
+/// let receipt = ledger.charge(Charge::new(alice, ten, key))?.wait()?;
+/// assert_eq!(receipt.balance.withdrawable, 1_000);
+/// assert_eq!(ledger.balance(alice, Currency::USD)?.wait()?.total(), 1_000);
+/// ledger.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Ledger {
+    engine: Arc<Engine>,
+}
+
+impl Ledger {
+    /// Opens the ledger in the directory `path` with the default options, creating it where there is none.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Ledger, OpenError> {
+        Options::default().open(path)
+    }
+
+    /// The options to open a ledger with; see [`Options`].
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    pub(crate) fn recover(options: &Options, storage: Arc<dyn Storage>) -> Result<Ledger, OpenError> {
+        Ok(Ledger { engine: Arc::new(recovery::open(options, storage)?) })
+    }
+
+    pub(crate) fn without_log(options: &Options) -> Result<Ledger, OpenError> {
+        Ok(Ledger { engine: Arc::new(recovery::in_memory(options)?) })
+    }
+
+    /// Credits an account from the world outside. When the commit is through, the charge is durable.
+    ///
+    /// # Errors
+    /// [`Rejection`]: nothing was recorded and the key is as it was. [`Halted`].
+    pub fn charge(&self, charge: Charge<'_>) -> Result<Commit<Receipt>, Error> {
+        self.engine.submit(&Command::Charge(charge))
+    }
+
+    /// Moves money from one user to another. When the commit is through, the transfer is durable.
+    ///
+    /// # Errors
+    /// [`Rejection`]: nothing was recorded and the key is as it was. [`Halted`].
+    pub fn transfer(&self, transfer: Transfer<'_>) -> Result<Commit<Receipt>, Error> {
+        self.engine.submit(&Command::Transfer(transfer))
+    }
+
+    /// Reserves money for a payout. When the commit is through, the reservation is durable; an executor does the rest.
+    ///
+    /// # Errors
+    /// [`Rejection`]: nothing was recorded and the key is as it was. [`Halted`].
+    pub fn withdraw(&self, withdraw: Withdraw<'_>) -> Result<Commit<Receipt>, Error> {
+        self.engine.submit(&Command::Withdraw(withdraw))
+    }
+
+    /// Any of the three.
+    ///
+    /// # Errors
+    /// As theirs.
+    pub fn submit(&self, command: Command<'_>) -> Result<Commit<Receipt>, Error> {
+        self.engine.submit(&command)
+    }
+
+    /// Many independent commands with one wait: each is accepted or rejected for itself, in the order of the commands;
+    /// each sees those before it. A key that comes twice makes the second a repeat.
+    ///
+    /// # Errors
+    /// [`Halted`]; if its outcome is unknown, some of the commands may be in the log: repeat the batch.
+    pub fn batch(&self, commands: &[Command<'_>]) -> Result<Commit<Vec<Result<Receipt, Rejection>>>, Error> {
+        self.engine.batch(commands)
+    }
+
+    /// Many commands, all or none, in one frame of the log and with adjacent ids; each sees those before it. A batch whose
+    /// commands all repeat one earlier atomic batch is answered with that batch's transactions.
+    ///
+    /// # Errors
+    /// [`Rejection::BatchRejected`] names the first command that is to blame; nothing was recorded. [`Halted`].
+    pub fn batch_atomic(&self, commands: &[Command<'_>]) -> Result<Commit<AtomicReceipt>, Error> {
+        self.engine.batch_atomic(commands)
+    }
+
+    /// An account now; zeros if it was never used.
+    ///
+    /// # Errors
+    /// [`Halted`].
+    pub fn balance(&self, user: UserId, currency: Currency) -> Result<Commit<Balance>, Error> {
+        self.engine.balance(user, currency)
+    }
+
+    /// An account at any time, past or future: money as recorded by then (in the future: as recorded now), holds as
+    /// matured by then. Entries of exactly that time are included.
+    ///
+    /// # Errors
+    /// [`Halted`].
+    pub fn balance_at(&self, user: UserId, currency: Currency, at: Timestamp) -> Result<Commit<Balance>, Error> {
+        self.engine.balance_at(user, currency, at)
+    }
+
+    /// One page of a user's transactions. `query.limit` is taken as at least 1.
+    ///
+    /// # Errors
+    /// [`Halted`].
+    pub fn transactions(&self, query: &Query) -> Result<Commit<Page>, Error> {
+        self.engine.transactions(query)
+    }
+
+    /// A transaction as it stands now, as `viewer` sees it: by default the source user (of a charge, the one charged);
+    /// `None` if there is none, or `viewer` has no part in it.
+    ///
+    /// # Errors
+    /// [`Halted`].
+    pub fn transaction(&self, id: TransactionId, viewer: Option<UserId>) -> Result<Commit<Option<Transaction>>, Error> {
+        self.engine.transaction(id, viewer)
+    }
+
+    /// The transaction that an idempotency key names, as it stands now and as the source user sees it.
+    ///
+    /// # Errors
+    /// [`Halted`].
+    pub fn transaction_by_key(&self, key: IdempotencyKey<'_>) -> Result<Commit<Option<Transaction>>, Error> {
+        self.engine.transaction_by_key(key)
+    }
+
+    /// Sums every account by currency, system accounts included, at one moment, while writers run.
+    ///
+    /// # Errors
+    /// [`Halted`].
+    pub fn audit(&self) -> Result<Commit<Audit>, Error> {
+        self.engine.audit()
+    }
+
+    /// As [`Ledger::audit`], and recomputes each shard's sums from its accounts, one shard at a time.
+    ///
+    /// # Errors
+    /// [`Halted`].
+    pub fn audit_deep(&self) -> Result<Commit<Audit>, Error> {
+        self.engine.audit_deep()
+    }
+
+    /// A withdrawal with its attempts; `None` if there is none of that id.
+    ///
+    /// # Errors
+    /// [`Halted`].
+    pub fn withdrawal(&self, id: TransactionId) -> Result<Commit<Option<Withdrawal>>, Error> {
+        self.engine.withdrawal(id)
+    }
+
+    /// Takes up to `max` open withdrawals whose time has come, earliest first: `fresh` ones (no attempt yet and accepted
+    /// by this process, so each holds a place) or the others (retries, inquiries, and work found in the log). Each is
+    /// handed out once until its next change; hand it back with [`Ledger::defer_withdrawal`] if it cannot be done now.
+    pub fn due_withdrawals(&self, fresh: bool, max: usize) -> Vec<Due> {
+        self.engine.due_withdrawals(fresh, max)
+    }
+
+    /// Hands a withdrawal back that was taken out: it is due again at `until`.
+    pub fn defer_withdrawal(&self, id: TransactionId, until: Timestamp) {
+        self.engine.defer_withdrawal(id, until);
+    }
+
+    /// How long until the next withdrawal is due; `None`: none is.
+    pub fn next_due_in(&self) -> Option<Duration> {
+        self.engine.next_due_in()
+    }
+
+    /// Has `notify` called, by whichever thread and so to be quick, whenever a withdrawal may have become due earlier
+    /// than [`Ledger::next_due_in`] said. Replaces any earlier one.
+    pub fn on_withdrawal_due(&self, notify: impl Fn() + Send + Sync + 'static) {
+        self.engine.on_withdrawal_due(notify);
+    }
+
+    /// Records that an attempt is started. Once the commit is through, in every durability mode, the entry is synced;
+    /// only then may a byte leave for the bank.
+    ///
+    /// # Errors
+    /// [`Rejection::WithdrawalConflict`] if no attempt is due; [`Rejection::StorageFull`]; [`Halted`].
+    pub fn start_attempt(&self, id: TransactionId) -> Result<Commit<Attempt>, Error> {
+        self.engine.start_attempt(id)
+    }
+
+    /// Records how an attempt ended, and what follows from it.
+    ///
+    /// # Errors
+    /// [`Rejection::WithdrawalConflict`] if it changes nothing; [`Rejection::StorageFull`]; [`Halted`].
+    pub fn end_attempt(
+        &self,
+        id: TransactionId,
+        attempt: u32,
+        outcome: &Submission,
+    ) -> Result<Commit<Substatus>, Error> {
+        self.engine.end_attempt(id, attempt, outcome)
+    }
+
+    /// Records what the bank says of a withdrawal, and what follows from it.
+    ///
+    /// # Errors
+    /// [`Rejection::WithdrawalConflict`] if it changes nothing; [`Rejection::StorageFull`]; [`Halted`].
+    pub fn record_inquiry(&self, id: TransactionId, outcome: &Inquiry) -> Result<Commit<Substatus>, Error> {
+        self.engine.record_inquiry(id, outcome)
+    }
+
+    /// Hands a withdrawal whose fate the bank did not tell in time to a person.
+    ///
+    /// # Errors
+    /// [`Rejection::WithdrawalConflict`] if its deadline has not passed; [`Rejection::StorageFull`]; [`Halted`].
+    pub fn pass_deadline(&self, id: TransactionId) -> Result<Commit<Substatus>, Error> {
+        self.engine.pass_deadline(id)
+    }
+
+    /// What an operator watches.
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+
+    /// Whether the ledger has halted, and why.
+    pub fn halted(&self) -> Option<Halted> {
+        self.engine.wal.halted()
+    }
+
+    /// The last entry that survives a power cut.
+    pub fn durable(&self) -> Seq {
+        self.engine.wal.durable()
+    }
+
+    /// The last entry that was decided.
+    pub fn appended(&self) -> Seq {
+        self.engine.wal.appended()
+    }
+
+    /// The ledger's identity, for ever the same.
+    pub fn uuid(&self) -> Uuid {
+        self.engine.wal.uuid()
+    }
+
+    /// Which opening of the ledger this is.
+    pub fn epoch(&self) -> Epoch {
+        self.engine.wal.epoch()
+    }
+
+    /// The ledger's time.
+    pub fn now(&self) -> Timestamp {
+        self.engine.now()
+    }
+
+    /// How far the wall clock has stepped ahead and is not believed; `None`: all is well.
+    pub fn clock_leap(&self) -> Option<Duration> {
+        self.engine.time.leap()
+    }
+
+    /// Believes the wall clock as it is now, although it stepped ahead: holds that have matured by it are released for
+    /// good.
+    pub fn accept_clock(&self) {
+        self.engine.time.accept();
+    }
+
+    /// Refuses new commands ([`Rejection::ShuttingDown`]), syncs all that was appended and marks the log as closed.
+    /// Once it returns, all is durable.
+    ///
+    /// # Errors
+    /// [`Halted`].
+    pub fn close(&self) -> Result<(), Error> {
+        Ok(self.engine.close()?)
+    }
+}

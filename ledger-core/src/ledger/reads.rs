@@ -1,0 +1,409 @@
+//! Reads. They change nothing, and leave once what they saw is durable.
+
+use smallvec::{SmallVec, smallvec};
+
+use super::engine::{Engine, balance};
+use crate::commit::Commit;
+use crate::error::Error;
+use crate::state::BatchPosition;
+use crate::state::account::Slot;
+use crate::state::audit;
+use crate::state::history::{HistoryList, RecordRef, RecordView};
+use crate::state::shard::Shard;
+use crate::sync::Ordering;
+use crate::types::{Currency, IdempotencyKey, Seq, Timestamp, TransactionId, UserId};
+use crate::view::{
+    Audit, Balance, CurrencyAudit, Histogram, Page, PageStart, Payout, Query, Stats, Transaction, TransactionKind,
+};
+use crate::wal::{COMMIT_ENTRIES, Counts, FSYNC_MICROS};
+
+/// How many records a filtered request looks at before it gives up.
+const SCAN_MAX: u64 = 100_000;
+/// How many of them with the lock taken once.
+const SCAN_STEP: u64 = 256;
+
+impl Engine {
+    pub(crate) fn balance(&self, user: UserId, currency: Currency) -> Result<Commit<Balance>, Error> {
+        self.check_halted()?;
+        let now = self.now();
+        let (parts, last_seq, durable) = {
+            let shard = self.tables.shard(user);
+            let (parts, seq) = shard.parts(user, currency, now);
+            (parts, seq, self.wal.durable())
+        };
+        if parts.matured {
+            self.wal.raise_time(now);
+        }
+        Ok(self.commit(Ok(balance(user, currency, parts, last_seq.max(durable))), last_seq))
+    }
+
+    pub(crate) fn balance_at(&self, user: UserId, currency: Currency, at: Timestamp) -> Result<Commit<Balance>, Error> {
+        self.check_halted()?;
+        let now = self.now();
+        // What is answered for a moment that has come must stay true: no later entry may be of that time.
+        if at <= now {
+            self.wal.raise_time(Timestamp::from_micros(at.micros() + 1).unwrap_or(at));
+        }
+        let shard = self.tables.shard(user);
+        let (parts, last_seq) =
+            if at <= now { shard.parts_at(user, currency, at) } else { shard.parts(user, currency, at) };
+        let seq = last_seq.max(self.wal.durable());
+        drop(shard);
+        Ok(self.commit(Ok(balance(user, currency, parts, seq)), last_seq))
+    }
+
+    pub(crate) fn transaction(
+        &self,
+        id: TransactionId,
+        viewer: Option<UserId>,
+    ) -> Result<Commit<Option<Transaction>>, Error> {
+        self.check_halted()?;
+        let transaction = self.view(id, viewer);
+        let seen = transaction.as_ref().map_or(Seq::ZERO, |transaction| transaction.last_seq);
+        Ok(self.commit(Ok(transaction), seen))
+    }
+
+    pub(crate) fn transaction_by_key(&self, key: IdempotencyKey<'_>) -> Result<Commit<Option<Transaction>>, Error> {
+        self.check_halted()?;
+        let settled = self.tables.keys.settled(self.tables.keys.hash(key.as_str()), key.as_str());
+        let transaction = settled.and_then(|settled| self.view(settled.id, None));
+        let seen = transaction.as_ref().map_or(Seq::ZERO, |transaction| transaction.last_seq);
+        Ok(self.commit(Ok(transaction), seen))
+    }
+
+    /// The transaction as `viewer` sees it, by default the source user; `None` if there is none, or not for them.
+    pub(super) fn view(&self, id: TransactionId, viewer: Option<UserId>) -> Option<Transaction> {
+        let source = {
+            let shard = self.tables.home(id)?;
+            Seen::at(&shard, shard.history.find(id, None)?)
+        };
+        let seen = match viewer {
+            None => source,
+            Some(viewer) if viewer == source.transaction.user => source,
+            Some(viewer) if Some(viewer) == source.transaction.counterparty => {
+                let shard = self.tables.shard(viewer);
+                let slot = shard.slot(viewer, source.transaction.currency)?;
+                Seen::at(&shard, shard.history.find(id, Some(slot))?)
+            }
+            Some(_) => return None,
+        };
+        Some(self.named(seen))
+    }
+
+    /// Adds the idempotency key, which lies under another lock.
+    fn named(&self, seen: Seen) -> Transaction {
+        let Seen { mut transaction, key_hash } = seen;
+        transaction.idempotency_key = self.tables.keys.key_of(key_hash, transaction.id);
+        transaction
+    }
+
+    /// Where in an atomic batch the transaction stood.
+    pub(super) fn batch_position(&self, id: TransactionId) -> Option<BatchPosition> {
+        let shard = self.tables.home(id)?;
+        let (index, count) = shard.history.get(shard.history.find(id, None)?).batch?;
+        Some(BatchPosition { index, count })
+    }
+
+    pub(crate) fn transactions(&self, query: &Query) -> Result<Commit<Page>, Error> {
+        self.check_halted()?;
+        let mut walk = Walk::begin(&self.tables.shard(query.user), query);
+        while !walk.is_done() {
+            walk.step(&self.tables.shard(query.user), query);
+        }
+        let Walk { found, total, next, seen, .. } = walk;
+        let transactions = found.into_iter().map(|seen| self.named(seen)).collect();
+        Ok(self.commit(Ok(Page { transactions, total, next }), seen))
+    }
+
+    pub(crate) fn audit(&self) -> Result<Commit<Audit>, Error> {
+        self.check_halted()?;
+        let (currencies, seq) = self.cut();
+        Ok(self.commit(Ok(Audit { currencies, seq }), seq))
+    }
+
+    pub(crate) fn audit_deep(&self) -> Result<Commit<Audit>, Error> {
+        self.check_halted()?;
+        let (mut currencies, seq) = self.cut();
+        for shard in &self.tables.shards {
+            audit::recompute(&shard.lock(), self.now(), &mut currencies);
+        }
+        Ok(self.commit(Ok(Audit { currencies, seq }), seq))
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let log = self.wal.stats();
+        Stats {
+            appended: self.wal.appended(),
+            durable: self.wal.durable(),
+            commits: log.commits,
+            log_bytes: log.bytes,
+            fsync_seconds: histogram(&log.fsync_micros, &FSYNC_MICROS, 1e-6),
+            commit_entries: histogram(&log.commit_entries, &COMMIT_ENTRIES, 1.0),
+            // Relaxed: a gauge.
+            withdrawals_open: self.withdrawals_open.load(Ordering::Relaxed),
+            withdrawal_places_taken: self.places.taken() as u64,
+            money: self.cut().0,
+        }
+    }
+
+    /// The sums of all shards at one moment.
+    pub(super) fn cut(&self) -> (Vec<CurrencyAudit>, Seq) {
+        let shards = self.tables.lock((0..self.tables.shards.len()).collect());
+        let now = self.now();
+        self.wal.raise_time(now);
+        let mut currencies = Vec::new();
+        for shard in shards.iter() {
+            audit::add_sums(shard, now, &mut currencies);
+        }
+        // With every shard locked nothing is being appended, so this is the last entry that the sums include.
+        (currencies, self.wal.appended())
+    }
+}
+
+/// Cumulative counts, as Prometheus keeps them, in units of `unit`.
+fn histogram(counts: &Counts, bounds: &[u64], unit: f64) -> Histogram {
+    let bounds = bounds.iter().map(|&bound| bound as f64 * unit).chain([f64::INFINITY]);
+    let mut below = 0;
+    let cumulative = counts.buckets.iter().map(|&count| {
+        below += count;
+        below
+    });
+    Histogram { buckets: bounds.zip(cumulative).collect(), sum: counts.sum as f64 * unit }
+}
+
+/// A transaction but for its key.
+struct Seen {
+    transaction: Transaction,
+    key_hash: u64,
+}
+
+impl Seen {
+    fn at(shard: &Shard, record: RecordRef) -> Seen {
+        let view: RecordView<'_> = shard.history.get(record);
+        let account = shard.accounts.get(view.account);
+        let held = match view.kind {
+            TransactionKind::Withdrawal => shard.withdrawals.get(&view.id),
+            _ => None,
+        };
+        let payout = held.map(|held| Payout {
+            substatus: held.withdrawal.substatus,
+            attempts: held.withdrawal.attempts,
+            bank_reference: held.withdrawal.reference,
+            failure_reason: held.withdrawal.failure_reason().map(String::into_boxed_str),
+            destination: held.withdrawal.destination.clone(),
+        });
+        let transaction = Transaction {
+            id: view.id,
+            user: account.user,
+            currency: account.currency,
+            amount: view.amount,
+            kind: view.kind,
+            direction: view.direction,
+            status: view.status,
+            idempotency_key: Box::default(),
+            created_at: view.at,
+            release_at: view.release_at,
+            counterparty: view.counterparty,
+            withdrawal: payout,
+            metadata: view.metadata.map(|metadata| metadata.as_bytes().into()),
+            last_seq: held.map_or(view.id.seq(), |held| held.last_seq),
+        };
+        Seen { transaction, key_hash: view.key_hash }
+    }
+}
+
+/// One of a user's accounts in a walk: the records `low..high` of its list are within the query's times.
+struct Lane {
+    slot: Slot,
+    low: usize,
+    high: usize,
+    /// The next record to look at: from `low` up when ascending, else the one before `next`, down to `low`.
+    next: usize,
+}
+
+/// A walk over a user's accounts, merged by seq, in steps so that no lock is held for long. Lists only grow at their
+/// newest end, so places in them stay true between the steps.
+struct Walk {
+    lanes: SmallVec<[Lane; 2]>,
+    ascending: bool,
+    /// Whether every record within the times matches.
+    unfiltered: bool,
+    /// Whether the walk goes on after the page is full, to count what matches.
+    counts: bool,
+    skip: u64,
+    after: Option<TransactionId>,
+    scanned: u64,
+    matched: u64,
+    last: Option<TransactionId>,
+    found: Vec<Seen>,
+    total: Option<u64>,
+    next: Option<TransactionId>,
+    seen: Seq,
+    done: bool,
+}
+
+impl Walk {
+    fn begin(shard: &Shard, query: &Query) -> Walk {
+        let mut lanes: SmallVec<[Lane; 2]> = smallvec![];
+        let mut seen = Seq::ZERO;
+        let currencies = shard.sums().iter().map(|sums| sums.currency);
+        for currency in currencies.filter(|currency| query.currency.is_none_or(|wanted| wanted == *currency)) {
+            let Some(slot) = shard.slot(query.user, currency) else { continue };
+            let account = shard.accounts.get(slot);
+            seen = seen.max(account.last_seq);
+            let list = &account.list;
+            let before = |time: Timestamp| match Timestamp::from_micros(time.micros() - 1) {
+                Some(earlier) => shard.history.position_by_time(list, earlier),
+                None => 0,
+            };
+            let low = query.from.map_or(0, before);
+            let high = query.to.map_or(list.len(), before).max(low);
+            lanes.push(Lane { slot, low, high, next: if query.ascending { low } else { high } });
+        }
+        let within = lanes.iter().map(|lane| (lane.high - lane.low) as u64).sum();
+        let unfiltered = query.kind.is_none() && query.status.is_none();
+        let counts = !unfiltered && within <= SCAN_MAX;
+        let mut walk = Walk {
+            lanes,
+            ascending: query.ascending,
+            unfiltered,
+            counts,
+            skip: 0,
+            after: None,
+            scanned: 0,
+            matched: 0,
+            last: None,
+            found: Vec::new(),
+            total: unfiltered.then_some(within),
+            next: None,
+            seen,
+            done: false,
+        };
+        match query.start {
+            PageStart::Skip(skip) if unfiltered => walk.skip_to_rank(shard, skip.min(within) as usize),
+            PageStart::Skip(skip) => walk.skip = skip,
+            // A walk that counts sees everything anyway; the page begins after the cursor.
+            PageStart::After(id) if counts => walk.after = Some(id),
+            PageStart::After(id) => {
+                for lane in &mut walk.lanes {
+                    let list = &shard.accounts.get(lane.slot).list;
+                    let after = if query.ascending { id.seq().next() } else { id.seq() };
+                    lane.next = shard.history.position_at_or_after(list, after).clamp(lane.low, lane.high);
+                }
+            }
+        }
+        walk
+    }
+
+    /// Moves every lane past the first `rank` records of the merged order.
+    fn skip_to_rank(&mut self, shard: &Shard, rank: usize) {
+        if let [lane] = &mut self.lanes[..] {
+            lane.next = if self.ascending { lane.low + rank } else { lane.high - rank };
+            return;
+        }
+        // The seq before which (or, newest first, from which on) there are `rank` records: seqs are distinct among a
+        // user's records, so one exists.
+        let place = |lane: &Lane, seq: u64| {
+            let list = &shard.accounts.get(lane.slot).list;
+            shard.history.position_at_or_after(list, Seq::new(seq)).clamp(lane.low, lane.high)
+        };
+        let before = |seq: u64| self.lanes.iter().map(|lane| place(lane, seq) - lane.low).sum::<usize>();
+        let within: usize = self.lanes.iter().map(|lane| lane.high - lane.low).sum();
+        let wanted = if self.ascending { rank } else { within - rank };
+        let (mut low, mut high) = (0, self.seen.get() + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if before(middle) < wanted { low = middle + 1 } else { high = middle }
+        }
+        let places: SmallVec<[usize; 2]> = self.lanes.iter().map(|lane| place(lane, low)).collect();
+        for (lane, place) in self.lanes.iter_mut().zip(places) {
+            lane.next = place;
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Looks at the next records, as many as one lock is held for.
+    fn step(&mut self, shard: &Shard, query: &Query) {
+        for _ in 0..SCAN_STEP {
+            if self.done {
+                return;
+            }
+            self.look(shard, query);
+        }
+    }
+
+    fn look(&mut self, shard: &Shard, query: &Query) {
+        let Some((lane, reference)) = self.take_next(shard) else {
+            if !self.unfiltered && self.counts {
+                self.total = Some(self.matched);
+            }
+            self.done = true;
+            return;
+        };
+        let view = shard.history.get(reference);
+        let full = self.found.len() == query.limit;
+        if matches(query, &view) {
+            self.matched += 1;
+            if full {
+                self.next = self.next.or(self.last);
+                if !self.counts {
+                    self.done = true;
+                    return;
+                }
+            } else if self.matched > self.skip && self.is_past_cursor(view.id) {
+                let seen = Seen::at(shard, reference);
+                self.seen = self.seen.max(seen.transaction.last_seq);
+                self.last = Some(view.id);
+                self.found.push(seen);
+            }
+        }
+        self.advance(lane);
+        self.scanned += 1;
+        if !self.unfiltered && !self.counts && self.scanned == SCAN_MAX && self.found.len() < query.limit {
+            self.next = Some(view.id);
+            self.done = true;
+        }
+    }
+
+    fn is_past_cursor(&self, id: TransactionId) -> bool {
+        self.after.is_none_or(|after| if self.ascending { id > after } else { id < after })
+    }
+
+    /// The record that comes next in the merged order, and its lane.
+    fn take_next(&self, shard: &Shard) -> Option<(usize, RecordRef)> {
+        let candidates = self.lanes.iter().enumerate().filter_map(|(index, lane)| {
+            let at = if self.ascending {
+                (lane.next < lane.high).then_some(lane.next)?
+            } else {
+                (lane.next > lane.low).then(|| lane.next - 1)?
+            };
+            let reference = shard.history.nth(&shard.accounts.get(lane.slot).list, at);
+            Some((index, reference))
+        });
+        if self.lanes.len() == 1 {
+            return { candidates }.next();
+        }
+        let id = |reference: RecordRef| shard.history.get(reference).id;
+        if self.ascending {
+            candidates.min_by_key(|&(_, reference)| id(reference))
+        } else {
+            candidates.max_by_key(|&(_, reference)| id(reference))
+        }
+    }
+
+    fn advance(&mut self, lane: usize) {
+        let lane = &mut self.lanes[lane];
+        if self.ascending {
+            lane.next += 1;
+        } else {
+            lane.next -= 1;
+        }
+    }
+}
+
+fn matches(query: &Query, record: &RecordView<'_>) -> bool {
+    query.kind.is_none_or(|kind| kind == record.kind) && query.status.is_none_or(|status| status == record.status)
+}

@@ -1,0 +1,207 @@
+//! The state of the whole ledger: shards, keys and the locator of transactions, and how an entry is dealt out to them.
+
+use foldhash::quality::RandomState;
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+use super::keys::{Keys, Settled};
+use crate::state::apply::Applied;
+use crate::state::audit;
+use crate::state::locator::Locator;
+use crate::state::shard::Shard;
+use crate::state::{Entry, TransactionEntry};
+use crate::sync::{CachePadded, Mutex, MutexGuard};
+use crate::types::{Epoch, Timestamp, TransactionId, UserId};
+use crate::view::CurrencyAudit;
+use crate::wal::Stamp;
+use crate::withdrawals::{BankReference, Withdrawal};
+
+/// The state of the whole ledger.
+pub(crate) struct Tables {
+    pub(super) shards: Box<[CachePadded<Mutex<Shard>>]>,
+    pub(super) keys: Keys,
+    pub(super) locator: Locator,
+}
+
+/// Locked shards, in rising order of their index. The only way to hold more than one.
+pub(super) struct LockedShards<'a> {
+    guards: SmallVec<[(usize, MutexGuard<'a, Shard>); 2]>,
+}
+
+impl LockedShards<'_> {
+    pub(super) fn get(&self, index: usize) -> &Shard {
+        &self.guards[self.position(index)].1
+    }
+
+    pub(super) fn get_mut(&mut self, index: usize) -> &mut Shard {
+        let position = self.position(index);
+        &mut self.guards[position].1
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Shard> {
+        self.guards.iter().map(|(_, guard)| &**guard)
+    }
+
+    fn position(&self, index: usize) -> usize {
+        self.guards.binary_search_by_key(&index, |guard| guard.0).expect("the shard was locked for this")
+    }
+}
+
+/// Which ledger an entry belongs to, and which of its openings wrote it.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin {
+    pub(crate) ledger: Uuid,
+    pub(crate) epoch: Epoch,
+}
+
+impl Tables {
+    pub(crate) fn new(shards: usize) -> Tables {
+        let hasher = RandomState::default();
+        let shard = || CachePadded::new(Mutex::new(Shard::new(hasher.clone())));
+        Tables { shards: (0..shards).map(|_| shard()).collect(), keys: Keys::new(), locator: Locator::new() }
+    }
+
+    /// Which shard a user's accounts are in.
+    pub(super) fn shard_of(&self, user: UserId) -> usize {
+        shard_among(self.shards.len(), user)
+    }
+
+    /// Locks the shards `indexes`, each once.
+    pub(super) fn lock(&self, mut indexes: SmallVec<[usize; 2]>) -> LockedShards<'_> {
+        indexes.sort_unstable();
+        indexes.dedup();
+        LockedShards { guards: indexes.into_iter().map(|index| (index, self.shards[index].lock())).collect() }
+    }
+
+    /// Locks the shard in which `user`'s accounts are.
+    pub(super) fn shard(&self, user: UserId) -> MutexGuard<'_, Shard> {
+        self.shards[self.shard_of(user)].lock()
+    }
+
+    /// Locks the shard with the source user's view of the transaction.
+    pub(super) fn home(&self, id: TransactionId) -> Option<MutexGuard<'_, Shard>> {
+        Some(self.shards[usize::from(self.locator.get(id.seq())?)].lock())
+    }
+
+    /// The shards in which the entry changes accounts, each once, rising.
+    fn touched(&self, entry: &TransactionEntry<'_>) -> SmallVec<[usize; 2]> {
+        let users = entry.postings.iter().flat_map(|posting| [posting.debit.user(), posting.credit.user()]);
+        let mut touched: SmallVec<[usize; 2]> = users.flatten().map(|user| self.shard_of(user)).collect();
+        touched.sort_unstable();
+        touched.dedup();
+        touched
+    }
+
+    /// The shard with the source user's view of the transaction (of a charge, the credited user's).
+    fn home_of(&self, entry: &TransactionEntry<'_>) -> u8 {
+        let posting = &entry.postings[0];
+        let user = posting.debit.user().or(posting.credit.user()).expect("a transaction names at least one user");
+        self.shard_of(user) as u8
+    }
+
+    /// Applies a transaction's entry to the locked shards and makes it findable by its id.
+    pub(super) fn apply(
+        &self,
+        shards: &mut LockedShards<'_>,
+        entry: &TransactionEntry<'_>,
+        origin: Origin,
+        stamp: Stamp,
+        key_hash: u64,
+    ) -> TransactionId {
+        let (id, applied) = applied(origin, stamp, key_hash);
+        for index in self.touched(entry) {
+            shards.get_mut(index).apply_transaction(entry, applied, |user| self.shard_of(user) == index);
+        }
+        self.locator.set(stamp.seq, self.home_of(entry));
+        id
+    }
+
+    /// Applies an entry of the log, when nobody else has the tables.
+    ///
+    /// # Errors
+    /// The entry does not follow from those before it.
+    pub(crate) fn replay(&mut self, entry: &Entry<'_>, origin: Origin, stamp: Stamp) -> Result<(), String> {
+        match entry {
+            Entry::Transaction(entry) => self.replay_transaction(entry, origin, stamp),
+            Entry::Withdrawal(entry) => {
+                let home = self.locator.get(entry.id.seq()).map(usize::from);
+                let shard = home.map(|home| self.shards[home].get_mut());
+                let shard = shard.filter(|shard| shard.withdrawals.contains_key(&entry.id));
+                let shard =
+                    shard.ok_or_else(|| format!("an entry about withdrawal {}, which is not there", entry.id))?;
+                shard.check_withdrawal(entry)?;
+                shard.apply_withdrawal(entry, stamp.seq, stamp.time);
+                Ok(())
+            }
+        }
+    }
+
+    fn replay_transaction(&mut self, entry: &TransactionEntry<'_>, origin: Origin, stamp: Stamp) -> Result<(), String> {
+        let posting = &entry.postings[0];
+        if posting.debit.user().or(posting.credit.user()).is_none() {
+            return Err("a transaction that names no user".into());
+        }
+        let touched = self.touched(entry);
+        for &index in &touched {
+            let shards = self.shards.len();
+            let is_mine = |user: UserId| shard_among(shards, user) == index;
+            self.shards[index].get_mut().check_transaction(entry, stamp.time, is_mine)?;
+        }
+        let key = entry.key.as_str();
+        let key_hash = self.keys.hash(key);
+        let (id, applied) = applied(origin, stamp, key_hash);
+        let settled = Settled { id, fingerprint: entry.fingerprint.get() as u64 };
+        if !self.keys.restore(key_hash, key, settled) {
+            return Err(format!("the idempotency key {key:?} names an earlier transaction"));
+        }
+        for index in touched {
+            let shards = self.shards.len();
+            let is_mine = |user: UserId| shard_among(shards, user) == index;
+            self.shards[index].get_mut().apply_transaction(entry, applied, is_mine);
+        }
+        self.locator.set(stamp.seq, self.home_of(entry));
+        Ok(())
+    }
+
+    /// Names the ledger in the bank references of all withdrawals that were replayed.
+    pub(crate) fn name_ledger(&mut self, ledger: Uuid) {
+        for shard in &mut self.shards {
+            for held in shard.get_mut().withdrawals.values_mut() {
+                held.withdrawal.reference.ledger = ledger;
+            }
+        }
+    }
+
+    /// The sums of all shards at `now`, and whether each is what its accounts add up to.
+    pub(crate) fn sums(&mut self, now: Timestamp) -> Vec<CurrencyAudit> {
+        let mut audits = Vec::new();
+        for shard in &mut self.shards {
+            audit::add_sums(shard.get_mut(), now, &mut audits);
+            audit::recompute(shard.get_mut(), now, &mut audits);
+        }
+        audits
+    }
+
+    /// Every open withdrawal, in the order of their ids.
+    pub(crate) fn open_withdrawals(&mut self) -> Vec<Withdrawal> {
+        let mut open: Vec<Withdrawal> = Vec::new();
+        for shard in &mut self.shards {
+            let withdrawals = shard.get_mut().withdrawals.values().map(|held| &held.withdrawal);
+            open.extend(withdrawals.filter(|withdrawal| withdrawal.substatus.is_open()).cloned());
+        }
+        open.sort_unstable_by_key(|withdrawal| withdrawal.id);
+        open
+    }
+}
+
+/// Fibonacci hashing: users are numbered as the caller likes, often densely.
+fn shard_among(shards: usize, user: UserId) -> usize {
+    let mixed = user.get().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    (mixed as usize * shards) >> 32
+}
+
+fn applied(origin: Origin, stamp: Stamp, key_hash: u64) -> (TransactionId, Applied) {
+    let id = TransactionId::new(stamp.seq.get()).expect("the first seq is 1");
+    let reference = BankReference { ledger: origin.ledger, epoch: origin.epoch, id };
+    (id, Applied { seq: stamp.seq, time: stamp.time, key_hash, reference })
+}

@@ -1,0 +1,754 @@
+//! A disk that forgets, tears, fails and runs full.
+//!
+//! Three images are kept apart: what the process sees (the page cache), what is certainly durable, and the operations in
+//! between, per file and per directory entry. A power cut decides for each of those by itself whether it was written,
+//! omitted, torn between sectors of 512 bytes, or trashed; only what was synced is safe. Pages of zeros take no memory,
+//! so that images of preallocated files are cheap to make, to copy and to reopen by the ten thousand.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use super::Random;
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+use crate::sys::{DirectoryLock, ReadFrom, Storage, StorageFile};
+
+const PAGE: usize = 4096;
+const SECTOR: usize = 512;
+
+/// What goes wrong with an operation of the disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// It fails with an I/O error and has no effect (an unsynced write stays unsynced).
+    Eio,
+    /// So do this one and all that follow.
+    EioForever,
+    /// There is no space left; it has no effect.
+    Enospc,
+    /// There is no space left, for this one and every later creation or write.
+    EnospcForever,
+    /// A write stops half-way, with an I/O error.
+    ShortWrite,
+    /// The first sync of a file from here on fails, and the pages that it should have written are clean from then on:
+    /// the process still reads them, the device never gets them, and the next sync succeeds. (What Linux does.)
+    FailedFsyncLosesPages,
+}
+
+/// A simulated disk with one directory. Clones are handles to the same disk.
+#[derive(Clone)]
+pub struct SimDisk {
+    inner: Arc<Mutex<Inner>>,
+    held: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for SimDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimDisk").field("operations", &self.operations()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone)]
+struct Inner {
+    seed: u64,
+    files: BTreeMap<u64, FileImage>,
+    next_file: u64,
+    names: BTreeMap<String, u64>,
+    durable_names: BTreeMap<String, u64>,
+    pending_names: Vec<NameChange>,
+    operations: u64,
+    power_off_at: Option<u64>,
+    is_off: bool,
+    faults: Vec<(u64, Fault)>,
+    capacity: Option<u64>,
+}
+
+#[derive(Clone, Default)]
+struct FileImage {
+    seen: Content,
+    durable: Content,
+    pending: Vec<Write>,
+}
+
+#[derive(Clone, Default)]
+struct Content {
+    len: u64,
+    pages: BTreeMap<u64, Arc<[u8; PAGE]>>,
+}
+
+#[derive(Clone)]
+struct Write {
+    offset: u64,
+    data: Data,
+}
+
+#[derive(Clone)]
+enum Data {
+    Zeros(u64),
+    Bytes(Arc<[u8]>),
+}
+
+#[derive(Clone)]
+enum NameChange {
+    Create(String, u64),
+    Rename(String, String, u64),
+    Remove(String, u64),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    Write,
+    Sync,
+    Name,
+}
+
+/// How an operation goes.
+enum Course {
+    Whole,
+    /// The power fails while it is under way: it is begun, and its caller never hears of it.
+    PowerFails,
+    Half,
+    LosesPages,
+}
+
+impl SimDisk {
+    /// An empty disk. The seed is only for [`SimDisk::seed`]: two disks differ by what is done to them.
+    pub fn new(seed: u64) -> SimDisk {
+        SimDisk::of(Inner {
+            seed,
+            files: BTreeMap::new(),
+            next_file: 0,
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            pending_names: Vec::new(),
+            operations: 0,
+            power_off_at: None,
+            is_off: false,
+            faults: Vec::new(),
+            capacity: None,
+        })
+    }
+
+    fn of(inner: Inner) -> SimDisk {
+        SimDisk { inner: Arc::new(Mutex::new(inner)), held: Arc::new(AtomicBool::new(false)) }
+    }
+
+    /// The seed that the disk was made with.
+    pub fn seed(&self) -> u64 {
+        self.inner.lock().seed
+    }
+
+    /// How many operations that change or sync something there were so far, failed ones included. Reads are not counted.
+    pub fn operations(&self) -> u64 {
+        self.inner.lock().operations
+    }
+
+    /// The power fails during operation `n` (counted from 0 over the disk's life): that one may have any effect, and
+    /// every call from then on fails, reads too.
+    pub fn crash_after(&self, n: u64) {
+        self.inner.lock().power_off_at = Some(n);
+    }
+
+    /// Whether the power has failed.
+    pub fn is_off(&self) -> bool {
+        self.inner.lock().is_off
+    }
+
+    /// Lets operation `n` (counted from 0 over the disk's life) go wrong.
+    pub fn fail_at(&self, n: u64, fault: Fault) {
+        self.inner.lock().faults.push((n, fault));
+    }
+
+    /// Takes every fault back that [`SimDisk::fail_at`] planned.
+    pub fn heal(&self) {
+        self.inner.lock().faults.clear();
+    }
+
+    /// How many bytes all files together may have, holes included.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.inner.lock().capacity = Some(bytes);
+    }
+
+    /// How many bytes all files together have, holes included.
+    pub fn used(&self) -> u64 {
+        self.inner.lock().used()
+    }
+
+    /// What is found after a power cut now: what was synced, and of every other operation what `seed` decides.
+    #[must_use]
+    pub fn survivor(&self, seed: u64) -> SimDisk {
+        let inner = self.inner.lock();
+        let mut random = Random::new(seed ^ inner.seed.rotate_left(32));
+        let mut names = inner.durable_names.clone();
+        for change in &inner.pending_names {
+            match random.below(8) {
+                0..=3 => change.apply(&mut names),
+                4 => change.apply_in_part(&mut names),
+                _ => {}
+            }
+        }
+        let mut files = BTreeMap::new();
+        for id in names.values() {
+            let mut image = FileImage { seen: inner.files[id].durable.clone(), ..FileImage::default() };
+            for write in &inner.files[id].pending {
+                write.survive(&mut image.seen, &mut random);
+            }
+            image.durable = image.seen.clone();
+            files.insert(*id, image);
+        }
+        SimDisk::of(Inner {
+            files,
+            durable_names: names.clone(),
+            names,
+            pending_names: Vec::new(),
+            operations: 0,
+            power_off_at: None,
+            is_off: false,
+            faults: Vec::new(),
+            ..*inner
+        })
+    }
+
+    /// What a new process finds after the old one was killed: all that it wrote, synced or not. Unsynced it stays.
+    #[must_use]
+    pub fn after_kill(&self) -> SimDisk {
+        let mut inner = self.inner.lock().clone();
+        (inner.operations, inner.power_off_at, inner.is_off) = (0, None, false);
+        inner.faults.clear();
+        SimDisk::of(inner)
+    }
+
+    /// The names of the files, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.inner.lock().names.keys().cloned().collect()
+    }
+
+    /// The bytes of a file as the process sees them; `None` if there is no such file.
+    pub fn read(&self, file: &str) -> Option<Vec<u8>> {
+        let inner = self.inner.lock();
+        let content = &inner.files[inner.names.get(file)?].seen;
+        let mut bytes = vec![0; content.len as usize];
+        content.read(&mut bytes, 0);
+        Some(bytes)
+    }
+
+    /// How many bytes of a file stand before the zeros that it ends with; `None` if there is no such file.
+    pub fn written(&self, file: &str) -> Option<u64> {
+        let inner = self.inner.lock();
+        Some(inner.files[inner.names.get(file)?].seen.zeros_from(0))
+    }
+
+    /// Turns one bit of a file over, durably (with all that was written before). Panics if there is no such file or byte.
+    pub fn flip_bit(&self, file: &str, offset: u64, bit: u8) {
+        self.edit(file, |content| {
+            assert!(offset < content.len, "{file} has {} bytes", content.len);
+            let mut byte = [0];
+            content.read(&mut byte, offset);
+            content.write(offset, &Data::Bytes(Arc::from([byte[0] ^ (1 << bit)])));
+        });
+    }
+
+    /// Overwrites part of a file, durably. Panics if there is no such file.
+    pub fn overwrite(&self, file: &str, offset: u64, bytes: &[u8]) {
+        self.edit(file, |content| content.write(offset, &Data::Bytes(Arc::from(bytes))));
+    }
+
+    /// Cuts a file to `len` bytes, durably. Panics if there is no such file.
+    pub fn truncate(&self, file: &str, len: u64) {
+        self.edit(file, |content| {
+            content.pages.split_off(&len.div_ceil(PAGE as u64));
+            content.len = len;
+            let tail = len.next_multiple_of(PAGE as u64) - len;
+            content.write(len, &Data::Zeros(tail));
+            content.len = len;
+        });
+    }
+
+    /// Removes a file, durably. Panics if there is no such file.
+    pub fn erase(&self, file: &str) {
+        let mut inner = self.inner.lock();
+        assert!(inner.names.remove(file).is_some(), "there is no {file}");
+        inner.durable_names.remove(file);
+    }
+
+    fn edit(&self, file: &str, change: impl Fn(&mut Content)) {
+        let mut inner = self.inner.lock();
+        let id = *inner.names.get(file).unwrap_or_else(|| panic!("there is no {file}"));
+        let image = inner.files.get_mut(&id).expect("a name has a file");
+        for write in std::mem::take(&mut image.pending) {
+            image.durable.write(write.offset, &write.data);
+        }
+        change(&mut image.seen);
+        change(&mut image.durable);
+    }
+}
+
+impl Inner {
+    fn used(&self) -> u64 {
+        self.names.values().map(|id| self.files[id].seen.len).sum()
+    }
+
+    fn check_power(&self) -> io::Result<()> {
+        if self.is_off { Err(power_is_off()) } else { Ok(()) }
+    }
+
+    /// Counts an operation and says how it goes.
+    fn begin(&mut self, operation: Operation) -> io::Result<Course> {
+        self.check_power()?;
+        let n = self.operations;
+        self.operations += 1;
+        if self.power_off_at.is_some_and(|at| n >= at) {
+            self.is_off = true;
+            return Ok(Course::PowerFails);
+        }
+        let loses = |(at, fault): &(u64, Fault)| {
+            *fault == Fault::FailedFsyncLosesPages && n >= *at && operation == Operation::Sync
+        };
+        if let Some(found) = self.faults.iter().position(loses) {
+            self.faults.remove(found);
+            return Ok(Course::LosesPages);
+        }
+        for &(at, fault) in &self.faults {
+            match fault {
+                Fault::Eio if n == at => return Err(eio()),
+                Fault::EioForever if n >= at => return Err(eio()),
+                Fault::Enospc if n == at => return Err(enospc()),
+                Fault::EnospcForever if n >= at && operation != Operation::Sync => return Err(enospc()),
+                Fault::ShortWrite if n == at && operation == Operation::Write => return Ok(Course::Half),
+                _ => {}
+            }
+        }
+        Ok(Course::Whole)
+    }
+
+    fn change_names(&mut self, change: NameChange) {
+        change.apply(&mut self.names);
+        self.pending_names.push(change);
+    }
+
+    /// A change of names: whole, or unknown because the power fails.
+    fn begin_names(&mut self, change: impl FnOnce(&Inner) -> io::Result<NameChange>) -> io::Result<()> {
+        self.check_power()?;
+        let change = change(self)?;
+        let course = self.begin(Operation::Name)?;
+        self.change_names(change);
+        match course {
+            Course::PowerFails => Err(power_is_off()),
+            _ => Ok(()),
+        }
+    }
+
+    fn id(&self, name: &str) -> io::Result<u64> {
+        self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+fn power_is_off() -> io::Error {
+    io::Error::other("the simulated power is off")
+}
+
+fn eio() -> io::Error {
+    io::Error::other("simulated I/O error")
+}
+
+fn enospc() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, "simulated full disk")
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<String, u64>) {
+        let remove = |names: &mut BTreeMap<String, u64>, name: &String, id: &u64| {
+            if names.get(name) == Some(id) {
+                names.remove(name);
+            }
+        };
+        match self {
+            NameChange::Create(name, id) => {
+                names.insert(name.clone(), *id);
+            }
+            NameChange::Rename(from, to, id) => {
+                remove(names, from, id);
+                names.insert(to.clone(), *id);
+            }
+            NameChange::Remove(name, id) => remove(names, name, id),
+        }
+    }
+
+    /// A rename may reach the disk as two names of one file.
+    fn apply_in_part(&self, names: &mut BTreeMap<String, u64>) {
+        match self {
+            NameChange::Rename(_, to, id) => {
+                names.insert(to.clone(), *id);
+            }
+            other => other.apply(names),
+        }
+    }
+}
+
+impl Content {
+    fn read(&self, buf: &mut [u8], offset: u64) -> usize {
+        let readable = self.len.saturating_sub(offset).min(buf.len() as u64) as usize;
+        let buf = &mut buf[..readable];
+        buf.fill(0);
+        let end = offset + readable as u64;
+        for (&index, page) in self.pages.range(offset / PAGE as u64..end.div_ceil(PAGE as u64)) {
+            let page_start = index * PAGE as u64;
+            let (from, to) = (page_start.max(offset), (page_start + PAGE as u64).min(end));
+            let bytes = &page[(from - page_start) as usize..(to - page_start) as usize];
+            buf[(from - offset) as usize..(to - offset) as usize].copy_from_slice(bytes);
+        }
+        readable
+    }
+
+    fn write(&mut self, offset: u64, data: &Data) {
+        let len = data.len();
+        if len == 0 {
+            return;
+        }
+        let end = offset + len;
+        self.len = self.len.max(end);
+        match data {
+            Data::Zeros(_) => {
+                let touched: Vec<u64> = self
+                    .pages
+                    .range(offset / PAGE as u64..end.div_ceil(PAGE as u64))
+                    .map(|(index, _)| *index)
+                    .collect();
+                for index in touched {
+                    let page_start = index * PAGE as u64;
+                    let (from, to) = (page_start.max(offset), (page_start + PAGE as u64).min(end));
+                    self.fill_page(index, (from - page_start) as usize, &vec![0; (to - from) as usize]);
+                }
+            }
+            Data::Bytes(bytes) => {
+                let mut done = 0;
+                while done < bytes.len() {
+                    let at = offset + done as u64;
+                    let within = (at % PAGE as u64) as usize;
+                    let part = (PAGE - within).min(bytes.len() - done);
+                    self.fill_page(at / PAGE as u64, within, &bytes[done..done + part]);
+                    done += part;
+                }
+            }
+        }
+    }
+
+    fn fill_page(&mut self, index: u64, within: usize, bytes: &[u8]) {
+        let mut page = self.pages.get(&index).map_or([0; PAGE], |page| **page);
+        page[within..within + bytes.len()].copy_from_slice(bytes);
+        if page == [0; PAGE] {
+            self.pages.remove(&index);
+        } else {
+            self.pages.insert(index, Arc::new(page));
+        }
+    }
+
+    fn zeros_from(&self, offset: u64) -> u64 {
+        for (&index, page) in self.pages.range(offset / PAGE as u64..).rev() {
+            let start = index * PAGE as u64;
+            if let Some(last) = page.iter().rposition(|byte| *byte != 0) {
+                return (start + last as u64 + 1).max(offset);
+            }
+        }
+        offset
+    }
+}
+
+impl Data {
+    fn of(bytes: &[u8]) -> Data {
+        if bytes.chunks(PAGE).all(|page| page == &[0; PAGE][..page.len()]) {
+            Data::Zeros(bytes.len() as u64)
+        } else {
+            Data::Bytes(Arc::from(bytes))
+        }
+    }
+
+    fn len(&self) -> u64 {
+        match self {
+            Data::Zeros(len) => *len,
+            Data::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
+impl Write {
+    /// What a power cut leaves of a write that was never synced.
+    fn survive(&self, content: &mut Content, random: &mut Random) {
+        match random.below(4) {
+            0 => content.write(self.offset, &self.data),
+            1 => {}
+            2 => self.tear(content, random),
+            _ => {
+                if random.below(2) == 0 {
+                    content.write(self.offset, &self.data);
+                }
+                self.trash(content, random);
+            }
+        }
+    }
+
+    /// Each sector is there or not; half of the time all that is there is a prefix.
+    fn tear(&self, content: &mut Content, random: &mut Random) {
+        let sectors = self.data.len().div_ceil(SECTOR as u64);
+        let prefix = random.below(sectors + 1);
+        let Data::Bytes(bytes) = &self.data else {
+            return content.write(self.offset, &Data::Zeros((prefix * SECTOR as u64).min(self.data.len())));
+        };
+        let scattered = random.below(2) == 0;
+        for (index, sector) in bytes.chunks(SECTOR).enumerate() {
+            let is_there = if scattered { random.below(2) == 0 } else { (index as u64) < prefix };
+            if is_there {
+                content.write(self.offset + (index * SECTOR) as u64, &Data::Bytes(Arc::from(sector)));
+            }
+        }
+    }
+
+    /// A few sectors hold what nobody wrote.
+    fn trash(&self, content: &mut Content, random: &mut Random) {
+        for _ in 0..=random.below(3) {
+            let at = random.below(self.data.len().div_ceil(SECTOR as u64)) * SECTOR as u64;
+            let length = (self.data.len() - at).min(SECTOR as u64);
+            let garbage: Vec<u8> = (0..length).map(|_| random.next() as u8).collect();
+            content.write(self.offset + at, &Data::Bytes(Arc::from(garbage)));
+        }
+    }
+}
+
+impl Storage for SimDisk {
+    fn lock(&self) -> io::Result<DirectoryLock> {
+        self.inner.lock().check_power()?;
+        // AcqRel: the next holder must see all that the last one did.
+        if self.held.swap(true, Ordering::AcqRel) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(DirectoryLock::new(Held(Arc::clone(&self.held))))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let inner = self.inner.lock();
+        inner.check_power()?;
+        Ok(inner.names.keys().cloned().collect())
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        let mut inner = self.inner.lock();
+        let id = inner.next_file;
+        inner.begin_names(|inner| match inner.names.contains_key(name) {
+            true => Err(io::ErrorKind::AlreadyExists.into()),
+            false => Ok(NameChange::Create(name.to_owned(), id)),
+        })?;
+        inner.next_file += 1;
+        inner.files.insert(id, FileImage::default());
+        Ok(Arc::new(SimFile { disk: self.clone(), id }))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        let inner = self.inner.lock();
+        inner.check_power()?;
+        Ok(Arc::new(SimFile { disk: self.clone(), id: inner.id(name)? }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let change = |inner: &Inner| Ok(NameChange::Rename(from.to_owned(), to.to_owned(), inner.id(from)?));
+        self.inner.lock().begin_names(change)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.inner.lock().begin_names(|inner| Ok(NameChange::Remove(name.to_owned(), inner.id(name)?)))
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        let mut inner = self.inner.lock();
+        match inner.begin(Operation::Sync)? {
+            Course::PowerFails => Err(power_is_off()),
+            Course::LosesPages => Err(eio()), // Directories are journalled: their changes stay pending.
+            Course::Whole | Course::Half => {
+                inner.durable_names = inner.names.clone();
+                inner.pending_names.clear();
+                Ok(())
+            }
+        }
+    }
+
+    fn describe(&self) -> String {
+        "simulated disk".to_owned()
+    }
+}
+
+struct Held(Arc<AtomicBool>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release); // Publishes all that this holder did to the next.
+    }
+}
+
+struct SimFile {
+    disk: SimDisk,
+    id: u64,
+}
+
+impl SimFile {
+    fn seen<T>(&self, look: impl FnOnce(&FileImage) -> T) -> io::Result<T> {
+        let inner = self.disk.inner.lock();
+        inner.check_power()?;
+        Ok(look(&inner.files[&self.id]))
+    }
+}
+
+impl FileImage {
+    /// The device's own bytes: reading past the cache first writes out what is dirty, but not what a failed sync
+    /// has called clean.
+    fn on_device<T>(&self, look: impl FnOnce(&Content) -> T) -> T {
+        if self.pending.is_empty() {
+            return look(&self.durable);
+        }
+        let mut content = self.durable.clone();
+        for write in &self.pending {
+            content.write(write.offset, &write.data);
+        }
+        look(&content)
+    }
+}
+
+impl StorageFile for SimFile {
+    fn len(&self) -> io::Result<u64> {
+        self.seen(|image| image.seen.len)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.seen(|image| image.seen.read(buf, offset))
+    }
+
+    fn read_device_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.seen(|image| image.on_device(|content| content.read(buf, offset)))
+    }
+
+    fn zeros_from(&self, from: ReadFrom, offset: u64) -> io::Result<u64> {
+        self.seen(|image| match from {
+            ReadFrom::Cache => image.seen.zeros_from(offset),
+            ReadFrom::Device => image.on_device(|content| content.zeros_from(offset)),
+        })
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut inner = self.disk.inner.lock();
+        let course = inner.begin(Operation::Write)?;
+        let grown = (offset + bytes.len() as u64).saturating_sub(inner.files[&self.id].seen.len);
+        if inner.capacity.is_some_and(|capacity| grown > 0 && inner.used() + grown > capacity) {
+            return Err(enospc());
+        }
+        let bytes = match course {
+            Course::Half => &bytes[..bytes.len() / 2],
+            _ => bytes,
+        };
+        let write = Write { offset, data: Data::of(bytes) };
+        let image = inner.files.get_mut(&self.id).expect("files are never forgotten");
+        image.seen.write(write.offset, &write.data);
+        image.pending.push(write);
+        match course {
+            Course::PowerFails => Err(power_is_off()),
+            Course::Half => Err(eio()),
+            Course::Whole | Course::LosesPages => Ok(()),
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut inner = self.disk.inner.lock();
+        let course = inner.begin(Operation::Sync)?;
+        let image = inner.files.get_mut(&self.id).expect("files are never forgotten");
+        match course {
+            Course::PowerFails => Err(power_is_off()),
+            Course::LosesPages => {
+                // The file keeps its length: that is the directory's business, and was journalled.
+                let len = image.seen.len;
+                image.durable.len = image.durable.len.max(len);
+                image.pending.clear();
+                Err(eio())
+            }
+            Course::Whole | Course::Half => {
+                for write in std::mem::take(&mut image.pending) {
+                    image.durable.write(write.offset, &write.data);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk_with(bytes: &[u8]) -> (SimDisk, Arc<dyn StorageFile>) {
+        let disk = SimDisk::new(1);
+        let file = disk.create("x").unwrap();
+        file.write_at(bytes, 0).unwrap();
+        (disk, file)
+    }
+
+    #[test]
+    fn what_was_synced_survives_and_the_rest_may_not() {
+        let (disk, file) = disk_with(&[7; 10_000]);
+        file.sync_data().unwrap();
+        let without_name = (0..20).filter(|seed| disk.survivor(*seed).names().is_empty()).count();
+        assert!((1..20).contains(&without_name));
+        disk.sync_directory().unwrap();
+        file.write_at(&[9; 10_000], 8192).unwrap();
+        let mut images: Vec<Vec<u8>> = (0..50).map(|seed| disk.survivor(seed).read("x").unwrap()).collect();
+        assert!(images.iter().all(|image| image[..8192] == [7; 8192]));
+        images.sort();
+        images.dedup();
+        assert!(images.len() > 5, "only {} outcomes", images.len());
+        assert_eq!(disk.survivor(3).read("x"), disk.survivor(3).read("x"));
+    }
+
+    #[test]
+    fn a_failed_sync_leaves_bytes_that_only_the_cache_has() {
+        let (disk, file) = disk_with(&[7; 100]);
+        disk.sync_directory().unwrap();
+        disk.fail_at(0, Fault::FailedFsyncLosesPages);
+        file.sync_data().unwrap_err();
+        file.sync_data().unwrap();
+        let (mut cached, mut device) = ([1; 100], [1; 100]);
+        file.read_at(&mut cached, 0).unwrap();
+        file.read_device_at(&mut device, 0).unwrap();
+        assert_eq!((cached, device), ([7; 100], [0; 100]));
+        assert_eq!(file.zeros_from(ReadFrom::Cache, 10).unwrap(), 100);
+        assert_eq!(file.zeros_from(ReadFrom::Device, 10).unwrap(), 10);
+        assert!((0..20).all(|seed| disk.survivor(seed).read("x").unwrap() == [0; 100]));
+    }
+
+    #[test]
+    fn the_power_fails_for_good() {
+        let (disk, file) = disk_with(&[7; 100]);
+        let n = disk.operations();
+        disk.crash_after(n + 1);
+        file.write_at(&[8], 0).unwrap();
+        file.sync_data().unwrap_err();
+        file.read_at(&mut [0], 0).unwrap_err();
+        disk.list().unwrap_err();
+        assert_eq!(disk.operations(), n + 2);
+    }
+
+    #[test]
+    fn a_full_disk_refuses_growth_alone() {
+        let (disk, file) = disk_with(&[7; 100]);
+        disk.set_capacity(150);
+        file.write_at(&[8; 100], 0).unwrap();
+        file.write_at(&[8; 51], 100).unwrap_err();
+        file.write_at(&[8; 50], 100).unwrap();
+        assert_eq!(disk.used(), 150);
+        disk.truncate("x", 10);
+        assert_eq!(disk.read("x").unwrap(), [8; 10]);
+    }
+
+    #[test]
+    fn a_killed_process_loses_nothing_and_syncs_nothing() {
+        let (disk, _) = disk_with(&[7; 100]);
+        let next = disk.after_kill();
+        assert_eq!(next.read("x").unwrap(), [7; 100]);
+        assert!((0..20).any(|seed| next.survivor(seed).names().is_empty()));
+        disk.flip_bit("x", 3, 0);
+        assert_eq!(disk.read("x").unwrap()[3], 6);
+        assert_eq!(next.read("x").unwrap()[3], 7);
+    }
+}

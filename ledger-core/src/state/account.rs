@@ -1,0 +1,193 @@
+//! Accounts: what one user owns in one currency, and the table that finds them.
+//!
+//! An account is 72 bytes and lies in a chunk that never moves; the index is a flat table of (hash, slot) pairs, so its
+//! growth never touches an account. What few accounts have (holds, ended withdrawals) lies beside, behind a slot.
+
+use hashbrown::HashTable;
+
+use super::history::{HistoryList, Sums};
+use super::holds::Schedule;
+use crate::types::{Currency, INTEGER_MAX, Seq, Timestamp, UserId};
+
+/// An account's place in its shard.
+pub(crate) type Slot = u32;
+
+const CHUNK: usize = 1024;
+const NO_EXTRA: u32 = u32::MAX;
+
+/// One user's money in one currency. `total = withdrawable + held + reserved`; `held` is as of the last entry.
+pub(crate) struct Account {
+    pub(crate) user: UserId,
+    pub(crate) currency: Currency,
+    pub(crate) total: u64,
+    pub(crate) reserved: u64,
+    held: u64,
+    /// When the first of the holds counted in `held` matures.
+    next_release_at: Option<Timestamp>,
+    /// The last entry that touched the account.
+    pub(crate) last_seq: Seq,
+    pub(crate) list: HistoryList,
+    extra: u32,
+}
+
+/// What only accounts with holds or ended withdrawals have. Nothing is ever removed: sums by time answer for any moment.
+struct Extra {
+    /// Every credit that was held, by when it matures.
+    holds: Schedule<u64>,
+    /// Every withdrawal that ended, by when: (paid, released).
+    ended: Schedule<(u64, u64)>,
+}
+
+/// The parts of an account at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Parts {
+    pub(crate) total: u64,
+    pub(crate) held: u64,
+    pub(crate) reserved: u64,
+    pub(crate) next_release_at: Option<Timestamp>,
+    /// Whether a hold is counted as matured that the last entry still counted as held.
+    pub(crate) matured: bool,
+}
+
+impl Parts {
+    pub(crate) const fn withdrawable(&self) -> u64 {
+        self.total - self.held - self.reserved
+    }
+
+    /// Whether `amount` more fits.
+    pub(crate) const fn has_room_for(&self, amount: u64) -> bool {
+        amount <= INTEGER_MAX - self.total
+    }
+}
+
+/// The accounts of one shard.
+#[derive(Default)]
+pub(crate) struct AccountTable {
+    index: HashTable<(u32, Slot)>,
+    chunks: Vec<Vec<Account>>,
+    extras: Vec<Extra>,
+}
+
+impl AccountTable {
+    /// Where the account of that hash is, if it was ever used.
+    pub(crate) fn find(&self, hash: u64, user: UserId, currency: Currency) -> Option<Slot> {
+        let short = hash as u32;
+        self.index
+            .find(spread(short), |&(other, slot)| {
+                other == short && {
+                    let account = self.get(slot);
+                    account.user == user && account.currency == currency
+                }
+            })
+            .map(|&(_, slot)| slot)
+    }
+
+    /// Opens the account, which must not exist.
+    pub(crate) fn open(&mut self, hash: u64, user: UserId, currency: Currency) -> Slot {
+        let slot = self.len() as Slot;
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        self.chunks.last_mut().expect("a chunk with room was just made sure of").push(Account {
+            user,
+            currency,
+            total: 0,
+            reserved: 0,
+            held: 0,
+            next_release_at: None,
+            last_seq: Seq::ZERO,
+            list: HistoryList::default(),
+            extra: NO_EXTRA,
+        });
+        let short = hash as u32;
+        self.index.insert_unique(spread(short), (short, slot), |&(short, _)| spread(short));
+        slot
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
+    }
+
+    pub(crate) fn get(&self, slot: Slot) -> &Account {
+        &self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+    }
+
+    pub(crate) fn get_mut(&mut self, slot: Slot) -> &mut Account {
+        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &Account)> {
+        self.chunks.iter().flatten().enumerate().map(|(slot, account)| (slot as Slot, account))
+    }
+
+    /// The account's parts at `now`, which is not before its last entry.
+    pub(crate) fn parts(&self, slot: Slot, now: Timestamp) -> Parts {
+        let account = self.get(slot);
+        let Account { total, held, reserved, next_release_at, .. } = *account;
+        if next_release_at.is_none_or(|release_at| now < release_at) {
+            return Parts { total, held, reserved, next_release_at, matured: false };
+        }
+        let holds = &self.extras[account.extra as usize].holds;
+        let held = holds.total().wrapping_sub(holds.sum_through(now));
+        Parts { total, held, reserved, next_release_at: holds.next_after(now), matured: true }
+    }
+
+    /// The account's parts at `at`, which may be before its last entry: money as recorded by then (`recorded` comes
+    /// from its history), holds as matured by then.
+    pub(crate) fn parts_at(&self, slot: Slot, at: Timestamp, recorded: Sums) -> Parts {
+        let account = self.get(slot);
+        let Sums { credited, debited, withdrawn, held } = recorded;
+        let (mut total, mut reserved, mut still_held, mut next_release_at) =
+            (credited.wrapping_sub(debited), withdrawn, held, None);
+        if let Some(extra) = self.extras.get(account.extra as usize) {
+            let (paid, released) = extra.ended.sum_through(at);
+            total = total.wrapping_sub(paid);
+            reserved = reserved.wrapping_sub(paid).wrapping_sub(released);
+            still_held = still_held.wrapping_sub(extra.holds.sum_through(at));
+            next_release_at = extra.holds.next_after(at);
+        }
+        Parts { total, held: still_held, reserved, next_release_at, matured: false }
+    }
+
+    /// Folds the holds that have matured by `time` into the account.
+    pub(crate) fn fold(&mut self, slot: Slot, time: Timestamp) {
+        let parts = self.parts(slot, time);
+        let account = self.get_mut(slot);
+        account.held = parts.held;
+        account.next_release_at = parts.next_release_at;
+    }
+
+    /// Credits `amount`, held until `release_at` where there is one.
+    pub(crate) fn credit(&mut self, slot: Slot, amount: u64, release_at: Option<Timestamp>) {
+        self.get_mut(slot).total += amount;
+        let Some(release_at) = release_at else { return };
+        self.extra_mut(slot).holds.add(release_at, amount);
+        let account = self.get_mut(slot);
+        account.held += amount;
+        account.next_release_at = Some(account.next_release_at.map_or(release_at, |next| next.min(release_at)));
+    }
+
+    /// Ends a withdrawal at `time`: what was paid leaves, what was released is withdrawable again.
+    pub(crate) fn end_reservation(&mut self, slot: Slot, time: Timestamp, paid: u64, released: u64) {
+        self.extra_mut(slot).ended.add(time, (paid, released));
+        let account = self.get_mut(slot);
+        account.reserved -= paid + released;
+        account.total -= paid;
+    }
+
+    fn extra_mut(&mut self, slot: Slot) -> &mut Extra {
+        let next = self.extras.len() as u32;
+        let account = self.get_mut(slot);
+        if account.extra == NO_EXTRA {
+            account.extra = next;
+            self.extras.push(Extra { holds: Schedule::new(), ended: Schedule::new() });
+        }
+        let extra = self.get(slot).extra;
+        &mut self.extras[extra as usize]
+    }
+}
+
+/// The table takes a bucket from the low bits and a tag from the high ones: 32 bits are spread over both.
+fn spread(short: u32) -> u64 {
+    u64::from(short).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}

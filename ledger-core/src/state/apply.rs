@@ -1,0 +1,206 @@
+//! Doing: changes the state as an entry says, and cannot fail. Replay calls this alone.
+
+use super::account::Slot;
+use super::entry::{Party, Posting, TransactionEntry};
+use super::history::NewRecord;
+use super::shard::{HeldWithdrawal, Shard};
+use crate::types::{Seq, Timestamp, TransactionId, UserId};
+use crate::view::{Direction, Status, TransactionKind};
+use crate::withdrawals::{BankReference, Reservation, Withdrawal, WithdrawalEntry};
+
+/// What comes with an entry from the log and from its key.
+#[derive(Clone, Copy)]
+pub(crate) struct Applied {
+    pub(crate) seq: Seq,
+    pub(crate) time: Timestamp,
+    pub(crate) key_hash: u64,
+    /// What the bank knows the transaction by, if it is a withdrawal.
+    pub(crate) reference: BankReference,
+}
+
+impl Shard {
+    /// Does what the entry says to the accounts of this shard: those for which `is_mine` says yes.
+    pub(crate) fn apply_transaction(
+        &mut self,
+        entry: &TransactionEntry<'_>,
+        applied: Applied,
+        is_mine: impl Fn(UserId) -> bool,
+    ) {
+        for posting in &entry.postings {
+            if let Some(user) = posting.debit.user().filter(|&user| is_mine(user)) {
+                self.debit(entry, posting, user, applied);
+            }
+            if let Some(user) = posting.credit.user().filter(|&user| is_mine(user)) {
+                self.credit(entry, posting, user, applied);
+            }
+        }
+    }
+
+    fn debit(&mut self, entry: &TransactionEntry<'_>, posting: &Posting, user: UserId, applied: Applied) {
+        let amount = posting.amount.minor();
+        let slot = self.touch(user, posting, applied);
+        let pending = entry.status == Status::Pending;
+        let account = self.accounts.get_mut(slot);
+        if pending {
+            account.reserved += amount;
+        } else {
+            account.total -= amount;
+        }
+        let sums = self.sums_mut(posting.currency);
+        if pending {
+            sums.reserved += u128::from(amount);
+        } else {
+            sums.total -= u128::from(amount);
+            match posting.credit {
+                Party::User(_) => {}
+                Party::External => sums.external += i128::from(amount),
+                Party::Suspense => sums.suspense += i128::from(amount),
+            }
+        }
+        let record = self.record(entry, posting, slot, Direction::Debit, posting.credit.user(), None, applied);
+        if entry.kind == TransactionKind::Withdrawal {
+            let id = TransactionId::new(applied.seq.get()).expect("the first seq is 1");
+            let withdrawal = Withdrawal::reserved(
+                id,
+                user,
+                posting.currency,
+                posting.amount,
+                entry.destination,
+                applied.reference,
+                applied.time,
+            );
+            self.withdrawals.insert(id, HeldWithdrawal { withdrawal, record, slot, last_seq: applied.seq });
+        }
+    }
+
+    fn credit(&mut self, entry: &TransactionEntry<'_>, posting: &Posting, user: UserId, applied: Applied) {
+        let amount = posting.amount.minor();
+        let slot = self.touch(user, posting, applied);
+        let release_at = posting.release_at.filter(|&release_at| release_at > applied.time);
+        self.accounts.credit(slot, amount, release_at);
+        let sums = self.sums_mut(posting.currency);
+        sums.total += u128::from(amount);
+        if let Some(release_at) = release_at {
+            sums.holds.add(release_at, amount.into());
+        }
+        match posting.debit {
+            Party::User(_) => {}
+            Party::External => sums.external -= i128::from(amount),
+            Party::Suspense => sums.suspense -= i128::from(amount),
+        }
+        self.record(entry, posting, slot, Direction::Credit, posting.debit.user(), release_at, applied);
+    }
+
+    /// The account, opened if it was never used, with the holds folded in that have matured by the entry's time.
+    fn touch(&mut self, user: UserId, posting: &Posting, applied: Applied) -> Slot {
+        let slot = self.slot_opened(user, posting.currency);
+        self.accounts.fold(slot, applied.time);
+        self.accounts.get_mut(slot).last_seq = applied.seq;
+        slot
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "each is one column of the record")]
+    fn record(
+        &mut self,
+        entry: &TransactionEntry<'_>,
+        posting: &Posting,
+        slot: Slot,
+        direction: Direction,
+        counterparty: Option<UserId>,
+        release_at: Option<Timestamp>,
+        applied: Applied,
+    ) -> super::history::RecordRef {
+        let record = NewRecord {
+            id: TransactionId::new(applied.seq.get()).expect("the first seq is 1"),
+            at: applied.time,
+            kind: entry.kind,
+            status: entry.status,
+            direction,
+            amount: posting.amount,
+            account: slot,
+            counterparty,
+            release_at,
+            key_hash: applied.key_hash,
+            metadata: entry.metadata,
+            destination: entry.destination,
+            batch: entry.batch.map(|batch| (batch.index, batch.count)),
+            last_seq: applied.seq,
+        };
+        self.history.push(&mut self.accounts.get_mut(slot).list, &record)
+    }
+
+    /// Whether the entry follows from the state: what `plan` made sure of, for entries that come from a log.
+    ///
+    /// # Errors
+    /// What does not follow.
+    pub(crate) fn check_transaction(
+        &self,
+        entry: &TransactionEntry<'_>,
+        time: Timestamp,
+        is_mine: impl Fn(UserId) -> bool,
+    ) -> Result<(), String> {
+        if (entry.kind == TransactionKind::Withdrawal) != (entry.status == Status::Pending) {
+            return Err(format!("a {} that is {}", entry.kind.as_str(), entry.status.as_str()));
+        }
+        for posting in &entry.postings {
+            let amount = posting.amount.minor();
+            if posting.debit == posting.credit {
+                return Err("a posting from an account to itself".into());
+            }
+            if let Some(user) = posting.debit.user().filter(|&user| is_mine(user)) {
+                let withdrawable = self.parts(user, posting.currency, time).0.withdrawable();
+                if withdrawable < amount {
+                    return Err(format!("a debit of {amount} from user {user}, who has {withdrawable}"));
+                }
+            }
+            if let Some(user) = posting.credit.user().filter(|&user| is_mine(user))
+                && !self.parts(user, posting.currency, time).0.has_room_for(amount)
+            {
+                return Err(format!("a credit of {amount} to user {user}, whose account has no room for it"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the entry follows from the withdrawal, which is of this shard.
+    ///
+    /// # Errors
+    /// What does not follow.
+    pub(crate) fn check_withdrawal(&self, entry: &WithdrawalEntry<'_>) -> Result<(), String> {
+        let withdrawal = &self.withdrawals[&entry.id].withdrawal;
+        let same =
+            (withdrawal.user, withdrawal.currency, withdrawal.amount) == (entry.user, entry.currency, entry.amount);
+        if !same {
+            return Err(format!("an entry about withdrawal {} with another user, currency or amount", entry.id));
+        }
+        if !withdrawal.substatus.is_open() {
+            return Err(format!("an entry about withdrawal {}, which is {}", entry.id, withdrawal.substatus));
+        }
+        Ok(())
+    }
+
+    /// Does what the entry says to a withdrawal of this shard.
+    pub(crate) fn apply_withdrawal(&mut self, entry: &WithdrawalEntry<'_>, seq: Seq, time: Timestamp) {
+        let held = self.withdrawals.get_mut(&entry.id).expect("a withdrawal's entries follow its reservation");
+        let (slot, record) = (held.slot, held.record);
+        let before = held.withdrawal.substatus.reservation();
+        held.withdrawal.apply(entry, time);
+        held.last_seq = seq;
+        let (paid, released) = match (before, entry.to.reservation()) {
+            (Reservation::Stands, Reservation::Paid) => (entry.amount.minor(), 0),
+            (Reservation::Stands, Reservation::Released) => (0, entry.amount.minor()),
+            _ => (0, 0),
+        };
+        self.history.set_status(record, entry.to.status(), seq);
+        if paid + released == 0 {
+            return;
+        }
+        self.accounts.fold(slot, time);
+        self.accounts.end_reservation(slot, time, paid, released);
+        self.accounts.get_mut(slot).last_seq = seq;
+        let sums = self.sums_mut(entry.currency);
+        sums.reserved -= u128::from(paid + released);
+        sums.total -= u128::from(paid);
+        sums.external += i128::from(paid);
+    }
+}

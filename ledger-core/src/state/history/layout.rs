@@ -1,0 +1,322 @@
+//! How a record lies in bytes. In memory only: nothing of this is ever written to a disk.
+//!
+//! ```text
+//! head      2   status 2 bits, kind 2, direction 1, has extras 1, widths of seq, time, amount and account 2 each
+//! extras    2   only if there are any: which of them 6 bits, widths of release and counterparty 2 each
+//! seq       1 2 4 8   less the anchor's
+//! time      2 3 4 8   less the anchor's, in microseconds
+//! amount    2 3 4 7
+//! account   1 2 3 4
+//! release   4 5 6 8   less the record's time; an extra, as is all below but the key's hash
+//! user      3 4 5 7   the counterparty
+//! key hash  8
+//! last seq  8
+//! batch     4 4
+//! metadata  2 and its bytes
+//! place     1 and its bytes   the destination
+//! ```
+//!
+//! Everything of a variable width stands before the eight bytes of the key's hash, so that it can be read as eight
+//! bytes of which some are masked away.
+
+use super::{Anchor, Arena, NewRecord, RecordView, UNIT};
+use crate::types::{Amount, Destination, Metadata, Seq, Timestamp, TransactionId, UserId};
+use crate::view::{Direction, Status, TransactionKind};
+
+const SEQ_WIDTHS: [usize; 4] = [1, 2, 4, 8];
+const TIME_WIDTHS: [usize; 4] = [2, 3, 4, 8];
+const AMOUNT_WIDTHS: [usize; 4] = [2, 3, 4, 7];
+const ACCOUNT_WIDTHS: [usize; 4] = [1, 2, 3, 4];
+const RELEASE_WIDTHS: [usize; 4] = [4, 5, 6, 8];
+const USER_WIDTHS: [usize; 4] = [3, 4, 5, 7];
+
+const STATUS_MASK: u16 = 3;
+const KIND_AT: u32 = 2;
+const DEBIT: u16 = 1 << 4;
+const HAS_EXTRAS: u16 = 1 << 5;
+const SEQ_AT: u32 = 6;
+const TIME_AT: u32 = 8;
+const AMOUNT_AT: u32 = 10;
+const ACCOUNT_AT: u32 = 12;
+
+const RELEASE: u16 = 1;
+const COUNTERPARTY: u16 = 1 << 1;
+const LAST_SEQ: u16 = 1 << 2;
+const BATCH: u16 = 1 << 3;
+const METADATA: u16 = 1 << 4;
+const DESTINATION: u16 = 1 << 5;
+const RELEASE_AT: u32 = 6;
+const USER_AT: u32 = 8;
+
+/// The longest head: everything at its widest but the bytes of metadata and destination.
+const HEAD_MAX: usize = 2 + 2 + 8 + 8 + 7 + 4 + 8 + 7 + 8 + 8 + 8 + 2;
+
+/// A record on its way into the arena: all that is short in one buffer, and the rest where it is.
+pub(super) struct Encoded<'a> {
+    /// With room for the eight bytes that a number at the very end is written as.
+    head: [u8; HEAD_MAX + 8],
+    head_len: usize,
+    metadata: &'a [u8],
+    destination: &'a str,
+}
+
+impl Encoded<'_> {
+    /// Adds the low `width` bytes of a number.
+    fn put(&mut self, number: u64, width: usize) {
+        // All eight are written, and the next field over those that are too many: a copy of a fixed size is cheap.
+        self.head[self.head_len..][..8].copy_from_slice(&number.to_le_bytes());
+        self.head_len += width;
+    }
+
+    /// How many bytes the record takes: whole units.
+    pub(super) fn len(&self) -> usize {
+        let destination = if self.destination.is_empty() { 0 } else { 1 + self.destination.len() };
+        (self.head_len + self.metadata.len() + destination).next_multiple_of(UNIT)
+    }
+
+    pub(super) fn push_to<const LOG2: u32>(&self, records: &mut Arena<u8, LOG2>) {
+        if self.metadata.is_empty() && self.destination.is_empty() {
+            records.push(&self.head[..self.len()]);
+            return;
+        }
+        let head = &self.head[..self.head_len];
+        let (len, destination) = ([self.destination.len() as u8], self.destination.as_bytes());
+        let len = if destination.is_empty() { &[][..] } else { &len };
+        let fill = self.len() - head.len() - self.metadata.len() - len.len() - destination.len();
+        records.push_parts(&[head, self.metadata, len, destination, &[0; UNIT][..fill]]);
+    }
+}
+
+/// The smallest of four widths that holds a number.
+fn width_code(number: u64, widths: [usize; 4]) -> u16 {
+    let bytes = 8 - number.leading_zeros() as usize / 8;
+    widths.iter().take_while(|width| **width < bytes).count() as u16
+}
+
+const fn width(bits: u16, at: u32, widths: [usize; 4]) -> usize {
+    widths[(bits >> at) as usize & 3]
+}
+
+fn number(bytes: &[u8], at: usize, width: usize) -> u64 {
+    let eight = u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes are eight"));
+    eight & (u64::MAX >> (64 - 8 * width))
+}
+
+fn short(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+const fn status_code(status: Status) -> u16 {
+    match status {
+        Status::Pending => 0,
+        Status::Completed => 1,
+        Status::Failed => 2,
+    }
+}
+
+/// Where the parts of a record are.
+struct Fields {
+    head: u16,
+    extras: u16,
+    seq: usize,
+    time: usize,
+    amount: usize,
+    account: usize,
+    release: usize,
+    user: usize,
+    key_hash: usize,
+}
+
+impl Fields {
+    fn of(bytes: &[u8]) -> Fields {
+        let head = short(bytes, 0);
+        let has_extras = head & HAS_EXTRAS != 0;
+        let extras = if has_extras { short(bytes, 2) } else { 0 };
+        let seq = if has_extras { 4 } else { 2 };
+        let time = seq + width(head, SEQ_AT, SEQ_WIDTHS);
+        let amount = time + width(head, TIME_AT, TIME_WIDTHS);
+        let account = amount + width(head, AMOUNT_AT, AMOUNT_WIDTHS);
+        let release = account + width(head, ACCOUNT_AT, ACCOUNT_WIDTHS);
+        let user = release + if extras & RELEASE == 0 { 0 } else { width(extras, RELEASE_AT, RELEASE_WIDTHS) };
+        let key_hash = user + if extras & COUNTERPARTY == 0 { 0 } else { width(extras, USER_AT, USER_WIDTHS) };
+        Fields { head, extras, seq, time, amount, account, release, user, key_hash }
+    }
+
+    const fn has(&self, extra: u16) -> bool {
+        self.extras & extra != 0
+    }
+
+    const fn last_seq(&self) -> usize {
+        self.key_hash + 8
+    }
+
+    const fn batch(&self) -> usize {
+        self.last_seq() + if self.has(LAST_SEQ) { 8 } else { 0 }
+    }
+
+    const fn metadata(&self) -> usize {
+        self.batch() + if self.has(BATCH) { 8 } else { 0 }
+    }
+
+    /// Where the destination begins: after the metadata, which may be long.
+    fn destination(&self, bytes: &[u8]) -> usize {
+        let metadata = self.metadata();
+        metadata + if self.has(METADATA) { 2 + usize::from(short(bytes, metadata)) } else { 0 }
+    }
+
+    fn end(&self, bytes: &[u8]) -> usize {
+        let destination = self.destination(bytes);
+        destination + if self.has(DESTINATION) { 1 + usize::from(bytes[destination]) } else { 0 }
+    }
+}
+
+/// Lays a record out for a place with this anchor.
+pub(super) fn encode<'a>(record: &NewRecord<'a>, anchor: Anchor) -> Encoded<'a> {
+    let seq = record.id.get().wrapping_sub(anchor.seq);
+    let time = record.at.micros().wrapping_sub(anchor.micros) as u64;
+    let amount = record.amount.minor();
+    let account = u64::from(record.account);
+    let release = record.release_at.map_or(0, |at| at.micros().wrapping_sub(record.at.micros()) as u64);
+    let user = record.counterparty.map_or(0, UserId::get);
+    // Room is kept while it can change, and needed where it has changed.
+    let keeps_last_seq = record.status == Status::Pending || record.last_seq != record.id.seq();
+
+    let mut extras = 0;
+    for (is_there, extra) in [
+        (record.release_at.is_some(), RELEASE),
+        (record.counterparty.is_some(), COUNTERPARTY),
+        (keeps_last_seq, LAST_SEQ),
+        (record.batch.is_some(), BATCH),
+        (record.metadata.is_some(), METADATA),
+        (record.destination.is_some(), DESTINATION),
+    ] {
+        extras |= if is_there { extra } else { 0 };
+    }
+    let kind = match record.kind {
+        TransactionKind::Charge => 0,
+        TransactionKind::Transfer => 1,
+        TransactionKind::Withdrawal => 2,
+    };
+    let (seq_code, time_code) = (width_code(seq, SEQ_WIDTHS), width_code(time, TIME_WIDTHS));
+    let (amount_code, account_code) = (width_code(amount, AMOUNT_WIDTHS), width_code(account, ACCOUNT_WIDTHS));
+    let head = status_code(record.status)
+        | kind << KIND_AT
+        | if record.direction == Direction::Debit { DEBIT } else { 0 }
+        | if extras != 0 { HAS_EXTRAS } else { 0 }
+        | seq_code << SEQ_AT
+        | time_code << TIME_AT
+        | amount_code << AMOUNT_AT
+        | account_code << ACCOUNT_AT;
+
+    let mut encoded = Encoded {
+        head: [0; HEAD_MAX + 8],
+        head_len: 0,
+        metadata: record.metadata.map_or(&[], |metadata| metadata.as_bytes()),
+        destination: record.destination.map_or("", |destination| destination.as_str()),
+    };
+    encoded.put(head.into(), 2);
+    let (release_code, user_code) = (width_code(release, RELEASE_WIDTHS), width_code(user, USER_WIDTHS));
+    if extras != 0 {
+        extras |= release_code << RELEASE_AT | user_code << USER_AT;
+        encoded.put(extras.into(), 2);
+    }
+    encoded.put(seq, SEQ_WIDTHS[usize::from(seq_code)]);
+    encoded.put(time, TIME_WIDTHS[usize::from(time_code)]);
+    encoded.put(amount, AMOUNT_WIDTHS[usize::from(amount_code)]);
+    encoded.put(account, ACCOUNT_WIDTHS[usize::from(account_code)]);
+    if extras & RELEASE != 0 {
+        encoded.put(release, RELEASE_WIDTHS[usize::from(release_code)]);
+    }
+    if extras & COUNTERPARTY != 0 {
+        encoded.put(user, USER_WIDTHS[usize::from(user_code)]);
+    }
+    encoded.put(record.key_hash, 8);
+    if keeps_last_seq {
+        encoded.put(record.last_seq.get(), 8);
+    }
+    if let Some((index, count)) = record.batch {
+        encoded.put(u64::from(index) | u64::from(count) << 32, 8);
+    }
+    if let Some(metadata) = record.metadata {
+        encoded.put(metadata.as_bytes().len() as u64, 2);
+    }
+    // The fill of a short record is zero, not what its last number wrote beyond its width.
+    let end = encoded.head_len;
+    encoded.head[end..end + UNIT].fill(0);
+    encoded
+}
+
+/// The record at the beginning of `bytes`.
+pub(super) fn decode(bytes: &[u8], anchor: Anchor) -> RecordView<'_> {
+    const VALID: &str = "a record holds what was pushed";
+    let fields = Fields::of(bytes);
+    let (head, extras) = (fields.head, fields.extras);
+    let id = anchor.seq.wrapping_add(number(bytes, fields.seq, width(head, SEQ_AT, SEQ_WIDTHS)));
+    let id = TransactionId::new(id).expect(VALID);
+    let time = number(bytes, fields.time, width(head, TIME_AT, TIME_WIDTHS));
+    let micros = anchor.micros.wrapping_add(time as i64);
+    let amount = number(bytes, fields.amount, width(head, AMOUNT_AT, AMOUNT_WIDTHS));
+    let account = number(bytes, fields.account, width(head, ACCOUNT_AT, ACCOUNT_WIDTHS));
+    let release_at = fields.has(RELEASE).then(|| {
+        let release = number(bytes, fields.release, width(extras, RELEASE_AT, RELEASE_WIDTHS));
+        Timestamp::from_micros(micros.wrapping_add(release as i64)).expect(VALID)
+    });
+    let counterparty = fields
+        .has(COUNTERPARTY)
+        .then(|| UserId::new(number(bytes, fields.user, width(extras, USER_AT, USER_WIDTHS))).expect(VALID));
+    let last_seq = if fields.has(LAST_SEQ) { Seq::new(number(bytes, fields.last_seq(), 8)) } else { id.seq() };
+    let batch = fields.has(BATCH).then(|| {
+        let both = number(bytes, fields.batch(), 8);
+        (both as u32, (both >> 32) as u32)
+    });
+    let metadata = fields.has(METADATA).then(|| {
+        let at = fields.metadata();
+        Metadata::new(&bytes[at + 2..][..usize::from(short(bytes, at))]).expect(VALID)
+    });
+    let destination = fields.has(DESTINATION).then(|| {
+        let at = fields.destination(bytes);
+        let text = std::str::from_utf8(&bytes[at + 1..][..usize::from(bytes[at])]).expect(VALID);
+        Destination::new(text).expect(VALID)
+    });
+    RecordView {
+        id,
+        at: Timestamp::from_micros(micros).expect(VALID),
+        kind: match head >> KIND_AT & 3 {
+            0 => TransactionKind::Charge,
+            1 => TransactionKind::Transfer,
+            _ => TransactionKind::Withdrawal,
+        },
+        status: match head & STATUS_MASK {
+            0 => Status::Pending,
+            1 => Status::Completed,
+            _ => Status::Failed,
+        },
+        direction: if head & DEBIT == 0 { Direction::Credit } else { Direction::Debit },
+        amount: Amount::new(amount).expect(VALID),
+        account: account as u32,
+        counterparty,
+        release_at,
+        key_hash: number(bytes, fields.key_hash, 8),
+        metadata,
+        destination,
+        batch,
+        last_seq,
+    }
+}
+
+/// Of the record at the beginning of `bytes` the seq, the account, and how many units it takes.
+pub(super) fn scan(bytes: &[u8], anchor_seq: u64) -> (u64, u32, u32) {
+    let fields = Fields::of(bytes);
+    let seq = anchor_seq.wrapping_add(number(bytes, fields.seq, width(fields.head, SEQ_AT, SEQ_WIDTHS)));
+    let account = number(bytes, fields.account, width(fields.head, ACCOUNT_AT, ACCOUNT_WIDTHS));
+    (seq, account as u32, fields.end(bytes).div_ceil(UNIT) as u32)
+}
+
+/// Changes the status and the last seq of the record at the beginning of `bytes`.
+pub(super) fn set_status(bytes: &mut [u8], status: Status, last_seq: Seq) {
+    let fields = Fields::of(bytes);
+    assert!(fields.has(LAST_SEQ), "only a transaction that was pending changes");
+    let head = fields.head & !STATUS_MASK | status_code(status);
+    bytes[..2].copy_from_slice(&head.to_le_bytes());
+    bytes[fields.last_seq()..][..8].copy_from_slice(&last_seq.get().to_le_bytes());
+}

@@ -1,0 +1,262 @@
+//! Idempotency keys: which are settled, and by which transaction; which are claimed by a command under way.
+//!
+//! One key, one effect, for as long as the ledger lives, so settled keys are never removed: their bytes lie in an arena
+//! of chunks that never move, found by an index of 8-byte slots. A claim is only a hash in a small set: a flood of
+//! rejected commands leaves nothing behind.
+//!
+//! What must hold: a key is settled once. Whoever claims gives the claim back by `settle` or by `release`. Two keys
+//! with the same hash of 64 bits, which is rare, share a claim: one command then waits for the other, without need but
+//! without harm.
+//!
+//! Cost, measured: the key's bytes + 15 + a slot of 9.4 to 11.4 bytes: 48.5 to 50.5 bytes for a key of 24.
+
+use hashbrown::HashTable;
+
+use crate::types::TransactionId;
+
+use super::arena::Arena;
+use super::slots::SlotIndex;
+
+/// What is known of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lookup {
+    /// Nothing: it may be claimed.
+    Free,
+    /// A command with this key is under way.
+    Claimed,
+    /// A command with this key was accepted.
+    Settled {
+        /// The transaction that it made.
+        id: TransactionId,
+        /// The low 64 bits of the hash of what it said.
+        fingerprint: u64,
+    },
+}
+
+/// The keys of one shard. Every `hash` is the key's own, from one function with one seed.
+#[derive(Debug)]
+pub(crate) struct KeyShard {
+    index: SlotIndex,
+    /// For each settled key one byte of length, six of the transaction's id, eight of fingerprint, then the key.
+    records: Arena<u8, 16>,
+    claims: HashTable<u64>,
+}
+
+/// What stands before the key's bytes in a record.
+const HEAD: usize = 15;
+
+/// The bits of a hash in another order. The table takes its buckets from the lowest, which are the same for the whole
+/// shard if they are what chose it.
+const fn spread(hash: u64) -> u64 {
+    hash.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_right(32)
+}
+
+/// A settled key, as it lies in the arena.
+struct Record<'a> {
+    id: TransactionId,
+    fingerprint: u64,
+    key: &'a [u8],
+}
+
+impl KeyShard {
+    /// Without a key or an allocation.
+    pub(crate) const fn new() -> KeyShard {
+        KeyShard { index: SlotIndex::new(), records: Arena::new(), claims: HashTable::new() }
+    }
+
+    /// What is known of `key`.
+    pub(crate) fn lookup(&self, hash: u64, key: &str) -> Lookup {
+        if let Some(found) = self.index.find(hash, |reference| self.record(reference).key == key.as_bytes()) {
+            let Record { id, fingerprint, .. } = self.record(found);
+            return Lookup::Settled { id, fingerprint };
+        }
+        if self.claims.find(spread(hash), |claim| *claim == hash).is_some() { Lookup::Claimed } else { Lookup::Free }
+    }
+
+    /// Notes that a command whose key has this hash is under way. The key was free.
+    pub(crate) fn claim(&mut self, hash: u64) {
+        self.claims.entry(spread(hash), |claim| *claim == hash, |claim| spread(*claim)).or_insert(hash);
+    }
+
+    /// Gives a claim back: the command was rejected or abandoned. Does nothing where there is none.
+    pub(crate) fn release(&mut self, hash: u64) {
+        if let Ok(claim) = self.claims.find_entry(spread(hash), |claim| *claim == hash) {
+            claim.remove();
+        }
+    }
+
+    /// Notes that the transaction `id` was made under `key` (1 ..= 255 bytes), and gives the claim back if there is
+    /// one. The key was not settled before.
+    ///
+    /// # Panics
+    ///
+    /// When the shard's keys have filled 4 GiB, which is 80 million of them, or from the id 2^48.
+    pub(crate) fn settle(&mut self, hash: u64, key: &str, fingerprint: u64, id: TransactionId) {
+        debug_assert!(!matches!(self.lookup(hash, key), Lookup::Settled { .. }), "the key {key:?} was settled before");
+        let len = u8::try_from(key.len()).expect("a key has at most 255 bytes");
+        assert!(id.get() >> 48 == 0, "the id {id} has more than 48 bits");
+        let mut record = [0; HEAD + u8::MAX as usize];
+        record[0] = len;
+        record[1..7].copy_from_slice(&id.get().to_le_bytes()[..6]);
+        record[7..HEAD].copy_from_slice(&fingerprint.to_le_bytes());
+        record[HEAD..][..key.len()].copy_from_slice(key.as_bytes());
+        let record = &record[..HEAD + key.len()];
+        let reference = u32::try_from(self.records.next_address(record.len())).unwrap_or(u32::MAX);
+        assert!(reference <= SlotIndex::REFERENCE_MAX, "the keys of one shard have filled 4 GiB");
+        self.records.push(record);
+        self.index.insert(hash, reference);
+        self.release(hash);
+    }
+
+    /// The key of the transaction `id`, given the key's hash.
+    pub(crate) fn key_of(&self, hash: u64, id: TransactionId) -> Option<&str> {
+        let found = self.index.find(hash, |reference| self.record(reference).id == id)?;
+        Some(std::str::from_utf8(self.record(found).key).expect("a key was a str when it was settled"))
+    }
+
+    /// How many keys are settled.
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// How many claims there are.
+    pub(crate) fn claims(&self) -> usize {
+        self.claims.len()
+    }
+
+    /// Bytes on the heap, the allocator's own overhead apart.
+    pub(crate) fn bytes(&self) -> usize {
+        self.index.bytes() + self.records.bytes() + self.claims.allocation_size()
+    }
+
+    /// Whether a chunk made ahead would be of use: see [`KeyShard::supply_chunk`].
+    pub(crate) fn wants_chunk(&self) -> bool {
+        self.records.wants_spare()
+    }
+
+    /// Takes a chunk of 64 KiB whose pages were touched outside the lock.
+    pub(crate) fn supply_chunk(&mut self, chunk: Vec<u8>) {
+        self.records.supply(chunk);
+    }
+
+    fn record(&self, reference: u32) -> Record<'_> {
+        let bytes = self.records.rest(reference.into());
+        let number = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes are eight"));
+        let fingerprint = u64::from_le_bytes(bytes[7..HEAD].try_into().expect("eight bytes are eight"));
+        let id = TransactionId::new(number >> 8 & ((1 << 48) - 1)).expect("an id is not zero");
+        Record { id, fingerprint, key: &bytes[HEAD..][..usize::from(bytes[0])] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(id: u64) -> TransactionId {
+        TransactionId::new(id).unwrap()
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Claim(u64),
+        Release(u64),
+        Settle { key: String, fingerprint: u64, id: TransactionId },
+    }
+
+    /// Few hashes for many keys, so that they collide.
+    fn hash_of(key: &str) -> u64 {
+        [0, 1, u64::MAX, 1 << 63][key.len() % 4]
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let hash = prop_oneof![Just(0), Just(1), Just(u64::MAX)];
+        let ids = prop_oneof![1..1_000u64, Just((1 << 48) - 1)];
+        let keys = prop_oneof![4 => "[a-c]{1,4}", 1 => "[^\\pC]{1,60}", 1 => Just("k".repeat(255))];
+        prop_oneof![
+            hash.clone().prop_map(Step::Claim),
+            hash.prop_map(Step::Release),
+            (keys, any::<u64>(), ids).prop_map(|(key, fingerprint, n)| Step::Settle { key, fingerprint, id: id(n) }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn it_agrees_with_a_map(steps in prop::collection::vec(step(), 0..400)) {
+            let (mut shard, mut settled, mut claims) = (KeyShard::new(), BTreeMap::new(), BTreeSet::new());
+            for step in steps {
+                match step {
+                    Step::Claim(hash) => {
+                        shard.claim(hash);
+                        claims.insert(hash);
+                    }
+                    Step::Release(hash) => {
+                        shard.release(hash);
+                        claims.remove(&hash);
+                    }
+                    Step::Settle { key, fingerprint, id } => {
+                        let expected = match settled.get(&key) {
+                            Some(&(id, fingerprint)) => Lookup::Settled { id, fingerprint },
+                            None if claims.contains(&hash_of(&key)) => Lookup::Claimed,
+                            None => Lookup::Free,
+                        };
+                        prop_assert_eq!(shard.lookup(hash_of(&key), &key), expected);
+                        if !matches!(expected, Lookup::Settled { .. }) {
+                            shard.settle(hash_of(&key), &key, fingerprint, id);
+                            claims.remove(&hash_of(&key));
+                            settled.insert(key, (id, fingerprint));
+                        }
+                    }
+                }
+                prop_assert_eq!((shard.len(), shard.claims()), (settled.len(), claims.len()));
+            }
+            for (key, &(id, fingerprint)) in &settled {
+                prop_assert_eq!(shard.lookup(hash_of(key), key), Lookup::Settled { id, fingerprint });
+                let found = shard.key_of(hash_of(key), id);
+                prop_assert!(found.is_some_and(|found| settled[found].0 == id));
+            }
+        }
+    }
+
+    #[test]
+    fn a_settled_key_is_told_from_another_with_the_same_hash() {
+        let mut shard = KeyShard::new();
+        shard.settle(9, "a", 1, id(1));
+        assert_eq!(shard.lookup(9, "a"), Lookup::Settled { id: id(1), fingerprint: 1 });
+        assert_eq!(shard.lookup(9, "b"), Lookup::Free);
+        shard.claim(9);
+        assert_eq!(shard.lookup(9, "a"), Lookup::Settled { id: id(1), fingerprint: 1 });
+        assert_eq!(shard.lookup(9, "b"), Lookup::Claimed);
+        assert_eq!((shard.key_of(9, id(1)), shard.key_of(9, id(2)), shard.key_of(8, id(1))), (Some("a"), None, None));
+    }
+
+    #[test]
+    fn a_flood_of_rejected_commands_leaves_no_bytes() {
+        let mut shard = KeyShard::new();
+        for hash in 0..1_000_000u64 {
+            shard.claim(hash.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            shard.release(hash.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        }
+        assert_eq!((shard.len(), shard.claims()), (0, 0));
+        assert!(shard.bytes() < 1_000, "{}", shard.bytes());
+    }
+
+    #[test]
+    fn a_million_keys_are_all_found_and_cost_little_more_than_themselves() {
+        const N: u64 = 1 << 20;
+        let mut shard = KeyShard::new();
+        let key = |i: u64| format!("payment-2024-{i:011}");
+        let hash = |i: u64| (i ^ i << 40).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        (1..=N).for_each(|i| shard.settle(hash(i), &key(i), !i, id(i)));
+        for i in 1..=N {
+            assert_eq!(shard.lookup(hash(i), &key(i)), Lookup::Settled { id: id(i), fingerprint: !i });
+            assert_eq!(shard.key_of(hash(i), id(i)), Some(&*key(i)));
+        }
+        let each = shard.bytes() as f64 / N as f64;
+        println!("{each:.2} bytes for a key of {}", key(1).len());
+        assert!(each < 52.0, "{each}");
+    }
+}

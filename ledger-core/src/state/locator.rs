@@ -1,0 +1,144 @@
+//! Which shard keeps a transaction: one byte for each seq.
+//!
+//! A transaction is asked for by its id alone, and its shard follows from its user, whom the asker does not name. An
+//! index by id would cost a lock and 12 bytes a transaction; ids are dense, so an array of bytes does it.
+//!
+//! What must hold: a seq is set once, by whoever holds the lock of its shard, at the latest when the lock is given up.
+//! Both `get` and `set` are lock-free, except that of two which need the same new chunk one waits until the other has
+//! made it.
+//!
+//! Cost: 1 byte a seq (seqs that are no transactions included) in chunks of 64 KiB: small enough that filling a new one
+//! is no pause. Up front 64 KiB, and as much again for every 2^28 seqs.
+
+use std::mem::size_of;
+
+use crate::sync::{AtomicU8, OnceLock, Ordering};
+use crate::types::Seq;
+
+/// Seqs in a chunk.
+const CHUNK_LOG2: u32 = 16;
+/// Chunks in a block, and blocks in the directory: 2^(12 + 12 + 16) = 2^40 seqs.
+const FANOUT: usize = 1 << 12;
+
+type Chunk = Box<[AtomicU8; 1 << CHUNK_LOG2]>;
+type Block = Box<[OnceLock<Chunk>; FANOUT]>;
+
+/// From a seq to the shard that keeps its transaction.
+#[derive(Debug)]
+pub(crate) struct Locator {
+    /// A byte is a shard's index plus one; zero says that there is no transaction with this seq.
+    blocks: Box<[OnceLock<Block>; FANOUT]>,
+}
+
+impl Locator {
+    /// The first seq that does not fit.
+    pub(crate) const SEQ_END: u64 = 1 << 40;
+    /// The largest index of a shard.
+    pub(crate) const SHARD_MAX: u8 = u8::MAX - 1;
+
+    /// Without a transaction.
+    pub(crate) fn new() -> Locator {
+        Locator { blocks: boxed(OnceLock::new) }
+    }
+
+    /// Says that `shard` (at most [`Locator::SHARD_MAX`]) keeps the transaction `seq` (below [`Locator::SEQ_END`]).
+    pub(crate) fn set(&self, seq: Seq, shard: u8) {
+        assert!(seq.get() < Self::SEQ_END, "seq {seq} is past the last that can be located");
+        assert!(shard <= Self::SHARD_MAX, "shard {shard} is past the last that can be named");
+        let (block, chunk, offset) = place(seq);
+        let block = self.blocks[block].get_or_init(|| boxed(OnceLock::new));
+        let chunk = block[chunk].get_or_init(|| boxed(|| AtomicU8::new(0)));
+        // Release: publishes the record in the shard, so that the lock is not needed for the order of `set` and push. A
+        // thread that sees this byte and then locks the shard finds the record, even where `set` follows the unlock.
+        chunk[offset].store(shard + 1, Ordering::Release);
+    }
+
+    /// The shard that keeps the transaction `seq`; `None` where there is none.
+    pub(crate) fn get(&self, seq: Seq) -> Option<u8> {
+        if seq.get() >= Self::SEQ_END {
+            return None;
+        }
+        let (block, chunk, offset) = place(seq);
+        // Acquire: pairs with the Release in `set`; what was done to the shard before is seen by what follows here.
+        self.blocks[block].get()?[chunk].get()?[offset].load(Ordering::Acquire).checked_sub(1)
+    }
+
+    /// Bytes on the heap, the allocator's own overhead apart.
+    pub(crate) fn bytes(&self) -> usize {
+        let blocks = self.blocks.iter().filter_map(OnceLock::get);
+        let (blocks, chunks) = blocks.fold((0, 0), |(blocks, chunks), block| {
+            (blocks + 1, chunks + block.iter().filter(|chunk| chunk.get().is_some()).count())
+        });
+        FANOUT * size_of::<OnceLock<Block>>() + blocks * FANOUT * size_of::<OnceLock<Chunk>>() + (chunks << CHUNK_LOG2)
+    }
+}
+
+/// The block, the chunk in it, and the byte in that.
+const fn place(seq: Seq) -> (usize, usize, usize) {
+    let chunk = (seq.get() >> CHUNK_LOG2) as usize;
+    (chunk / FANOUT, chunk % FANOUT, seq.get() as usize & ((1 << CHUNK_LOG2) - 1))
+}
+
+/// An array that is made where it will stay: these are too large to pass over a small thread's stack.
+fn boxed<T, const N: usize>(make: impl FnMut() -> T) -> Box<[T; N]> {
+    let items: Box<[T]> = std::iter::repeat_with(make).take(N).collect();
+    items.try_into().unwrap_or_else(|_| unreachable!("exactly {N} items were taken"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::sync::thread;
+
+    fn seq() -> impl Strategy<Value = u64> {
+        prop_oneof![0..200u64, 65_500..65_600u64, (1u64 << 28) - 5..(1 << 28) + 5, (1u64 << 40) - 5..1 << 40]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn it_agrees_with_a_map(
+            sets in prop::collection::vec((seq(), 0..=Locator::SHARD_MAX), 0..100),
+            gets in prop::collection::vec(seq(), 0..100),
+        ) {
+            let (locator, mut model) = (Locator::new(), BTreeMap::new());
+            for (seq, shard) in sets {
+                locator.set(Seq::new(seq), shard);
+                model.insert(seq, shard);
+            }
+            for seq in gets.iter().chain(model.keys()) {
+                prop_assert_eq!(locator.get(Seq::new(*seq)), model.get(seq).copied());
+            }
+        }
+    }
+
+    #[test]
+    fn a_seq_past_the_end_is_no_transaction() {
+        assert_eq!(Locator::new().get(Seq::new(Locator::SEQ_END)), None);
+        assert_eq!(Locator::new().get(Seq::new(u64::MAX)), None);
+    }
+
+    #[test]
+    fn a_million_seqs_set_by_two_threads_are_all_found() {
+        let locator = Locator::new();
+        let before = locator.bytes();
+        thread::scope(|scope| {
+            for half in 0..2 {
+                let locator = &locator;
+                scope.spawn(move || {
+                    (0..1 << 20)
+                        .filter(|i| i % 2 == half && i % 3 != 0)
+                        .for_each(|i| locator.set(Seq::new(i), (i % 255) as u8));
+                });
+            }
+        });
+        for i in 0..1 << 20 {
+            assert_eq!(locator.get(Seq::new(i)), (i % 3 != 0).then_some((i % 255) as u8));
+        }
+        assert_eq!(locator.bytes() - before, (1 << 20) + FANOUT * 16);
+    }
+}

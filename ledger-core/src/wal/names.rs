@@ -1,0 +1,49 @@
+//! What the log's files are called. No other module spells a name.
+
+/// The lower bound of what is durable.
+pub(super) const MARK: &str = "durable.mark";
+
+const SEGMENT_SUFFIX: &str = ".segment";
+const TEMPORARY_SUFFIX: &str = ".tmp";
+const TORN_SUFFIX: &str = ".torn";
+
+/// A segment's name. Zero-padded, so that names sort as numbers do.
+pub(super) fn segment(number: u64) -> String {
+    format!("{number:016x}{SEGMENT_SUFFIX}")
+}
+
+/// The number of the segment that is called so; `None` if no segment is.
+pub(super) fn segment_number(name: &str) -> Option<u64> {
+    let number = u64::from_str_radix(name.strip_suffix(SEGMENT_SUFFIX)?, 16).ok()?;
+    (segment(number) == name).then_some(number)
+}
+
+/// What a file is called until it is whole.
+pub(super) fn temporary(name: &str) -> String {
+    format!("{name}{TEMPORARY_SUFFIX}")
+}
+
+/// Whether a file of ours was left before it was whole.
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.strip_suffix(TEMPORARY_SUFFIX)
+        .is_some_and(|name| name == MARK || segment_number(name).is_some() || name.ends_with(TORN_SUFFIX))
+}
+
+/// Where the torn tail is saved that began at `offset` of a segment.
+pub(super) fn torn(number: u64, offset: u64) -> String {
+    format!("{number:016x}-{offset:08x}{TORN_SUFFIX}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_apart() {
+        assert_eq!(segment_number(&segment(0x12)), Some(0x12));
+        assert_eq!(segment_number("12.segment"), None);
+        assert_eq!(segment_number(&temporary(&segment(1))), None);
+        assert!(is_temporary(&temporary(&segment(1))) && is_temporary(&temporary(MARK)));
+        assert!(is_temporary(&temporary(&torn(1, 4096))) && !is_temporary("notes.tmp"));
+    }
+}
