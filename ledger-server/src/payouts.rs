@@ -4,6 +4,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::withdrawals::Executor;
+
 /// The executor of withdrawals, as the server sees it.
 pub trait Payouts: Send + Sync + 'static {
     /// Withdrawals whose attempt or inquiry is under way.
@@ -29,5 +31,21 @@ impl Payouts for NoPayouts {
 
     fn shutdown(&self, _timeout: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
+    }
+}
+
+impl Payouts for Executor {
+    fn in_flight(&self) -> usize {
+        Executor::in_flight(self)
+    }
+
+    fn queue_length(&self) -> usize {
+        Executor::queue_length(self)
+    }
+
+    fn shutdown(&self, timeout: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            Executor::shutdown(self, timeout).await;
+        })
     }
 }

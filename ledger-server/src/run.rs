@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -11,8 +12,9 @@ use tokio::net::TcpListener;
 
 use crate::app::{App, AppOptions, app};
 use crate::config::{Config, Duplicates, DurabilityMode};
-use crate::payouts::{NoPayouts, Payouts};
+use crate::payouts::Payouts;
 use crate::serve::{ServeOptions, serve};
+use crate::withdrawals::{Executor, ExecutorOptions, Latency, SimulatedBank, SimulatedBankOptions};
 
 /// Why the server did not start.
 #[derive(Debug)]
@@ -84,7 +86,11 @@ pub fn open(config: &Config) -> Result<Ledger, OpenError> {
         .accept_clock(config.accept_clock)
         .memory_bytes_max(config.memory_bytes_max)
         .withdrawal_places(Some(config.workers.saturating_add(config.queue)))
-        .policy(Policy { attempts_max: config.bank_attempts, ..Policy::default() });
+        .policy(Policy {
+            attempts_max: config.bank_attempts,
+            idempotency_window: simulated_bank(config).idempotency_window,
+            ..Policy::default()
+        });
     match config.durability {
         DurabilityMode::Sync => options.durability(Durability::Sync).open(&config.data_dir),
         DurabilityMode::Interval(span) => options.durability(Durability::Interval(span.0)).open(&config.data_dir),
@@ -103,8 +109,9 @@ pub async fn run(
     config: &Config,
     stop: impl Future<Output = ()>,
 ) -> io::Result<Ended> {
-    // THE SEAM: here the executor of withdrawals is started, on this ledger and the configured bank ...
-    let payouts: Arc<dyn Payouts> = Arc::new(NoPayouts);
+    let bank = SimulatedBank::new(simulated_bank(config)).map_err(io::Error::other)?;
+    let executor = ExecutorOptions { workers: config.workers, bank_timeout: config.bank_timeout };
+    let payouts: Arc<dyn Payouts> = Arc::new(Executor::start(ledger.clone(), Arc::new(bank), executor));
     let options = AppOptions {
         replay_duplicates: config.duplicates == Duplicates::Replay,
         workers: config.workers,
@@ -126,12 +133,28 @@ pub async fn run(
     };
     let serving = serve(listener, app(state), ServeOptions::default(), until_stop, config.shutdown_timeout);
     let draining = async {
-        // ... and here it is stopped, beside the connections: no attempt starts while they end.
+        // Beside the connections: no attempt starts while they end.
         let _ = stopped.await;
         payouts.shutdown(config.shutdown_timeout).await;
     };
     tokio::join!(serving, draining);
     Ok(close(ledger).await)
+}
+
+fn simulated_bank(config: &Config) -> SimulatedBankOptions {
+    let bank = &config.bank;
+    SimulatedBankOptions {
+        // A seed makes a run repeatable; without one, no two runs are alike.
+        seed: bank.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id())),
+        success_rate: bank.success_rate,
+        rejected_rate: bank.rejected_rate,
+        accepted_rate: bank.accepted_rate,
+        ambiguous_paid_rate: bank.ambiguous_paid_rate,
+        ambiguous_unpaid_rate: bank.ambiguous_unpaid_rate,
+        latency: Latency::between(bank.latency.from, bank.latency.to)
+            .expect("a range that was checked when it was read"),
+        ..SimulatedBankOptions::default()
+    }
 }
 
 /// The banner, for people, and the line that programs wait for.

@@ -257,6 +257,11 @@ impl Ledger {
         self.engine.stats()
     }
 
+    /// How many places for a first attempt are taken.
+    pub fn withdrawal_places_taken(&self) -> usize {
+        self.engine.places.taken()
+    }
+
     /// Whether the ledger has halted, and why.
     pub fn halted(&self) -> Option<Halted> {
         self.engine.wal.halted()

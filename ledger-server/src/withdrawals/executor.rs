@@ -137,8 +137,7 @@ impl Executor {
 
     /// How many withdrawals were accepted and wait for a worker to start their first attempt.
     pub fn queue_length(&self) -> usize {
-        let taken = usize::try_from(self.ledger.0.stats().withdrawal_places_taken).unwrap_or(usize::MAX);
-        taken.saturating_sub(self.shared.count().fresh)
+        self.ledger.0.withdrawal_places_taken().saturating_sub(self.shared.count().fresh)
     }
 
     /// What it has done so far.
