@@ -20,6 +20,7 @@ use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::future::RouteFuture;
 use ledger_core::{BankReference, Ledger, TransactionId};
+use tokio::sync::Notify;
 use tower_service::Service;
 
 use crate::error::Problem;
@@ -74,6 +75,7 @@ pub struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) started: Instant,
     stopping: AtomicBool,
+    stop: Notify,
 }
 
 impl Deref for App {
@@ -95,6 +97,7 @@ impl App {
             metrics: Metrics::default(),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
+            stop: Notify::new(),
         }))
     }
 
@@ -102,6 +105,16 @@ impl App {
     pub fn stop(&self) {
         // Relaxed: the flag carries no data, and a request that just missed it is one that was in flight.
         self.stopping.store(true, Ordering::Relaxed);
+        self.stop.notify_waiters();
+    }
+
+    /// Ready once [`App::stop`] was called: for what waits for a client and would hold up the stop.
+    pub(crate) async fn stopped(&self) {
+        // Asked for before the look at the flag, so that a stop between the two is not missed.
+        let stopped = self.stop.notified();
+        if !self.is_stopping() {
+            stopped.await;
+        }
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -215,4 +228,35 @@ fn panicked(route: Route, panic: &(dyn Any + Send)) -> Response {
     let response = Problem::internal().into_response();
     debug_assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use http_body_util::BodyExt;
+    use ledger_core::Currency;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn breaks() -> &'static str {
+        panic!("a bug")
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_and_the_next_request_is_served() {
+        let terms = Terms { currency: Currency::USD, currencies: vec![Currency::USD], destination_required: false };
+        let app = App::new(Ledger::options().in_memory().unwrap(), AppOptions::new(terms));
+        let router = routes::router(app.clone()).route("/breaks", get(breaks));
+        let http = Http { router, app };
+        let call = |path: &str| http.clone().oneshot(Request::get(path).body(Body::empty()).unwrap());
+        let response = call("/breaks").await.unwrap();
+        assert_eq!(response.status(), 500);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((&problem["code"], &problem["status"]), (&"internal".into(), &500.into()));
+        let metrics = call("/metrics").await.unwrap().into_body().collect().await.unwrap().to_bytes();
+        let metrics = String::from_utf8(metrics.to_vec()).unwrap();
+        assert!(metrics.contains("ledger_http_requests_total{route=\"other\",status=\"500\"} 1"), "{metrics}");
+    }
 }

@@ -397,6 +397,70 @@ mod tests {
     }
 
     #[test]
+    fn every_reason_of_the_ledger_has_its_code() {
+        let id = ledger_core::TransactionId::new(7).unwrap();
+        let original = || {
+            Box::new(Transaction {
+                id,
+                user: ledger_core::UserId::new(1).unwrap(),
+                currency: ledger_core::Currency::USD,
+                amount: ledger_core::Amount::new(5).unwrap(),
+                kind: ledger_core::TransactionKind::Charge,
+                direction: ledger_core::Direction::Credit,
+                status: ledger_core::Status::Completed,
+                idempotency_key: "k".into(),
+                created_at: ledger_core::Timestamp::EPOCH,
+                release_at: None,
+                counterparty: None,
+                withdrawal: None,
+                metadata: None,
+                last_seq: id.seq(),
+            })
+        };
+        let rows = [
+            (Rejection::ShuttingDown, 503, "shutting_down", ""),
+            (Rejection::StorageFull, 507, "storage_full", ""),
+            (Rejection::Overloaded, 503, "overloaded", ""),
+            (Rejection::BatchTooLarge { bytes: 2, bytes_max: 1 }, 413, "payload_too_large", ""),
+            (Rejection::DuplicateRequest(original()), 409, "duplicate_request", "idempotency_key"),
+            (Rejection::IdempotencyKeyReused(original()), 422, "idempotency_key_reused", "idempotency_key"),
+            (Rejection::SameAccount, 422, "same_account", "to_user_id"),
+            (Rejection::QueueFull, 503, "queue_full", ""),
+            (Rejection::InsufficientBalance { withdrawable: 3 }, 422, "insufficient_balance", "amount"),
+            (Rejection::BalanceOverflow, 422, "balance_overflow", "amount"),
+            (Rejection::TransactionNotFound, 404, "transaction_not_found", ""),
+            (
+                Rejection::BatchRejected { index: 3, rejection: Box::new(Rejection::QueueFull) },
+                422,
+                "batch_rejected",
+                "",
+            ),
+        ];
+        for (rejection, status, code, field) in rows {
+            let response = Problem::from(rejection.clone()).into_response();
+            assert_eq!(response.status(), status, "{rejection:?}");
+            assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+            assert_eq!(
+                response.headers().contains_key(header::RETRY_AFTER),
+                matches!(code, "queue_full" | "overloaded")
+            );
+            let mut body = Vec::new();
+            Problem::from(rejection).write(&mut body, true);
+            let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!((&json["code"], &json["status"]), (&code.into(), &status.into()), "{json}");
+            assert_eq!(json["field"].as_str().unwrap_or_default(), field, "{json}");
+            match code {
+                "duplicate_request" | "idempotency_key_reused" => assert_eq!(json["transaction"]["id"], 7),
+                "insufficient_balance" => assert_eq!(json["withdrawable"], 3),
+                "batch_rejected" => {
+                    assert_eq!((&json["index"], &json["error"]["code"]), (&3.into(), &"queue_full".into()))
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
     fn a_read_never_has_an_unknown_outcome() {
         let halted = Halted { outcome_unknown: true, reason: "disk".into() };
         assert_eq!(Problem::of_read(Error::Halted(halted.clone())).code(), Code::Halted);

@@ -1,7 +1,7 @@
 //! The ledger over HTTP: a thin server around [`ledger_core`].
 //!
 //! [`run`] serves an open ledger on a listener until it is told to stop. Everything else is how a request is read
-//! ([`wire`]), answered ([`routes`], [`error`]), counted ([`metrics`]) and carried ([`serve`]), and how the program is
+//! (`wire`), answered (`routes`, [`error`]), counted ([`metrics`]) and carried ([`serve`]), and how the program is
 //! told what to do ([`config`]). The server decides nothing about money: what is accepted and what is refused, beyond the
 //! form of a request, is the ledger's answer.
 #![forbid(unsafe_code)]

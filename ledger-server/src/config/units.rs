@@ -35,7 +35,7 @@ impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let micros = self.0.as_micros();
         let units = [(3_600_000_000, "h"), (60_000_000, "m"), (1_000_000, "s"), (1_000, "ms"), (1, "us")];
-        let fitting = units.into_iter().find(|(unit, _)| micros >= *unit && micros % unit == 0);
+        let fitting = units.into_iter().find(|(unit, _)| micros >= *unit && micros.is_multiple_of(*unit));
         let (unit, name) = fitting.unwrap_or((1_000_000, "s"));
         write!(f, "{}{name}", micros / unit)
     }

@@ -29,7 +29,7 @@ pub(super) async fn health(State(app): State<App>, request: Request) -> Result<R
         .integer("queue_capacity", app.options.queue as u64)
         .integer("in_flight", app.options.payouts.in_flight() as u64)
         .integer("workers", app.options.workers as u64)
-        .integer("pending_withdrawals", app.ledger.stats().withdrawals_open)
+        .integer("pending_withdrawals", app.ledger.withdrawals_open())
         .integer("durable_seq", app.ledger.durable().get())
         .integer("uptime_seconds", app.started.elapsed().as_secs());
     if let Some(leap) = app.ledger.clock_leap() {

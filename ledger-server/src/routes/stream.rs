@@ -161,11 +161,15 @@ impl Stream {
                 Poll::Pending if waited => break,
                 Poll::Pending => {
                     let deadline = self.app.options.stream_idle_deadline;
-                    tokio::time::timeout(deadline, reading).await.map_err(|_| {
-                        let seconds = deadline.as_secs_f64();
-                        let detail = format!("no line came for {seconds} s; repeat the stream with the same keys");
-                        Cut::Told(Problem::new(Code::RequestTimeout, detail))
-                    })?
+                    tokio::select! {
+                        read = tokio::time::timeout(deadline, reading) => read.map_err(|_| {
+                            let seconds = deadline.as_secs_f64();
+                            let detail = format!("no line came for {seconds} s; repeat the stream with the same keys");
+                            Cut::Told(Problem::new(Code::RequestTimeout, detail))
+                        })?,
+                        // A stream may go on for ever; a stop may not wait for it.
+                        () = self.app.stopped() => return Err(Cut::Told(Problem::shutting_down())),
+                    }
                 }
             };
             match read {

@@ -19,7 +19,7 @@ pub(super) async fn submit(app: App, request: Request, kind: Kind) -> Result<Res
     body::json_only(&head.headers)?;
     let body = body::read(body, &head.headers, body::SINGLE_BYTES_MAX, app.options.body_deadline).await?;
     let fields = Fields::of_body(body::text(&body)?)?;
-    fields.refuse_unnamed(kind.fields())?;
+    fields.refuse_strays(kind.fields())?;
     query::none(&head.uri)?;
     let operation = Operation::read(kind, &fields, HeaderKey::of(&head.headers), &app.options.terms)?;
     let decided = match app.ledger.submit(operation.command()) {

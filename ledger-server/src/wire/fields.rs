@@ -179,6 +179,12 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Refuses whatever is not `allowed`, or came twice.
+    pub(crate) fn refuse_strays(&self, allowed: FieldSet) -> Result<(), Problem> {
+        self.refuse_unnamed(allowed)?;
+        self.refuse_others(allowed)
+    }
+
     /// Refuses fields that are known, but not in this kind of command.
     pub(crate) fn refuse_others(&self, allowed: FieldSet) -> Result<(), Problem> {
         let other = Field::ALL.into_iter().find(|&field| self.get(field).is_some() && !allowed.has(field));

@@ -137,7 +137,7 @@ mod tests {
         let mut out = Vec::new();
         let mut object = Object::begin(&mut out);
         object.integer("a", 1).text("b", "\"\u{1}").null("c").bool("d", true).wide("e", -(1 << 100));
-        array(object.name("f"), [1, 2], |out, item| integer(out, item));
+        array(object.name("f"), [1, 2], integer);
         object.end();
         assert_eq!(
             String::from_utf8(out).unwrap(),

@@ -92,7 +92,6 @@ impl<'a> Operation<'a> {
         header_key: HeaderKey<'a>,
         terms: &Terms,
     ) -> Result<Operation<'a>, Problem> {
-        fields.refuse_others(kind.fields().with(Field::Type))?;
         let (user, receiver) = match kind {
             Kind::Charge | Kind::Withdraw => {
                 let user = user(fields, Field::User)?;
@@ -128,6 +127,7 @@ impl<'a> Operation<'a> {
             let detail = format!("type is {value}; it must be \"charge\", \"transfer\" or \"withdraw\"");
             Problem::new(Code::InvalidRequest, detail).field("type")
         })?;
+        fields.refuse_others(kind.fields().with(Type))?;
         Operation::read(kind, fields, HeaderKey::Absent, terms)
     }
 
@@ -260,7 +260,7 @@ mod tests {
             (code, json["field"].as_str().unwrap_or_default().to_owned())
         };
         let fields = Fields::of_body(body).map_err(problem)?;
-        fields.refuse_unnamed(kind.fields()).map_err(problem)?;
+        fields.refuse_strays(kind.fields()).map_err(problem)?;
         Operation::read(kind, &fields, HeaderKey::Absent, &terms()).map_err(problem).map(|_| ())
     }
 

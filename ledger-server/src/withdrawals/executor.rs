@@ -306,8 +306,11 @@ impl<G: Gateway> Bank<G> {
         }
         match due.step {
             Step::Submit => self.attempt(due.id).await,
-            // Whether the deadline has passed is the ledger's to decide, with the answer.
-            Step::Inquire | Step::Review => self.inquire(due.id).await,
+            Step::Inquire => self.inquire(due.id).await,
+            Step::Review => match settled(self.ledger.pass_deadline(due.id)).await {
+                Ok(_) => Finding::Well,
+                Err(error) => self.put_back(due.id, &error),
+            },
             Step::WaitUntil(until) => {
                 self.ledger.defer_withdrawal(due.id, until);
                 Finding::Well

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use ledger_server::config::{Config, Settings};
+
 fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ledger-server"));
     command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -182,4 +184,48 @@ fn a_bad_variable_or_file_key_is_named() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("LEDGER_WORKERS"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_halted_stays_up_and_says_so_at_its_end() {
+    let (server, broken, directory) = crate::support::Server::on_a_failing_disk();
+    let flags = Settings {
+        listen: Some("127.0.0.1:0".to_owned()),
+        data_dir: Some(directory.path().into()),
+        ..Settings::default()
+    };
+    let config = Config::resolve(flags).unwrap();
+    let listener = tokio::net::TcpListener::bind(config.listen).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let ledger = server.ledger.clone();
+    let running = tokio::spawn(async move {
+        let until = async {
+            let _ = stopped.await;
+        };
+        ledger_server::run(listener, ledger, &config, until).await.unwrap()
+    });
+    broken.store(true, std::sync::atomic::Ordering::SeqCst);
+    let asked = tokio::task::spawn_blocking(move || {
+        let client = |text: &str| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(text.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        let body = "{\"user_id\":1,\"amount\":5,\"idempotency_key\":\"k\"}";
+        let lost = client(&format!(
+            "POST /charge HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        let read = client("GET /balance?user_id=1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        (lost, read)
+    });
+    let (lost, read) = asked.await.unwrap();
+    assert!(lost.contains("\"code\":\"outcome_unknown\""), "{lost}");
+    assert!(read.contains("\"code\":\"halted\""), "{read}");
+    assert!(!running.is_finished());
+    stop.send(()).unwrap();
+    assert_eq!(running.await.unwrap(), ledger_server::Ended::Halted);
 }

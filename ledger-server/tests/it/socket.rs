@@ -221,6 +221,22 @@ async fn connections_beyond_the_limit_wait() {
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_read_is_cut_off() {
+    let options = ServeOptions { write_deadline: Duration::from_millis(50), ..ServeOptions::default() };
+    let served = Served::new(options, Duration::from_secs(30)).await;
+    let mut stream = served.connect().await;
+    // Never reads: once the buffers between are full, the server cannot write, and gives up on this connection.
+    let asking = async {
+        loop {
+            if stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asking).await.expect("the server closes the connection");
+}
+
+#[tokio::test]
 async fn a_stream_answers_while_it_is_sent() {
     let served = Served::plain().await;
     let mut stream = served.connect().await;

@@ -121,7 +121,7 @@ fn both_books_agree_however_often_the_process_ends_in_the_middle() {
         let mut ids = Vec::new();
         for life in 0..12 {
             let runtime = Runtime::new().unwrap();
-            runtime.block_on(async {
+            let executor = runtime.block_on(async {
                 let ledger = open(directory.path(), &policy, None).await;
                 if life == 0 {
                     charge(&ledger, CHARGED);
@@ -131,10 +131,11 @@ fn both_books_agree_however_often_the_process_ends_in_the_middle() {
                     ids.push(withdraw(&ledger, 100 + n, &format!("{life}-{n}")).unwrap());
                 }
                 tokio::time::sleep(Duration::from_millis(3 + (seed * 7 + life * 5) % 19)).await;
-                drop(executor);
+                executor
             });
             // Whatever was under way is dropped where it stands.
             runtime.shutdown_timeout(PATIENCE);
+            drop(executor);
         }
         let runtime = Runtime::new().unwrap();
         runtime.block_on(async {
