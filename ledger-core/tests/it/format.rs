@@ -136,9 +136,8 @@ fn the_same_commands_give_the_same_dump_as_the_golden_log() {
     let found = dump(&ledger, &world()).expect("an open ledger");
     let expected = fs::read_to_string(golden_directory().join("dump")).expect("fixtures: see the head of this module");
     // All but the bank's references, which hold the ledger's own UUID.
-    let uuid = ledger.uuid();
     let nameless = |line: &str| {
-        let mut line = line.replace(&uuid.to_string(), "-").replace(&uuid.simple().to_string(), "-");
+        let mut line = line.to_owned();
         while let Some(at) = line.find("ledger: ") {
             let end = line[at + 8..].find(',').map_or(line.len(), |end| at + 8 + end);
             line.replace_range(at..end, "ledger");
