@@ -537,13 +537,13 @@ fn sweep(name: &str, check: impl FnOnce() -> Result<(), String>) {
 #[test]
 fn a_power_cut_at_any_operation_loses_nothing_that_was_acknowledged() {
     let scenario = Scenario::new("mixed", mixed());
-    sweep("power cut, mixed", || scenario.crash_everywhere(seeds(2)));
+    sweep("power cut, mixed", || scenario.crash_everywhere(seeds(4)));
 }
 
 #[test]
 fn a_power_cut_while_a_segment_is_rolled_over_loses_nothing() {
     let scenario = Scenario::new("rolling", rolling());
-    sweep("power cut, rolling", || scenario.crash_everywhere(seeds(2)));
+    sweep("power cut, rolling", || scenario.crash_everywhere(seeds(4)));
 }
 
 #[test]
@@ -551,7 +551,7 @@ fn a_power_cut_during_recovery_loses_nothing() {
     let mixed = Scenario::new("mixed", mixed());
     let rolling = Scenario::new("rolling", rolling());
     sweep("power cut twice", || {
-        for (scenario, stride) in [(&mixed, 7), (&rolling, 3)] {
+        for (scenario, stride) in [(&mixed, 4), (&rolling, 2)] {
             for cut in (0..scenario.operations.1).step_by(stride) {
                 for seed in 0..seeds(1) {
                     scenario
