@@ -434,7 +434,7 @@ impl Pair {
     /// Takes what is due, checks that it is what the rules allow, and hands it back.
     pub(crate) fn due(&mut self) -> Checked {
         let now = self.now()?;
-        let mut handed = Vec::new();
+        let (mut handed, mut late) = (Vec::new(), Vec::new());
         for fresh in [true, false] {
             for due in self.ledger().due_withdrawals(fresh, 100) {
                 let record = self.model.record(due.id.get()).ok_or(format!("{due:?} is not a transaction"))?;
@@ -445,6 +445,11 @@ impl Pair {
                         Step::Inquire => {
                             matches!(record.substatus, Substatus::Accepted | Substatus::Unknown | Substatus::Submitting)
                         }
+                        // Not before a day has passed since the first attempt, which was after the reservation.
+                        Step::Review => {
+                            matches!(record.substatus, Substatus::Accepted | Substatus::Unknown)
+                                && now >= record.created_at.saturating_add(DAY)
+                        }
                         _ => false,
                     };
                 if !right {
@@ -454,6 +459,9 @@ impl Pair {
                     return Err(format!("{due:?} is handed out twice"));
                 }
                 handed.push(due.id);
+                if due.step == Step::Review {
+                    late.push(due.id);
+                }
             }
         }
         take_in_interruptions(&mut self.model, self.ledger.as_ref().expect("open between calls"))?;
@@ -462,10 +470,25 @@ impl Pair {
         let again: Vec<_> =
             [true, false].into_iter().flat_map(|fresh| self.ledger().due_withdrawals(fresh, 100)).collect();
         expect("what is handed out again without a change", 0, again.len())?;
-        for id in &handed {
+        for id in handed.iter().filter(|id| !late.contains(id)) {
             self.ledger().defer_withdrawal(*id, now);
         }
-        Ok(if handed.is_empty() { "nothing" } else { "something" })
+        let is_late = !late.is_empty();
+        for id in late {
+            let before = self.ledger().appended();
+            let to = answer(self.ledger().pass_deadline(id)).map_err(|err| format!("pass_deadline: {err:?}"))?;
+            expect("where a passed deadline leads", Substatus::NeedsReview, to)?;
+            let seq = self.next_seq(before)?;
+            self.model.apply(Fact { seq, time: now, what: Happened::Inquired { id: id.get(), to } });
+        }
+        self.in_step()?;
+        Ok(if is_late {
+            "review"
+        } else if handed.is_empty() {
+            "nothing"
+        } else {
+            "something"
+        })
     }
 
     fn next_seq(&self, before: Seq) -> Result<u64, String> {
