@@ -6,7 +6,7 @@
 use hashbrown::HashTable;
 
 use super::history::{HistoryList, Sums};
-use super::holds::Schedule;
+use super::holds::{Held, Schedule};
 use crate::types::{Currency, INTEGER_MAX, Seq, Timestamp, UserId};
 
 /// An account's place in its shard.
@@ -33,7 +33,7 @@ pub(crate) struct Account {
 /// What only accounts with holds or ended withdrawals have. Nothing is ever removed: sums by time answer for any moment.
 struct Extra {
     /// Every credit that was held, by when it matures.
-    holds: Schedule<u64>,
+    holds: Schedule<Held>,
     /// Every withdrawal that ended, by when: (paid, released).
     ended: Schedule<(u64, u64)>,
 }
@@ -128,7 +128,7 @@ impl AccountTable {
             return Parts { total, held, reserved, next_release_at, matured: false };
         }
         let holds = &self.extras[account.extra as usize].holds;
-        let held = holds.total().wrapping_sub(holds.sum_through(now));
+        let held = holds.total().amount.wrapping_sub(holds.sum_through(now).amount);
         Parts { total, held, reserved, next_release_at: holds.next_after(now), matured: true }
     }
 
@@ -143,8 +143,8 @@ impl AccountTable {
             let (paid, released) = extra.ended.sum_through(at);
             total = total.wrapping_sub(paid);
             reserved = reserved.wrapping_sub(paid).wrapping_sub(released);
-            still_held = still_held.wrapping_sub(extra.holds.sum_through(at));
-            next_release_at = extra.holds.next_after(at);
+            still_held = still_held.wrapping_sub(extra.holds.sum_through(at).amount);
+            next_release_at = extra.holds.next_known_at(at);
         }
         Parts { total, held: still_held, reserved, next_release_at, matured: false }
     }
@@ -157,11 +157,11 @@ impl AccountTable {
         account.next_release_at = parts.next_release_at;
     }
 
-    /// Credits `amount`, held until `release_at` where there is one.
-    pub(crate) fn credit(&mut self, slot: Slot, amount: u64, release_at: Option<Timestamp>) {
+    /// Credits `amount` at `time`, held until `release_at` where there is one. Credits come in the order of time.
+    pub(crate) fn credit(&mut self, slot: Slot, time: Timestamp, amount: u64, release_at: Option<Timestamp>) {
         self.get_mut(slot).total += amount;
         let Some(release_at) = release_at else { return };
-        self.extra_mut(slot).holds.add(release_at, amount);
+        self.extra_mut(slot).holds.add(release_at, Held { amount, since: time });
         let account = self.get_mut(slot);
         account.held += amount;
         account.next_release_at = Some(account.next_release_at.map_or(release_at, |next| next.min(release_at)));
@@ -190,4 +190,119 @@ impl AccountTable {
 /// The table takes a bucket from the low bits and a tag from the high ones: 32 bits are spread over both.
 fn spread(short: u32) -> u64 {
     u64::from(short).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn time(micros: i64) -> Timestamp {
+        Timestamp::from_micros(micros).unwrap()
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Change {
+        Credit {
+            amount: u64,
+            release_at: Option<i64>,
+        },
+        /// Reserves an amount, if it is withdrawable, which is then paid or released after so long.
+        Withdraw {
+            amount: u64,
+            after: i64,
+            is_paid: bool,
+        },
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        prop_oneof![
+            3 => (1..100u64, prop::option::of(0..400i64))
+                .prop_map(|(amount, release_at)| Change::Credit { amount, release_at }),
+            1 => (1..50u64, 0..60i64, any::<bool>())
+                .prop_map(|(amount, after, is_paid)| Change::Withdraw { amount, after, is_paid }),
+        ]
+    }
+
+    /// What happened, as a plain list.
+    #[derive(Default)]
+    struct Naive {
+        /// (created, amount, release_at)
+        credits: Vec<(i64, u64, Option<i64>)>,
+        /// (reserved, amount, ended, is_paid)
+        withdrawals: Vec<(i64, u64, i64, bool)>,
+    }
+
+    impl Naive {
+        fn recorded(&self, at: i64) -> Sums {
+            let credits = || self.credits.iter().filter(|credit| credit.0 <= at);
+            Sums {
+                credited: credits().map(|credit| credit.1).sum(),
+                debited: 0,
+                withdrawn: self.withdrawals.iter().filter(|w| w.0 <= at).map(|w| w.1).sum(),
+                held: credits().filter(|credit| credit.2.is_some()).map(|credit| credit.1).sum(),
+            }
+        }
+
+        fn parts(&self, at: i64) -> Parts {
+            let Sums { credited, .. } = self.recorded(at);
+            let held = || self.credits.iter().filter(|c| c.0 <= at).filter(|c| c.2.is_some_and(|release| release > at));
+            let paid = self.withdrawals.iter().filter(|w| w.2 <= at && w.3).map(|w| w.1).sum::<u64>();
+            Parts {
+                total: credited - paid,
+                held: held().map(|credit| credit.1).sum(),
+                reserved: self.withdrawals.iter().filter(|w| w.0 <= at && w.2 > at).map(|w| w.1).sum(),
+                next_release_at: held().filter_map(|credit| credit.2).min().map(time),
+                matured: false,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_parts_at_any_moment_are_those_of_a_plain_list(
+            changes in prop::collection::vec((0..5i64, change()), 1..300),
+        ) {
+            let (mut table, mut naive, mut now) = (AccountTable::default(), Naive::default(), 0);
+            let slot = table.open(1, UserId::new(1).unwrap(), Currency::USD);
+            let mut open: Vec<(i64, u64, bool)> = Vec::new();
+            for (step, change) in changes {
+                now += step;
+                open.sort_unstable_by_key(|ending| std::cmp::Reverse(ending.0));
+                while let Some((at, amount, is_paid)) = open.pop_if(|ending| ending.0 <= now) {
+                    table.fold(slot, time(at));
+                    let (paid, released) = if is_paid { (amount, 0) } else { (0, amount) };
+                    table.end_reservation(slot, time(at), paid, released);
+                }
+                table.fold(slot, time(now));
+                match change {
+                    Change::Credit { amount, release_at } => {
+                        let release_at = release_at.filter(|&release_at| release_at > now);
+                        table.credit(slot, time(now), amount, release_at.map(time));
+                        naive.credits.push((now, amount, release_at));
+                    }
+                    Change::Withdraw { amount, after, is_paid } => {
+                        if table.parts(slot, time(now)).withdrawable() < amount {
+                            continue;
+                        }
+                        table.get_mut(slot).reserved += amount;
+                        // Ends later, so that it ends before no change of its own time.
+                        let ends = now + 1 + after;
+                        open.push((ends, amount, is_paid));
+                        naive.withdrawals.push((now, amount, ends, is_paid));
+                    }
+                }
+            }
+            // What is still open never ends, for all that the table has heard.
+            naive.withdrawals.iter_mut().filter(|w| w.2 > now).for_each(|w| w.2 = i64::MAX);
+            for at in -1..=now {
+                prop_assert_eq!(table.parts_at(slot, time(at), naive.recorded(at)), naive.parts(at), "at {}", at);
+            }
+            for at in now..now + 420 {
+                let parts = Parts { matured: false, ..table.parts(slot, time(at)) };
+                prop_assert_eq!(parts, naive.parts(at), "at {}", at);
+            }
+        }
+    }
 }
