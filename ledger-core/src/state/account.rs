@@ -1,18 +1,19 @@
 //! Accounts: what one user owns in one currency, and the table that finds them.
 //!
-//! An account is 72 bytes and lies in a chunk that never moves; the index is a flat table of (hash, slot) pairs, so its
-//! growth never touches an account. What few accounts have (holds, ended withdrawals) lies beside, behind a slot.
+//! An account is 72 bytes and lies in a chunk that never moves. The index has only hashes and slots, in tables so small
+//! that no growth is a pause. What few accounts have (holds, ended withdrawals) lies beside, behind a slot.
+//!
+//! Cost: 72 bytes + a slot of 9.4 to 11.4, and the unused part of the newest chunk.
 
-use hashbrown::HashTable;
-
+use super::arena::Chunked;
 use super::history::{HistoryList, Sums};
 use super::holds::{Held, Schedule};
+use super::slots::SlotIndex;
 use crate::types::{Currency, INTEGER_MAX, Seq, Timestamp, UserId};
 
 /// An account's place in its shard.
 pub(crate) type Slot = u32;
 
-const CHUNK: usize = 1024;
 const NO_EXTRA: u32 = u32::MAX;
 
 /// One user's money in one currency. `total = withdrawable + held + reserved`; `held` is as of the last entry.
@@ -22,8 +23,8 @@ pub(crate) struct Account {
     pub(crate) total: u64,
     pub(crate) reserved: u64,
     held: u64,
-    /// When the first of the holds counted in `held` matures.
-    next_release_at: Option<Timestamp>,
+    /// When the first of the holds counted in `held` matures; the end of time where there is none.
+    next_release_at: Timestamp,
     /// The last entry that touched the account.
     pub(crate) last_seq: Seq,
     pub(crate) list: HistoryList,
@@ -61,73 +62,72 @@ impl Parts {
 }
 
 /// The accounts of one shard.
-#[derive(Default)]
 pub(crate) struct AccountTable {
-    index: HashTable<(u32, Slot)>,
-    chunks: Vec<Vec<Account>>,
-    extras: Vec<Extra>,
+    index: SlotIndex,
+    accounts: Chunked<Account, 4, 10>,
+    extras: Chunked<Extra, 2, 8>,
 }
 
 impl AccountTable {
+    /// The most accounts of a shard: a slot is a reference of the index.
+    pub(crate) const LEN_MAX: usize = SlotIndex::REFERENCE_MAX as usize;
+
+    /// Without an account or an allocation.
+    pub(crate) const fn new() -> AccountTable {
+        AccountTable { index: SlotIndex::new(), accounts: Chunked::new(), extras: Chunked::new() }
+    }
+
     /// Where the account of that hash is, if it was ever used.
     pub(crate) fn find(&self, hash: u64, user: UserId, currency: Currency) -> Option<Slot> {
-        let short = hash as u32;
-        self.index
-            .find(spread(short), |&(other, slot)| {
-                other == short && {
-                    let account = self.get(slot);
-                    account.user == user && account.currency == currency
-                }
-            })
-            .map(|&(_, slot)| slot)
+        self.index.find(hash, |slot| {
+            let account = self.get(slot);
+            account.user == user && account.currency == currency
+        })
     }
 
     /// Opens the account, which must not exist.
     pub(crate) fn open(&mut self, hash: u64, user: UserId, currency: Currency) -> Slot {
-        let slot = self.len() as Slot;
-        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
-        }
-        self.chunks.last_mut().expect("a chunk with room was just made sure of").push(Account {
+        let slot = self.accounts.push(Account {
             user,
             currency,
             total: 0,
             reserved: 0,
             held: 0,
-            next_release_at: None,
+            next_release_at: Timestamp::MAX,
             last_seq: Seq::ZERO,
             list: HistoryList::default(),
             extra: NO_EXTRA,
         });
-        let short = hash as u32;
-        self.index.insert_unique(spread(short), (short, slot), |&(short, _)| spread(short));
+        let slot = Slot::try_from(slot).expect("a shard has fewer accounts than there are slots");
+        self.index.insert(hash, slot);
         slot
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
+        self.accounts.len()
     }
 
     pub(crate) fn get(&self, slot: Slot) -> &Account {
-        &self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+        &self.accounts[slot as usize]
     }
 
     pub(crate) fn get_mut(&mut self, slot: Slot) -> &mut Account {
-        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+        &mut self.accounts[slot as usize]
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &Account)> {
-        self.chunks.iter().flatten().enumerate().map(|(slot, account)| (slot as Slot, account))
+        (0..self.len() as Slot).map(|slot| (slot, self.get(slot)))
     }
 
     /// The account's parts at `now`, which is not before its last entry.
     pub(crate) fn parts(&self, slot: Slot, now: Timestamp) -> Parts {
         let account = self.get(slot);
         let Account { total, held, reserved, next_release_at, .. } = *account;
-        if next_release_at.is_none_or(|release_at| now < release_at) {
+        if held == 0 || now < next_release_at {
+            let next_release_at = (held > 0).then_some(next_release_at);
             return Parts { total, held, reserved, next_release_at, matured: false };
         }
-        let holds = &self.extras[account.extra as usize].holds;
+        let holds = &self.extra(account).expect("who has a hold has a schedule").holds;
         let held = holds.total().amount.wrapping_sub(holds.sum_through(now).amount);
         Parts { total, held, reserved, next_release_at: holds.next_after(now), matured: true }
     }
@@ -139,7 +139,7 @@ impl AccountTable {
         let Sums { credited, debited, withdrawn, held } = recorded;
         let (mut total, mut reserved, mut still_held, mut next_release_at) =
             (credited.wrapping_sub(debited), withdrawn, held, None);
-        if let Some(extra) = self.extras.get(account.extra as usize) {
+        if let Some(extra) = self.extra(account) {
             let (paid, released) = extra.ended.sum_through(at);
             total = total.wrapping_sub(paid);
             reserved = reserved.wrapping_sub(paid).wrapping_sub(released);
@@ -154,7 +154,7 @@ impl AccountTable {
         let parts = self.parts(slot, time);
         let account = self.get_mut(slot);
         account.held = parts.held;
-        account.next_release_at = parts.next_release_at;
+        account.next_release_at = parts.next_release_at.unwrap_or(Timestamp::MAX);
     }
 
     /// Credits `amount` at `time`, held until `release_at` where there is one. Credits come in the order of time.
@@ -164,7 +164,7 @@ impl AccountTable {
         self.extra_mut(slot).holds.add(release_at, Held { amount, since: time });
         let account = self.get_mut(slot);
         account.held += amount;
-        account.next_release_at = Some(account.next_release_at.map_or(release_at, |next| next.min(release_at)));
+        account.next_release_at = account.next_release_at.min(release_at);
     }
 
     /// Ends a withdrawal at `time`: what was paid leaves, what was released is withdrawable again.
@@ -175,21 +175,18 @@ impl AccountTable {
         account.total -= paid;
     }
 
+    fn extra(&self, account: &Account) -> Option<&Extra> {
+        (account.extra != NO_EXTRA).then(|| &self.extras[account.extra as usize])
+    }
+
     fn extra_mut(&mut self, slot: Slot) -> &mut Extra {
-        let next = self.extras.len() as u32;
-        let account = self.get_mut(slot);
-        if account.extra == NO_EXTRA {
-            account.extra = next;
-            self.extras.push(Extra { holds: Schedule::new(), ended: Schedule::new() });
+        if self.get(slot).extra == NO_EXTRA {
+            let extra = self.extras.push(Extra { holds: Schedule::new(), ended: Schedule::new() });
+            self.get_mut(slot).extra = extra as u32;
         }
         let extra = self.get(slot).extra;
         &mut self.extras[extra as usize]
     }
-}
-
-/// The table takes a bucket from the low bits and a tag from the high ones: 32 bits are spread over both.
-fn spread(short: u32) -> u64 {
-    u64::from(short).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[cfg(test)]
@@ -259,12 +256,45 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_account_is_72_bytes() {
+        assert_eq!(size_of::<Account>(), 72);
+    }
+
+    #[test]
+    fn a_hold_until_the_end_of_time_is_one() {
+        let mut table = AccountTable::new();
+        let slot = table.open(1, UserId::new(1).unwrap(), Currency::USD);
+        table.credit(slot, time(0), 5, Some(Timestamp::MAX));
+        let parts = table.parts(slot, time(1));
+        assert_eq!((parts.withdrawable(), parts.next_release_at), (0, Some(Timestamp::MAX)));
+        table.fold(slot, Timestamp::MAX);
+        let parts = table.parts(slot, Timestamp::MAX);
+        assert_eq!((parts.withdrawable(), parts.next_release_at), (5, None));
+    }
+
+    #[test]
+    fn every_account_is_found_in_whichever_order_they_were_opened() {
+        const N: u64 = 20_000;
+        let mut table = AccountTable::new();
+        let user = |n: u64| UserId::new(n + 1).unwrap();
+        // Few hashes for many accounts, so that they collide.
+        let hash = |n: u64| (n % 5_000).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let slots: Vec<_> = (0..N).map(|n| table.open(hash(n), user(n), Currency::USD)).collect();
+        for n in 0..N {
+            assert_eq!(table.find(hash(n), user(n), Currency::USD), Some(slots[n as usize]));
+            assert_eq!(table.find(hash(n), user(n + N), Currency::USD), None);
+        }
+        let walked = table.iter().map(|(slot, account)| (slot, account.user));
+        assert!(walked.eq((0..N).map(|n| (slots[n as usize], user(n)))));
+    }
+
     proptest! {
         #[test]
         fn the_parts_at_any_moment_are_those_of_a_plain_list(
             changes in prop::collection::vec((0..5i64, change()), 1..300),
         ) {
-            let (mut table, mut naive, mut now) = (AccountTable::default(), Naive::default(), 0);
+            let (mut table, mut naive, mut now) = (AccountTable::new(), Naive::default(), 0);
             let slot = table.open(1, UserId::new(1).unwrap(), Currency::USD);
             let mut open: Vec<(i64, u64, bool)> = Vec::new();
             for (step, change) in changes {

@@ -53,7 +53,7 @@ impl CurrencySums {
 impl Shard {
     pub(crate) fn new(hasher: RandomState) -> Shard {
         Shard {
-            accounts: AccountTable::default(),
+            accounts: AccountTable::new(),
             history: History::new(),
             withdrawals: HashMap::with_hasher(hasher.clone()),
             sums: Vec::new(),
