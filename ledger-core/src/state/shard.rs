@@ -89,6 +89,13 @@ impl Shard {
         hasher.finish()
     }
 
+    /// Whether so many commands more fit, whatever they are. `apply` cannot fail, so who appends asks first.
+    pub(crate) fn has_room_for(&self, commands: usize) -> bool {
+        // Each touches two accounts at most, and leaves a record with each.
+        let touched = 2 * commands;
+        self.accounts.len() + touched <= AccountTable::LEN_MAX && self.history.has_room_for(touched)
+    }
+
     /// Where the account is, if it was ever used.
     pub(crate) fn slot(&self, user: UserId, currency: Currency) -> Option<Slot> {
         self.accounts.find(self.hash(user, currency), user, currency)
