@@ -1,0 +1,242 @@
+//! The stage that all tests act on: short words for values, ledgers on a simulated disk, and a canonical dump of all
+//! that a ledger can be asked.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use ledger_core::sim::SimClock;
+use ledger_core::{
+    Amount, Commit, Currency, Direction, Error, Ledger, Options, PageStart, Query, Timestamp, Transaction,
+    TransactionId, UserId,
+};
+
+use crate::model::Asked;
+
+/// 2024-01-10T10:00:00Z, when every test begins.
+pub(crate) const START: Timestamp = match Timestamp::from_micros(1_704_880_800_000_000) {
+    Some(start) => start,
+    None => panic!("within the years 1 to 9999"),
+};
+
+/// Whether a balance of the past must name the hold that matured next *then*. Not yet: the engine names one that was
+/// recorded later (`story::a_balance_is_told_for_the_past_and_the_future` fails). Set it once that story passes.
+pub(crate) const PAST_NAMES_ITS_NEXT_RELEASE: bool = false;
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The smallest size of a segment, so that tests write few bytes.
+pub(crate) const SEGMENT_BYTES: u64 = 1 << 20;
+
+pub(crate) fn user(id: u64) -> UserId {
+    UserId::new(id).expect("a user's number")
+}
+
+pub(crate) fn amount(minor: u64) -> Amount {
+    Amount::new(minor).expect("an amount")
+}
+
+pub(crate) fn currency(code: &str) -> Currency {
+    Currency::new(code).expect("a currency's code")
+}
+
+pub(crate) fn id(id: u64) -> TransactionId {
+    TransactionId::new(id).expect("a transaction's id")
+}
+
+/// `seconds` after [`START`]; may be negative.
+pub(crate) fn second(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(START.micros() + seconds * 1_000_000).expect("within the years 1 to 9999")
+}
+
+/// The options of a deterministic ledger: no threads, small segments, a clock that the test moves.
+pub(crate) fn options(clock: &SimClock) -> Options {
+    Options::default().threads(false).segment_bytes(SEGMENT_BYTES).shards(4).clock(clock.clone())
+}
+
+/// The answer, once it may leave.
+pub(crate) fn answer<T>(commit: Result<Commit<T>, Error>) -> Result<T, Error> {
+    commit?.wait()
+}
+
+/// The users and currencies that a test uses: what a dump goes through.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    pub(crate) users: Vec<UserId>,
+    pub(crate) currencies: Vec<Currency>,
+}
+
+impl World {
+    pub(crate) fn new(users: u64, currencies: &[&str]) -> World {
+        World {
+            users: (1..=users).map(user).collect(),
+            currencies: currencies.iter().map(|code| currency(code)).collect(),
+        }
+    }
+
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = (UserId, Currency)> + '_ {
+        self.users.iter().flat_map(|&user| self.currencies.iter().map(move |&currency| (user, currency)))
+    }
+}
+
+/// A transaction without what the model cannot know: the words of a failure's reason. Nor is a payer's view of the hold
+/// on what was paid compared; a story says what it is.
+pub(crate) fn plain(mut transaction: Transaction) -> Transaction {
+    if transaction.direction == Direction::Debit {
+        transaction.release_at = None;
+    }
+    if let Some(payout) = &mut transaction.withdrawal {
+        payout.failure_reason = payout.failure_reason.take().map(|_| "…".into());
+    }
+    transaction
+}
+
+/// A transaction in one line; metadata, which may be long, by its length and sum.
+pub(crate) fn line_of(transaction: &Transaction) -> String {
+    let metadata = transaction.metadata.as_deref().map(|bytes| {
+        (bytes.len(), bytes.iter().fold(0u64, |sum, &byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte))))
+    });
+    format!("transaction {:?} metadata {metadata:?}", plain(Transaction { metadata: None, ..transaction.clone() }))
+}
+
+/// All of a user's transactions, oldest first, by a walk with a cursor.
+pub(crate) fn history(ledger: &Ledger, user: UserId) -> Result<Vec<Transaction>, Error> {
+    let mut all = Vec::new();
+    let mut query = Query { ascending: true, limit: 100, ..Query::new(user) };
+    loop {
+        let page = answer(ledger.transactions(&query))?;
+        all.extend(page.transactions);
+        match page.next {
+            Some(next) => query.start = PageStart::After(next),
+            None => return Ok(all),
+        }
+    }
+}
+
+/// All that can be asked of `ledger`, one fact a line, in an order that depends on the facts alone. Equal states give
+/// equal dumps; [`crate::model::Model::dump`] gives the same lines.
+pub(crate) fn dump(ledger: &Ledger, world: &World) -> Result<Vec<String>, Error> {
+    let now = ledger.now();
+    let mut lines = vec![format!("appended {}", ledger.appended())];
+    let mut withdrawals = BTreeSet::new();
+    for (user, currency) in world.accounts() {
+        for at in moments(now) {
+            let balance = match at {
+                None => answer(ledger.balance(user, currency))?,
+                Some(at) => answer(ledger.balance_at(user, currency, at))?,
+            };
+            lines.push(line_of_balance(user, currency, (at, now), &balance));
+        }
+    }
+    for &user in &world.users {
+        for transaction in history(ledger, user)? {
+            lines.push(line_of(&transaction));
+            if transaction.withdrawal.is_some() {
+                withdrawals.insert(transaction.id);
+            }
+        }
+    }
+    for id in withdrawals {
+        let Some(w) = answer(ledger.withdrawal(id))? else {
+            lines.push(format!("withdrawal {id} is missing"));
+            continue;
+        };
+        lines.push(line_of_withdrawal(&w));
+    }
+    let audit = answer(ledger.audit_deep())?;
+    for c in &audit.currencies {
+        lines.push(format!("audit {c:?}"));
+    }
+    Ok(lines)
+}
+
+/// When a dump asks for balances: now, before everything, and when every hold has matured.
+pub(crate) fn moments(now: Timestamp) -> [Option<Timestamp>; 4] {
+    [None, Some(START.saturating_sub(SECOND)), Some(now.saturating_sub(SECOND)), Some(now.saturating_add(400 * DAY))]
+}
+
+pub(crate) fn line_of_balance(
+    user: UserId,
+    currency: Currency,
+    (at, now): (Option<Timestamp>, Timestamp),
+    balance: &ledger_core::Balance,
+) -> String {
+    let mut line = format!("balance {user} {currency}");
+    if let Some(at) = at {
+        write!(line, " at {at}").expect("a string takes all");
+    }
+    let is_past = at.is_some_and(|at| at < now);
+    let next = balance.next_release_at.filter(|_| !is_past || PAST_NAMES_ITS_NEXT_RELEASE).map(|next| next.to_string());
+    write!(line, ": {} + {} + {}, next {next:?}", balance.withdrawable, balance.held, balance.reserved)
+        .expect("a string takes all");
+    line
+}
+
+pub(crate) fn line_of_withdrawal(w: &ledger_core::withdrawals::Withdrawal) -> String {
+    format!(
+        "withdrawal {} of {} {} {} to {:?} by {} at {}: {:?} after {} attempts",
+        w.id,
+        w.user,
+        w.amount,
+        w.currency,
+        w.destination.as_deref(),
+        w.reference,
+        w.created_at,
+        w.substatus,
+        w.attempts
+    )
+}
+
+/// The first difference between two dumps, for people.
+pub(crate) fn difference(expected: &[String], found: &[String]) -> Option<String> {
+    let lines = expected.len().max(found.len());
+    (0..lines).find(|&line| expected.get(line) != found.get(line)).map(|line| {
+        format!(
+            "line {line} differs\n  expected: {}\n  found:    {}",
+            expected.get(line).map_or("(nothing)", String::as_str),
+            found.get(line).map_or("(nothing)", String::as_str)
+        )
+    })
+}
+
+/// A small, seeded stream of numbers (SplitMix64, Steele et al. 2014), so that a test is its seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    pub(crate) fn new(seed: u64) -> Chance {
+        Chance(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[usize::try_from(self.below(of.len() as u64)).expect("an index")]
+    }
+}
+
+/// Metadata of `len` bytes that differ from place to place and from `salt` to salt.
+pub(crate) fn metadata(len: usize, salt: u64) -> Vec<u8> {
+    let mut chance = Chance::new(salt);
+    (0..len).map(|_| u8::try_from(chance.below(256)).expect("a byte")).collect()
+}
+
+/// Submits `asked` through the call that is made for its kind.
+pub(crate) fn ask(ledger: &Ledger, asked: &Asked) -> Result<Commit<ledger_core::Receipt>, Error> {
+    match asked.command() {
+        ledger_core::Command::Charge(charge) => ledger.charge(charge),
+        ledger_core::Command::Transfer(transfer) => ledger.transfer(transfer),
+        ledger_core::Command::Withdraw(withdraw) => ledger.withdraw(withdraw),
+    }
+}
