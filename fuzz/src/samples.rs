@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use ledger_core::sim::{SimClock, SimDisk};
-use ledger_core::withdrawals::Submission;
+use ledger_core::withdrawals::{AttemptClass, Submission};
 use ledger_core::{
     Amount, Charge, Command, Currency, Destination, IdempotencyKey, Ledger, Metadata, Options, Timestamp, Transfer,
     UserId, Withdraw,
@@ -90,7 +90,11 @@ fn work(ledger: &Ledger, round: &str) {
     for due in ledger.due_withdrawals(true, 1) {
         let attempt = ledger.start_attempt(due.id).and_then(|commit| commit.wait()).expect("an attempt was due");
         ledger
-            .end_attempt(due.id, attempt.number, &Submission::Paid)
+            .end_attempt(
+                due.id,
+                attempt.number,
+                &Submission { class: AttemptClass::Settled, evidence: "settled".into() },
+            )
             .and_then(|commit| commit.wait())
             .expect("the attempt was open");
     }
