@@ -1,6 +1,7 @@
 //! Reading a ledger's directory without opening it: to check it, or to show what is in it. Nothing is changed, and the
 //! directory may be in use.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::error::OpenError;
@@ -70,13 +71,20 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Verified, OpenError> {
     })
 }
 
-/// Shows every entry in the ledger's directory `path` to `visit`, in order.
+/// Shows every entry in the ledger's directory `path` to `visit`, in order, until it has seen enough.
 ///
 /// # Errors
 /// What is wrong, and where; the entries before it were shown.
-pub fn inspect(path: impl AsRef<Path>, visit: &mut dyn FnMut(&Inspected<'_>)) -> Result<(), OpenError> {
+pub fn inspect(
+    path: impl AsRef<Path>,
+    visit: &mut dyn FnMut(&Inspected<'_>) -> ControlFlow<()>,
+) -> Result<(), OpenError> {
+    let mut enough = false;
     scan(path.as_ref(), &mut |record, entry| {
-        visit(&Inspected { seq: record.seq, epoch: record.epoch, time: record.time, entry: entry.clone() });
+        if !enough {
+            let inspected = Inspected { seq: record.seq, epoch: record.epoch, time: record.time, entry: entry.clone() };
+            enough = visit(&inspected).is_break();
+        }
         Ok(())
     })?;
     Ok(())

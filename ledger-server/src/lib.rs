@@ -1,4 +1,26 @@
-//! The ledger over HTTP.
+//! The ledger over HTTP: a thin server around [`ledger_core`].
+//!
+//! [`run`] serves an open ledger on a listener until it is told to stop. Everything else is how a request is read
+//! (`wire`), answered (`routes`, [`error`]), counted ([`metrics`]) and carried ([`serve`]), and how the program is
+//! told what to do ([`config`]). The server decides nothing about money: what is accepted and what is refused, beyond the
+//! form of a request, is the ledger's answer.
 #![forbid(unsafe_code)]
 
+pub mod app;
+pub mod config;
+pub mod error;
+pub mod inspect;
+pub mod metrics;
+pub mod payouts;
+pub mod serve;
+pub mod telemetry;
+pub mod verify;
 pub mod withdrawals;
+
+mod memory;
+mod routes;
+mod run;
+mod wire;
+
+pub use run::{Ended, StartError, open, run};
+pub use wire::operation::Terms;

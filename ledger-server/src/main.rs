@@ -1,3 +1,74 @@
 //! Arguments, allocator, signals.
+#![forbid(unsafe_code)]
 
-fn main() {}
+use std::io;
+use std::process::ExitCode;
+
+use ledger_server::config::{Command, CommandLine, Config, Settings, command_line};
+use ledger_server::{Ended, StartError, inspect, open, run, telemetry, verify};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    telemetry::start();
+    let CommandLine { command, settings } = command_line();
+    match command {
+        None => serve(settings),
+        Some(Command::Serve(settings)) => serve(*settings),
+        Some(Command::Verify { directory }) => match verify::verify(&directory, &mut io::stdout()) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(1),
+            Err(fault) => fail(2, &fault),
+        },
+        Some(Command::Inspect { directory }) => match inspect::inspect(&directory, &mut io::stdout()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(fault) => fail(1, &fault),
+        },
+    }
+}
+
+fn serve(flags: Settings) -> ExitCode {
+    let config = match Config::load(flags, &|name| std::env::var(name).ok()) {
+        Ok(config) => config,
+        Err(fault) => return fail(2, &fault),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(config.threads).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(fault) => return fail(2, &fault),
+    };
+    let ended = runtime.block_on(start(&config));
+    // What did not end in time is cut off here, and not waited for.
+    runtime.shutdown_background();
+    match ended {
+        Ok(Ended::Cleanly) => ExitCode::SUCCESS,
+        Ok(Ended::Halted) => ExitCode::from(1),
+        Err(fault) => fail(fault.exit_code(), &fault),
+    }
+}
+
+async fn start(config: &Config) -> Result<Ended, StartError> {
+    // The address first: a wrong one is known at once, and opening a long log takes its time.
+    let listener = TcpListener::bind(config.listen).await.map_err(StartError::Listen)?;
+    let (mut terminate, mut interrupt) = signals().map_err(StartError::Listen)?;
+    let ledger = open(config)?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    run(listener, ledger, config, stop).await.map_err(StartError::Listen)
+}
+
+fn signals() -> io::Result<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)> {
+    Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+}
+
+fn fail(code: u8, fault: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("ledger-server: {fault}");
+    ExitCode::from(code)
+}

@@ -22,7 +22,7 @@ use crate::commit::Commit;
 use crate::error::{Error, Halted, OpenError, Rejection};
 use crate::options::Options;
 use crate::recovery;
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering};
 use crate::sys::Storage;
 use crate::types::{Currency, Epoch, IdempotencyKey, Seq, Timestamp, TransactionId, UserId};
 use crate::view::{AtomicReceipt, Audit, Balance, Page, Query, Receipt, Stats, Transaction};
@@ -255,6 +255,17 @@ impl Ledger {
     /// What an operator watches.
     pub fn stats(&self) -> Stats {
         self.engine.stats()
+    }
+
+    /// How many withdrawals have not ended.
+    pub fn withdrawals_open(&self) -> u64 {
+        // Relaxed: a gauge.
+        self.engine.withdrawals_open.load(Ordering::Relaxed)
+    }
+
+    /// How many places for a first attempt are taken.
+    pub fn withdrawal_places_taken(&self) -> usize {
+        self.engine.places.taken()
     }
 
     /// Whether the ledger has halted, and why.

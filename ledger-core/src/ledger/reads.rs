@@ -137,7 +137,7 @@ impl Engine {
             durable: self.wal.durable(),
             commits: log.commits,
             log_bytes: log.bytes,
-            fsync_seconds: histogram(&log.fsync_micros, &FSYNC_MICROS, 1e-6),
+            fsync_seconds: histogram(&log.fsync_micros, &FSYNC_MICROS, 1e6),
             commit_entries: histogram(&log.commit_entries, &COMMIT_ENTRIES, 1.0),
             // Relaxed: a gauge.
             withdrawals_open: self.withdrawals_open.load(Ordering::Relaxed),
@@ -160,15 +160,15 @@ impl Engine {
     }
 }
 
-/// Cumulative counts, as Prometheus keeps them, in units of `unit`.
-fn histogram(counts: &Counts, bounds: &[u64], unit: f64) -> Histogram {
-    let bounds = bounds.iter().map(|&bound| bound as f64 * unit).chain([f64::INFINITY]);
+/// Cumulative counts, as Prometheus keeps them, counted in parts of which `per_unit` make one.
+fn histogram(counts: &Counts, bounds: &[u64], per_unit: f64) -> Histogram {
+    let bounds = bounds.iter().map(|&bound| bound as f64 / per_unit).chain([f64::INFINITY]);
     let mut below = 0;
     let cumulative = counts.buckets.iter().map(|&count| {
         below += count;
         below
     });
-    Histogram { buckets: bounds.zip(cumulative).collect(), sum: counts.sum as f64 * unit }
+    Histogram { buckets: bounds.zip(cumulative).collect(), sum: counts.sum as f64 / per_unit }
 }
 
 /// A transaction but for its key.

@@ -531,12 +531,13 @@ impl Storage for SimDisk {
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
         let mut inner = self.inner.lock();
         let id = inner.next_file;
+        // There also when the power fails meanwhile: the name may have reached the disk.
+        inner.next_file += 1;
+        inner.files.insert(id, FileImage::default());
         inner.begin_names(|inner| match inner.names.contains_key(name) {
             true => Err(io::ErrorKind::AlreadyExists.into()),
             false => Ok(NameChange::Create(name.to_owned(), id)),
         })?;
-        inner.next_file += 1;
-        inner.files.insert(id, FileImage::default());
         Ok(Arc::new(SimFile { disk: self.clone(), id }))
     }
 

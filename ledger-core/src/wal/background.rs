@@ -13,7 +13,7 @@ use super::room::Spare;
 use super::segment::{Failure, NewFile, SegmentHeader, during};
 use super::shared::Shared;
 use crate::sync::{Arc, Ordering};
-use crate::sys::Storage;
+use crate::sys::{Storage, StorageFile};
 use crate::types::Seq;
 
 /// How long after `durable` moved the mark follows. With the time of its own sync it stays within 100 ms.
@@ -65,17 +65,7 @@ impl Background {
     /// Does one thing. Whoever calls it halts the log on a failure.
     pub(super) fn step(&mut self, shared: &Shared) -> Result<(), Failure> {
         if !shared.is_stopping() && shared.room.wants_spare() {
-            return match self.prepare_spare(shared) {
-                Ok(spare) => {
-                    spare.into_iter().for_each(|spare| shared.room.add_spare(spare));
-                    Ok(())
-                }
-                Err(failure) if failure.is_full() => {
-                    shared.room.disk_is_full();
-                    Ok(())
-                }
-                Err(failure) => Err(failure),
-            };
+            return self.prepare_spare(shared);
         }
         self.advance_mark(shared)
     }
@@ -95,8 +85,8 @@ impl Background {
         }
     }
 
-    /// `None` when the log was stopped meanwhile.
-    fn prepare_spare(&mut self, shared: &Shared) -> Result<Option<Spare>, Failure> {
+    /// Readies one more segment, unless the disk is full or the log is stopped meanwhile.
+    fn prepare_spare(&mut self, shared: &Shared) -> Result<(), Failure> {
         let header = SegmentHeader {
             uuid: shared.uuid,
             number: self.next_number,
@@ -106,25 +96,35 @@ impl Background {
         };
         // A number is never used twice: what a failed attempt leaves behind stays out of the next one's way.
         self.next_number += 1;
+        match self.write_spare(shared, header) {
+            Ok(None) => return Ok(()),
+            Ok(Some(file)) => {
+                // A name that may or may not be there can be neither used nor taken back: not even a full disk
+                // excuses this one. (An unused segment before a used one would be a hole in the log.)
+                if !shared.skips_directory_sync() {
+                    during(self.storage.sync_directory(), "syncing", &self.storage.describe())?;
+                }
+                shared.room.add_spare(Spare { header, file });
+            }
+            Err(failure) if failure.is_full() => shared.room.disk_is_full(),
+            Err(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+
+    /// `None` when the log was stopped meanwhile.
+    fn write_spare(&self, shared: &Shared, header: SegmentHeader) -> Result<Option<Arc<dyn StorageFile>>, Failure> {
         let new = NewFile::create(&*self.storage, names::segment(header.number))?;
         let stop = || shared.is_stopping() || shared.halted().is_some();
-        let filled =
-            new.write_at(&header.encode(), 0).and_then(|()| new.write_zeros(BLOCK as u64, header.bytes, &stop));
-        match filled {
-            Ok(true) => {}
-            Ok(false) => {
-                new.abandon();
-                return Ok(None);
-            }
-            Err(failure) => {
-                new.abandon();
-                return Err(failure);
-            }
+        let write = || {
+            new.write_at(&header.encode(), 0)?;
+            let is_whole = new.write_zeros(BLOCK as u64, header.bytes, &stop)?;
+            if is_whole { new.finish().map(Some) } else { Ok(None) }
+        };
+        let written = write();
+        if !matches!(written, Ok(Some(_))) {
+            new.abandon();
         }
-        let file = new.finish()?;
-        if !shared.skips_directory_sync() {
-            during(self.storage.sync_directory(), "syncing", &self.storage.describe())?;
-        }
-        Ok(Some(Spare { header, file }))
+        written
     }
 }

@@ -5,6 +5,8 @@
 //! What must hold: every record that is visited was written, in order and without a gap, and no record that anything
 //! in the directory says was durable is left out silently. When in doubt, refuse.
 
+use std::io::ErrorKind;
+
 use super::frame::{self, BLOCK, Chain, HEADER_BYTES, Header, Kind, NotAFrame, Records, Seal};
 use super::mark::{Mark, NoMark};
 use super::names;
@@ -139,7 +141,12 @@ pub(super) fn read(
     let seal = Seal::of(mark.uuid);
     let mut segments = Vec::with_capacity(numbers.len());
     for number in &numbers {
-        segments.push(open_segment(storage, reading, *number, &mark, seal)?);
+        match open_segment(storage, reading, *number, &mark, seal) {
+            // An opening that takes place meanwhile removes its predecessor's spares.
+            Err(OpenError::Io { source, .. }) if reading == Reading::Shared && source.kind() == ErrorKind::NotFound => {
+            }
+            segment => segments.push(segment?),
+        }
     }
     let unlinked = segments.iter().rev().take_while(|segment| segment.link.is_none()).count();
     let spares = segments.split_off(segments.len() - unlinked);
@@ -203,7 +210,7 @@ fn no_linked_segment(mark: Mark, spares: Vec<Segment>, leftovers: Vec<String>) -
 fn read_mark(storage: &dyn Storage) -> Result<Option<Mark>, OpenError> {
     let file = match storage.open(names::MARK) {
         Ok(file) => file,
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
         Err(err) => return Err(io_error("opening", names::MARK)(err)),
     };
     match Mark::read(&*file).map_err(io_error("reading", names::MARK))? {
@@ -490,13 +497,19 @@ impl<'a> Cursor<'a> {
                 continue;
             }
             let mut window = Window::new(&*spare.file, from, spare.header.bytes);
+            let durable_before = self.durable;
             self.look_for_durable(&mut window, spare, &name, LINK_AT, end)?;
             let reason = "its link cannot be read";
+            if self.reading == Reading::Shared
+                && read_link(&*spare.file, from, spare.header.number, self.seal)
+                    .map_err(io_error("reading", &name))?
+                    .is_some()
+            {
+                // A running ledger has begun it meanwhile. What stands there came after this look at the log.
+                self.durable = durable_before;
+                return Ok(None);
+            }
             if self.durable >= self.at.next_seq {
-                // A running ledger may have begun it while it was being looked at.
-                if self.reading == Reading::Shared && self.bad.is_none() {
-                    continue;
-                }
                 return Err(self.was_durable(&name, LINK_AT, reason));
             }
             if index > 0 || end - LINK_AT > spare.header.in_flight_max {
@@ -603,7 +616,10 @@ impl<'a> Cursor<'a> {
         self.at.chain = chain;
         self.at.records_chain = chain;
         self.at.next_seq = header.next_seq();
-        if header.last_seq() == self.mark.seq && chain == self.mark.chain {
+        // A segment that was begun after the mark may hold a copy of its frame, with a chain of its own. (That such a mark
+        // is met at all takes two torn writes of one slot, of which the second makes the first one whole.)
+        let is_copy = segment.header.epoch > self.mark.epoch;
+        if header.last_seq() == self.mark.seq && (chain == self.mark.chain || is_copy) {
             self.mark_met = true;
         }
         (self.frames, self.bytes) = (self.frames + 1, self.bytes + header.frame_bytes());

@@ -144,19 +144,15 @@ fn begin_segment(
         in_flight_max: options.in_flight_max(),
     };
     let new = NewFile::create(storage, names::segment(segment.number))?;
-    match fill(&new, log, segment) {
-        Ok(state) => {
-            let file = new.finish()?;
-            if !skips_directory_sync(options) {
-                during(storage.sync_directory(), "syncing", &storage.describe())?;
-            }
-            Ok(state.into_writer(file, segment, epoch, end))
-        }
-        Err(err) => {
-            new.abandon();
-            Err(err)
-        }
+    let write = || {
+        let filled = fill(&new, log, segment)?;
+        Ok((filled, new.finish()?))
+    };
+    let (filled, file) = write().inspect_err(|_: &OpenError| new.abandon())?;
+    if !skips_directory_sync(options) {
+        during(storage.sync_directory(), "syncing", &storage.describe())?;
     }
+    Ok(filled.into_writer(file, segment, epoch, end))
 }
 
 fn skips_directory_sync(options: &WalOptions) -> bool {

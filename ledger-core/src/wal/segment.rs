@@ -181,14 +181,14 @@ impl<'a> NewFile<'a> {
     }
 
     /// Syncs the bytes, then gives the name. The caller syncs the directory.
-    pub(super) fn finish(self) -> Result<Arc<dyn StorageFile>, Failure> {
+    pub(super) fn finish(&self) -> Result<Arc<dyn StorageFile>, Failure> {
         during(self.file.sync_data(), "syncing", &self.temporary)?;
         during(self.storage.rename(&self.temporary, &self.name), "renaming", &self.temporary)?;
-        Ok(self.file)
+        Ok(Arc::clone(&self.file))
     }
 
-    /// Gives the space back, best effort: what stays is removed at the next opening.
-    pub(super) fn abandon(self) {
+    /// Gives the space back of a file that was not finished, best effort: what stays is removed at the next opening.
+    pub(super) fn abandon(&self) {
         let _ = self.storage.remove(&self.temporary);
     }
 }

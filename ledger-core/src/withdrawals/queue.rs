@@ -52,6 +52,7 @@ impl DueQueue {
     }
 
     /// How many are in it, due or not.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.by_id.len()
     }

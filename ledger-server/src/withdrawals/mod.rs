@@ -1,1 +1,13 @@
-//! The executor of withdrawals and the banks that it speaks to.
+//! Payouts on their way to a bank: the bank as a trait ([`Gateway`]), one that is simulated in process
+//! ([`SimulatedBank`]), and the [`Executor`] that drives the ledger's open withdrawals against either.
+
+mod executor;
+mod figures;
+mod gateway;
+mod shares;
+mod simulated;
+
+pub use executor::{Executor, ExecutorOptions};
+pub use figures::Figures;
+pub use gateway::{Gateway, Payout};
+pub use simulated::{BankRecord, BankState, Latency, SimulatedBank, SimulatedBankOptions};

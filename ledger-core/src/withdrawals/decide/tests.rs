@@ -365,6 +365,15 @@ fn after_a_stop_past_the_deadline_the_bank_is_asked_once() {
 }
 
 #[test]
+fn a_doubt_that_arises_past_the_deadline_still_waits_for_the_settle_delay() {
+    let mut life = situation("running");
+    life.now = life.now.saturating_add(life.policy.deadline);
+    assert_eq!(life.end(Ambiguous), Substatus::Unknown);
+    assert_eq!(life.wait(), life.policy.settle_delay);
+    assert_eq!(life.inquire(InquiryAnswer::NotFound), Substatus::NeedsReview);
+}
+
+#[test]
 fn an_interrupted_attempt_is_a_doubt_and_its_late_success_completes() {
     let mut life = situation("running");
     let entry = interrupt_attempt(&life.withdrawal, &life.policy, life.now).unwrap();

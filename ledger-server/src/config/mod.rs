@@ -1,0 +1,541 @@
+//! What the server is told: by flags, variables and a file, each option in all three.
+//!
+//! One struct, [`Settings`], names every option once. The command line fills one, the variables fill one (each is read as
+//! if it were the flag), the file fills one; the first that has an option wins, in that order, and [`Config::resolve`]
+//! adds the defaults and refuses what cannot be.
+
+mod units;
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use serde::Deserialize;
+
+pub use units::{Bank, Currencies, CurrencyCode, Duplicates, DurabilityMode, MemoryMax, Size, Span, SpanRange};
+
+use crate::memory;
+use crate::wire::operation::Terms;
+
+/// A durable in-memory ledger over HTTP.
+#[derive(Parser, Debug)]
+#[command(name = "ledger-server", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(
+    after_help = "Each option has a variable and a key in the TOML file: --data-dir is LEDGER_DATA_DIR is data_dir. \
+                        A flag wins over a variable, a variable over the file, the file over the default."
+)]
+pub struct CommandLine {
+    /// What to do; without it, serve.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The options of serving.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Serve the ledger over HTTP (the default)
+    Serve(Box<Settings>),
+    /// Read everything in a data directory, check everything, change nothing; exit 0 or 1
+    Verify {
+        /// The data directory
+        directory: PathBuf,
+    },
+    /// Print a data directory's entries as JSON lines
+    Inspect {
+        /// The data directory
+        directory: PathBuf,
+    },
+}
+
+/// The options of serving, as far as one source of them says.
+#[derive(Args, Deserialize, Clone, Default, PartialEq, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where to listen; port 0 picks one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Where the ledger lies; made if it is missing [default: ./ledger-data]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// When a reply may leave: sync, interval:10ms or memory [default: sync]
+    #[arg(long, value_name = "MODE")]
+    pub durability: Option<DurabilityMode>,
+    /// The currency of a request that names none [default: USD]
+    #[arg(long, value_name = "CODE")]
+    pub currency: Option<CurrencyCode>,
+    /// The currencies that requests may name [default: the default currency]
+    #[arg(long, value_name = "CODE,…")]
+    pub currencies: Option<Currencies>,
+    /// Threads that serve requests [default: the number of cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Withdrawals that are performed at once [default: 50]
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
+    /// Withdrawals that may wait [default: 100]
+    #[arg(long, value_name = "N")]
+    pub queue: Option<usize>,
+    /// Which bank pays: simulated or http://HOST:PORT [default: simulated]
+    #[arg(long, value_name = "BANK")]
+    pub bank: Option<Bank>,
+    /// How often the simulated bank pays at once [default: 0.7]
+    #[arg(long, value_name = "RATE")]
+    pub bank_success_rate: Option<f64>,
+    /// How often it refuses for good [default: 0]
+    #[arg(long, value_name = "RATE")]
+    pub bank_rejected_rate: Option<f64>,
+    /// How often it takes a payout and tells later [default: 0]
+    #[arg(long, value_name = "RATE")]
+    pub bank_accepted_rate: Option<f64>,
+    /// How often it pays and does not answer [default: 0]
+    #[arg(long, value_name = "RATE")]
+    pub bank_ambiguous_paid_rate: Option<f64>,
+    /// How often it neither pays nor answers [default: 0]
+    #[arg(long, value_name = "RATE")]
+    pub bank_ambiguous_unpaid_rate: Option<f64>,
+    /// How long it takes: 1s, or a range such as 1s..10s [default: 1s]
+    #[arg(long, value_name = "DURATION")]
+    pub bank_latency: Option<SpanRange>,
+    /// What its dice start from [default: random]
+    #[arg(long, value_name = "N")]
+    pub bank_seed: Option<u64>,
+    /// How long an answer of the bank is awaited [default: 30s]
+    #[arg(long, value_name = "DURATION")]
+    pub bank_timeout: Option<Span>,
+    /// How many attempts a withdrawal has [default: 4]
+    #[arg(long, value_name = "N")]
+    pub bank_attempts: Option<u32>,
+    /// How a repeat is answered: conflict or replay [default: conflict]
+    #[arg(long, value_name = "HOW")]
+    pub duplicates: Option<Duplicates>,
+    /// The size of one file of the log [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub segment_size: Option<Size>,
+    /// Above how much resident memory new transactions are refused: a share or a size [default: 80%]
+    #[arg(long, value_name = "LIMIT")]
+    pub memory_max: Option<MemoryMax>,
+    /// Open a log whose last entry is far from the machine's clock
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub accept_clock: Option<bool>,
+    /// Listen on an address that others can reach, without keys and TLS
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub insecure_listen: Option<bool>,
+    /// How long a stop may take; more than --bank-timeout [default: 35s]
+    #[arg(long, value_name = "DURATION")]
+    pub shutdown_timeout: Option<Span>,
+    /// A TOML file with these options
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+}
+
+/// Everything is said: what the server does.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where the ledger lies.
+    pub data_dir: PathBuf,
+    /// When a reply may leave.
+    pub durability: DurabilityMode,
+    /// What requests must agree with.
+    pub terms: Terms,
+    /// Threads that serve requests.
+    pub threads: usize,
+    /// Withdrawals that are performed at once.
+    pub workers: usize,
+    /// Withdrawals that may wait.
+    pub queue: usize,
+    /// The simulated bank's dice.
+    pub bank: SimulatedBankConfig,
+    /// How long an answer of the bank is awaited.
+    pub bank_timeout: Duration,
+    /// How many attempts a withdrawal has.
+    pub bank_attempts: u32,
+    /// How a repeat is answered.
+    pub duplicates: Duplicates,
+    /// The size of one file of the log.
+    pub segment_bytes: u64,
+    /// Above how much resident memory new transactions are refused; `None` where the machine does not tell what it has.
+    pub memory_bytes_max: Option<u64>,
+    /// Whether a clock far from the log's last entry is accepted.
+    pub accept_clock: bool,
+    /// How long a stop may take.
+    pub shutdown_timeout: Duration,
+}
+
+/// How the simulated bank behaves.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct SimulatedBankConfig {
+    /// How often it pays at once.
+    pub success_rate: f64,
+    /// How often it refuses for good.
+    pub rejected_rate: f64,
+    /// How often it takes a payout and tells later.
+    pub accepted_rate: f64,
+    /// How often it pays and does not answer.
+    pub ambiguous_paid_rate: f64,
+    /// How often it neither pays nor answers.
+    pub ambiguous_unpaid_rate: f64,
+    /// How long it takes.
+    pub latency: SpanRange,
+    /// What its dice start from; `None`: anything.
+    pub seed: Option<u64>,
+}
+
+/// Reads variables by their names.
+pub type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+impl Settings {
+    /// The options that variables set: `LEDGER_DATA_DIR` is `--data-dir`. An empty variable is one that is not set.
+    ///
+    /// # Errors
+    /// A message that names the variable.
+    pub fn from_variables(variable: Variables<'_>) -> Result<Settings, String> {
+        let command = Settings::augment_args(clap::Command::new("variables").no_binary_name(true));
+        let mut arguments = Vec::new();
+        for option in command.get_arguments().filter_map(|option| option.get_long()) {
+            let name = format!("LEDGER_{}", option.to_uppercase().replace('-', "_"));
+            let Some(value) = variable(&name).filter(|value| !value.is_empty()) else { continue };
+            let argument = format!("--{option}={value}");
+            // Read alone first, so that the message can name the variable and not a flag that nobody wrote.
+            command.clone().try_get_matches_from([&argument]).map_err(|fault| {
+                let reason = std::error::Error::source(&fault).map_or_else(|| fault.to_string(), ToString::to_string);
+                format!("the variable {name} is {value:?}: {reason}")
+            })?;
+            arguments.push(argument);
+        }
+        let matches = command.try_get_matches_from(arguments).map_err(|fault| fault.to_string())?;
+        Settings::from_arg_matches(&matches).map_err(|fault| fault.to_string())
+    }
+
+    /// The options that a file sets.
+    ///
+    /// # Errors
+    /// A message that names the file and the line.
+    pub fn from_file(path: &Path) -> Result<Settings, String> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|fault| format!("the configuration file {} cannot be read: {fault}", path.display()))?;
+        toml::from_str(&text).map_err(|fault| format!("the configuration file {}: {fault}", path.display()))
+    }
+
+    /// What this source says, and for the rest what `other` says.
+    #[must_use]
+    pub fn or(self, other: Settings) -> Settings {
+        macro_rules! first_of {
+            ($($option:ident),* $(,)?) => { Settings { $($option: self.$option.or(other.$option)),* } };
+        }
+        first_of!(
+            listen,
+            data_dir,
+            durability,
+            currency,
+            currencies,
+            threads,
+            workers,
+            queue,
+            bank,
+            bank_success_rate,
+            bank_rejected_rate,
+            bank_accepted_rate,
+            bank_ambiguous_paid_rate,
+            bank_ambiguous_unpaid_rate,
+            bank_latency,
+            bank_seed,
+            bank_timeout,
+            bank_attempts,
+            duplicates,
+            segment_size,
+            memory_max,
+            accept_clock,
+            insecure_listen,
+            shutdown_timeout,
+            config,
+        )
+    }
+}
+
+impl Config {
+    /// From flags, variables, and the file that one of them names.
+    ///
+    /// # Errors
+    /// A message for the operator: which option, why, and what to do.
+    pub fn load(flags: Settings, variable: Variables<'_>) -> Result<Config, String> {
+        let settings = flags.or(Settings::from_variables(variable)?);
+        let file = settings.config.as_deref().map(Settings::from_file).transpose()?;
+        Config::resolve(settings.or(file.unwrap_or_default()))
+    }
+
+    /// Adds the defaults, and refuses what cannot be.
+    ///
+    /// # Errors
+    /// A message for the operator: which option, why, and what to do.
+    pub fn resolve(settings: Settings) -> Result<Config, String> {
+        let listen = listen(settings.listen.as_deref().unwrap_or("127.0.0.1:8080"))?;
+        if !listen.ip().is_loopback() && !settings.insecure_listen.unwrap_or(false) {
+            return Err(format!(
+                "listen is {listen}, which others can reach without keys or TLS; listen on 127.0.0.1, or say --insecure-listen"
+            ));
+        }
+        if let Some(Bank::Http(address)) = &settings.bank {
+            return Err(format!("bank is {address}, but a bank over HTTP is not built yet; use --bank simulated"));
+        }
+        let bank_timeout = at_least("bank-timeout", span(settings.bank_timeout, 30), Duration::from_millis(1))?;
+        let shutdown_timeout = span(settings.shutdown_timeout, 35);
+        if shutdown_timeout <= bank_timeout {
+            return Err(format!(
+                "shutdown-timeout is {} and bank-timeout is {}; a stop must wait for the bank's answers, so make it longer",
+                Span(shutdown_timeout),
+                Span(bank_timeout)
+            ));
+        }
+        Ok(Config {
+            listen,
+            data_dir: settings.data_dir.clone().unwrap_or_else(|| "ledger-data".into()),
+            durability: settings.durability.unwrap_or(DurabilityMode::Sync),
+            terms: terms(settings.currency, settings.currencies.clone())?,
+            threads: at_least("threads", settings.threads.unwrap_or_else(cores), 1)?,
+            workers: at_least("workers", settings.workers.unwrap_or(50), 1)?,
+            queue: settings.queue.unwrap_or(100),
+            bank: simulated_bank(&settings)?,
+            bank_timeout,
+            bank_attempts: at_least("bank-attempts", settings.bank_attempts.unwrap_or(4), 1)?,
+            duplicates: settings.duplicates.unwrap_or(Duplicates::Conflict),
+            segment_bytes: settings.segment_size.map_or(64 << 20, |size| size.0),
+            memory_bytes_max: memory_bytes_max(settings.memory_max.unwrap_or(MemoryMax::Percent(80))),
+            accept_clock: settings.accept_clock.unwrap_or(false),
+            shutdown_timeout,
+        })
+    }
+}
+
+/// Parses the process's arguments; with a fault it prints what is wrong and exits with 2.
+pub fn command_line() -> CommandLine {
+    CommandLine::parse()
+}
+
+/// The command that clap makes of it, for tests and for help.
+pub fn clap_command() -> clap::Command {
+    CommandLine::command()
+}
+
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let addresses = text.to_socket_addrs().map_err(|fault| {
+        format!("listen is {text:?}, which is no address ({fault}); write HOST:PORT such as 127.0.0.1:8080")
+    })?;
+    addresses.into_iter().next().ok_or_else(|| format!("listen is {text:?}, which names no address"))
+}
+
+fn terms(currency: Option<CurrencyCode>, currencies: Option<Currencies>) -> Result<Terms, String> {
+    let currency = currency.map_or(ledger_core::Currency::USD, |code| code.0);
+    let currencies = currencies.map_or_else(|| vec![currency], |currencies| currencies.0);
+    if !currencies.contains(&currency) {
+        return Err(format!(
+            "currencies lacks the default currency {currency}; add it, or set --currency to one of them"
+        ));
+    }
+    // The simulated bank pays to nowhere; a real one must be told where.
+    Ok(Terms { currency, currencies, destination_required: false })
+}
+
+fn simulated_bank(settings: &Settings) -> Result<SimulatedBankConfig, String> {
+    let rate = |name: &str, given: Option<f64>, default: f64| {
+        let rate = given.unwrap_or(default);
+        if (0.0..=1.0).contains(&rate) { Ok(rate) } else { Err(format!("{name} is {rate}; it must be from 0 to 1")) }
+    };
+    let bank = SimulatedBankConfig {
+        success_rate: rate("bank-success-rate", settings.bank_success_rate, 0.7)?,
+        rejected_rate: rate("bank-rejected-rate", settings.bank_rejected_rate, 0.0)?,
+        accepted_rate: rate("bank-accepted-rate", settings.bank_accepted_rate, 0.0)?,
+        ambiguous_paid_rate: rate("bank-ambiguous-paid-rate", settings.bank_ambiguous_paid_rate, 0.0)?,
+        ambiguous_unpaid_rate: rate("bank-ambiguous-unpaid-rate", settings.bank_ambiguous_unpaid_rate, 0.0)?,
+        latency: settings
+            .bank_latency
+            .unwrap_or(SpanRange { from: Duration::from_secs(1), to: Duration::from_secs(1) }),
+        seed: settings.bank_seed,
+    };
+    let drawn_first = bank.rejected_rate + bank.accepted_rate + bank.ambiguous_paid_rate + bank.ambiguous_unpaid_rate;
+    if drawn_first > 1.0 + 1e-9 {
+        return Err(format!("the bank's rates other than that of success add up to {drawn_first}; at most 1 can be"));
+    }
+    Ok(bank)
+}
+
+fn memory_bytes_max(limit: MemoryMax) -> Option<u64> {
+    match limit {
+        MemoryMax::Size(size) => Some(size.0),
+        MemoryMax::Percent(percent) => memory::bytes_available().map(|bytes| bytes / 100 * u64::from(percent)),
+    }
+}
+
+fn span(given: Option<Span>, default_seconds: u64) -> Duration {
+    given.map_or(Duration::from_secs(default_seconds), |span| span.0)
+}
+
+fn at_least<T: PartialOrd + std::fmt::Debug>(name: &str, value: T, least: T) -> Result<T, String> {
+    if value < least { Err(format!("{name} is {value:?}; it must be at least {least:?}")) } else { Ok(value) }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(arguments: &[&str]) -> Result<Settings, clap::Error> {
+        let arguments = ["ledger-server"].iter().chain(arguments);
+        let line = CommandLine::try_parse_from(arguments)?;
+        Ok(match line.command {
+            Some(Command::Serve(settings)) => *settings,
+            _ => line.settings,
+        })
+    }
+
+    fn load(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Config, String> {
+        let variable =
+            |name: &str| variables.iter().find(|(have, _)| *have == name).map(|(_, value)| (*value).to_owned());
+        Config::load(flags(arguments).unwrap(), &variable)
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        clap_command().debug_assert();
+        assert!(matches!(flags(&["verify"]).unwrap_err().exit_code(), 2));
+        assert!(matches!(flags(&["--nonsense"]).unwrap_err().exit_code(), 2));
+        assert!(matches!(flags(&["serve", "--queue", "x"]).unwrap_err().exit_code(), 2));
+        assert!(matches!(flags(&["--help"]).unwrap_err().exit_code(), 0));
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_contract() {
+        let config = load(&[], &[]).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.data_dir, PathBuf::from("ledger-data"));
+        assert_eq!(config.durability, DurabilityMode::Sync);
+        assert_eq!((config.workers, config.queue, config.bank_attempts), (50, 100, 4));
+        assert_eq!(config.terms.currency.as_str(), "USD");
+        assert_eq!(config.terms.currencies.len(), 1);
+        assert_eq!(config.segment_bytes, 64 << 20);
+        assert_eq!(config.duplicates, Duplicates::Conflict);
+        assert_eq!(config.bank.success_rate, 0.7);
+        assert_eq!(config.bank.latency.to_string(), "1s");
+        assert!(config.memory_bytes_max.is_some());
+    }
+
+    #[test]
+    fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
+        let file = file("queue = 1\nworkers = 1\nthreads = 1\naccept_clock = true\n");
+        let path = file.path().to_str().unwrap();
+        let variables =
+            [("LEDGER_QUEUE", "2"), ("LEDGER_WORKERS", "2"), ("LEDGER_CONFIG", path), ("LEDGER_ACCEPT_CLOCK", "false")];
+        for arguments in [["--queue", "3"].as_slice(), &["serve", "--queue=3"]] {
+            let config = load(arguments, &variables).unwrap();
+            assert_eq!((config.queue, config.workers, config.threads, config.bank_attempts), (3, 2, 1, 4));
+            assert!(!config.accept_clock);
+        }
+        let config = load(&["--config", path, "--accept-clock"], &[]).unwrap();
+        assert_eq!((config.queue, config.accept_clock), (1, true));
+        assert_eq!(load(&[], &[("LEDGER_QUEUE", "")]).unwrap().queue, 100);
+    }
+
+    #[test]
+    fn every_option_can_stand_in_a_file_and_in_a_variable() {
+        let file = file(
+            r#"
+            listen = "0.0.0.0:1"
+            data_dir = "d"
+            durability = "interval:10ms"
+            currency = "EUR"
+            currencies = ["USD", "EUR"]
+            threads = 1
+            workers = 2
+            queue = 3
+            bank = "simulated"
+            bank_success_rate = 0.5
+            bank_rejected_rate = 0.1
+            bank_accepted_rate = 0.1
+            bank_ambiguous_paid_rate = 0.1
+            bank_ambiguous_unpaid_rate = 0.1
+            bank_latency = "1s..10s"
+            bank_seed = 7
+            bank_timeout = "1s"
+            bank_attempts = 9
+            duplicates = "replay"
+            segment_size = "1MiB"
+            memory_max = "1GiB"
+            accept_clock = true
+            insecure_listen = true
+            shutdown_timeout = "2s"
+            "#,
+        );
+        let from_file = Settings::from_file(file.path()).unwrap();
+        let missing: Vec<_> =
+            format!("{from_file:?}").split(", ").filter(|part| part.ends_with(": None")).map(str::to_owned).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        let variable = |name: &str| {
+            let key = name.strip_prefix("LEDGER_")?.to_lowercase();
+            let line = text.lines().map(str::trim).find(|line| line.split(' ').next() == Some(key.as_str()))?;
+            Some(line.split_once(" = ")?.1.replace(['"', '[', ']'], ""))
+        };
+        assert_eq!(Settings::from_variables(&variable).unwrap(), from_file);
+        let config = Config::resolve(from_file).unwrap();
+        assert_eq!(config.memory_bytes_max, Some(1 << 30));
+        assert_eq!(config.bank.latency.to_string(), "1s..10s");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name() {
+        let cases: [(&[&str], &str); 14] = [
+            (&["--listen", "0.0.0.0:80"], "insecure-listen"),
+            (&["--listen", "[::]:80"], "insecure-listen"),
+            (&["--listen", "nonsense"], "listen"),
+            (&["--listen", "127.0.0.1:99999"], "listen"),
+            (&["--bank", "http://127.0.0.1:9000"], "not built yet"),
+            (&["--shutdown-timeout", "30s"], "shutdown-timeout"),
+            (&["--bank-timeout", "35s"], "shutdown-timeout"),
+            (&["--currencies", "EUR,GBP"], "currencies"),
+            (&["--threads", "0"], "threads"),
+            (&["--workers", "0"], "workers"),
+            (&["--bank-attempts", "0"], "bank-attempts"),
+            (&["--bank-success-rate", "1.5"], "bank-success-rate"),
+            (&["--bank-rejected-rate", "NaN"], "bank-rejected-rate"),
+            (&["--bank-rejected-rate", "0.6", "--bank-accepted-rate", "0.6"], "add up"),
+        ];
+        for (arguments, named) in cases {
+            let message = load(arguments, &[]).unwrap_err();
+            assert!(message.contains(named), "{arguments:?}: {message}");
+        }
+        assert!(load(&["--listen", "0.0.0.0:80", "--insecure-listen"], &[]).is_ok());
+        assert!(load(&["--listen", "localhost:80"], &[]).is_ok());
+        assert!(load(&["--currency", "EUR"], &[]).is_ok());
+        assert!(load(&["--queue", "0"], &[]).is_ok());
+    }
+
+    #[test]
+    fn a_bad_variable_or_key_is_named() {
+        let message = load(&[], &[("LEDGER_BANK_LATENCY", "fast")]).unwrap_err();
+        assert!(message.contains("LEDGER_BANK_LATENCY") && message.contains("fast"), "{message}");
+        let message = load(&[], &[("LEDGER_QUEUE", "many")]).unwrap_err();
+        assert!(message.contains("LEDGER_QUEUE"), "{message}");
+        let file = file("queue = 1\nqueu = 2\n");
+        let message = load(&["--config", file.path().to_str().unwrap()], &[]).unwrap_err();
+        assert!(message.contains("queu") && message.contains("line 2"), "{message}");
+        let message = load(&["--config", "/nowhere/x.toml"], &[]).unwrap_err();
+        assert!(message.contains("/nowhere/x.toml"), "{message}");
+        let typed = self::file("queue = \"1\"\n");
+        assert!(load(&["--config", typed.path().to_str().unwrap()], &[]).is_err());
+    }
+}

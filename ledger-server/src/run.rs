@@ -1,0 +1,201 @@
+//! From a configuration to a served ledger, and back to a closed one.
+
+use std::fmt;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use ledger_core::withdrawals::Policy;
+use ledger_core::{Durability, Ledger, OpenError, WhenFull};
+use tokio::net::TcpListener;
+
+use crate::app::{App, AppOptions, app};
+use crate::config::{Config, Duplicates, DurabilityMode};
+use crate::payouts::Payouts;
+use crate::serve::{ServeOptions, serve};
+use crate::withdrawals::{Executor, ExecutorOptions, Latency, SimulatedBank, SimulatedBankOptions};
+
+/// Why the server did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The ledger was not opened.
+    Open(OpenError),
+    /// The address cannot be listened on.
+    Listen(io::Error),
+}
+
+impl StartError {
+    /// The process's exit code: 2 where the operator can mend it by what the server is told or by stopping another one,
+    /// 1 where the data is damaged.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            StartError::Open(OpenError::InUse { .. } | OpenError::InvalidOption { .. } | OpenError::Clock { .. })
+            | StartError::Listen(_) => 2,
+            // A directory that cannot be made or entered is a wrong option; any other fault is the disk's.
+            StartError::Open(OpenError::Io { source, .. }) => match source.kind() {
+                io::ErrorKind::NotFound
+                | io::ErrorKind::PermissionDenied
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::AlreadyExists
+                | io::ErrorKind::ReadOnlyFilesystem => 2,
+                _ => 1,
+            },
+            StartError::Open(_) => 1,
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Open(fault) => fault.fmt(f),
+            StartError::Listen(fault) => {
+                write!(f, "the address cannot be listened on: {fault}; choose another --listen")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<OpenError> for StartError {
+    fn from(fault: OpenError) -> StartError {
+        StartError::Open(fault)
+    }
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// Everything was answered and the log is closed.
+    Cleanly,
+    /// The ledger had halted, or its log could not be closed.
+    Halted,
+}
+
+/// Opens the ledger that `config` names.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open(config: &Config) -> Result<Ledger, OpenError> {
+    let options = Ledger::options()
+        // A full pipe is an answer, not a wait: a thread of the runtime serves many.
+        .when_full(WhenFull::Refuse)
+        .segment_bytes(config.segment_bytes)
+        .accept_clock(config.accept_clock)
+        .memory_bytes_max(config.memory_bytes_max)
+        .withdrawal_places(Some(config.workers.saturating_add(config.queue)))
+        .policy(Policy {
+            attempts_max: config.bank_attempts,
+            idempotency_window: simulated_bank(config).idempotency_window,
+            ..Policy::default()
+        });
+    match config.durability {
+        DurabilityMode::Sync => options.durability(Durability::Sync).open(&config.data_dir),
+        DurabilityMode::Interval(span) => options.durability(Durability::Interval(span.0)).open(&config.data_dir),
+        DurabilityMode::Memory => options.in_memory(),
+    }
+}
+
+/// Serves `ledger` on `listener` until `stop` is ready: then no new requests, those in flight answered, bank calls under
+/// way awaited, the log closed.
+///
+/// # Errors
+/// The listener has no address, or standard output cannot be written.
+pub async fn run(
+    listener: TcpListener,
+    ledger: Ledger,
+    config: &Config,
+    stop: impl Future<Output = ()>,
+) -> io::Result<Ended> {
+    let bank = SimulatedBank::new(simulated_bank(config)).map_err(io::Error::other)?;
+    let executor = ExecutorOptions { workers: config.workers, bank_timeout: config.bank_timeout };
+    let payouts: Arc<dyn Payouts> = Arc::new(Executor::start(ledger.clone(), Arc::new(bank), executor));
+    let options = AppOptions {
+        replay_duplicates: config.duplicates == Duplicates::Replay,
+        workers: config.workers,
+        queue: config.queue,
+        payouts: Arc::clone(&payouts),
+        ..AppOptions::new(config.terms.clone())
+    };
+    let state = App::new(ledger.clone(), options);
+    announce(&listener, config)?;
+    let (stopping, stopped) = tokio::sync::oneshot::channel();
+    let until_stop = {
+        let state = state.clone();
+        async move {
+            stop.await;
+            tracing::info!("stopping: no new requests, those in flight are answered");
+            state.stop();
+            let _ = stopping.send(());
+        }
+    };
+    let serving = serve(listener, app(state), ServeOptions::default(), until_stop, config.shutdown_timeout);
+    let draining = async {
+        // Beside the connections: no attempt starts while they end.
+        let _ = stopped.await;
+        payouts.shutdown(config.shutdown_timeout).await;
+    };
+    tokio::join!(serving, draining);
+    Ok(close(ledger).await)
+}
+
+fn simulated_bank(config: &Config) -> SimulatedBankOptions {
+    let bank = &config.bank;
+    SimulatedBankOptions {
+        // A seed makes a run repeatable; without one, no two runs are alike.
+        seed: bank.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id())),
+        success_rate: bank.success_rate,
+        rejected_rate: bank.rejected_rate,
+        accepted_rate: bank.accepted_rate,
+        ambiguous_paid_rate: bank.ambiguous_paid_rate,
+        ambiguous_unpaid_rate: bank.ambiguous_unpaid_rate,
+        latency: Latency::between(bank.latency.from, bank.latency.to)
+            .expect("a range that was checked when it was read"),
+        ..SimulatedBankOptions::default()
+    }
+}
+
+/// The banner, for people, and the line that programs wait for.
+fn announce(listener: &TcpListener, config: &Config) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let data = match config.durability {
+        DurabilityMode::Memory => "in memory only".to_owned(),
+        _ => config.data_dir.display().to_string(),
+    };
+    let currencies: Vec<_> = config.terms.currencies.iter().map(|currency| currency.as_str()).collect();
+    writeln!(out, "ledger-server {}", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "  data        {data}")?;
+    writeln!(out, "  durability  {}", config.durability)?;
+    writeln!(out, "  currencies  {} (default {})", currencies.join(", "), config.terms.currency)?;
+    writeln!(out, "  bank        simulated, {} workers, a queue of {}", config.workers, config.queue)?;
+    if let Some(bytes) = config.memory_bytes_max {
+        writeln!(out, "  memory      at most {} MiB", bytes >> 20)?;
+    }
+    writeln!(out, "listening on http://{}", listener.local_addr()?)?;
+    out.flush()
+}
+
+async fn close(ledger: Ledger) -> Ended {
+    let halted_before = ledger.halted();
+    let closed = tokio::task::spawn_blocking({
+        let ledger = ledger.clone();
+        move || ledger.close()
+    });
+    match (halted_before, closed.await) {
+        (None, Ok(Ok(()))) => Ended::Cleanly,
+        (Some(halted), _) => {
+            tracing::error!(reason = %halted.reason, "the ledger had halted");
+            Ended::Halted
+        }
+        (None, Ok(Err(fault))) => {
+            tracing::error!(%fault, "the ledger could not be closed");
+            Ended::Halted
+        }
+        (None, Err(fault)) => {
+            tracing::error!(%fault, "the ledger panicked while it was closed");
+            Ended::Halted
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Bodies: what they are declared as, how large they are, and how long they may take.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+
+use crate::error::{Code, Problem};
+
+/// The largest body of a single command.
+pub(crate) const SINGLE_BYTES_MAX: usize = 64 << 10;
+/// The largest body of a batch.
+pub(crate) const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// What a body is declared as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Media {
+    Json,
+    Lines,
+}
+
+/// Refuses a body that is not declared as `application/json`.
+pub(crate) fn json_only(headers: &HeaderMap) -> Result<(), Problem> {
+    match media(headers)? {
+        Media::Json => Ok(()),
+        Media::Lines => Err(unsupported("only POST /batch takes application/x-ndjson; send application/json")),
+    }
+}
+
+/// What the body is declared as; parameters such as a charset are allowed and ignored, since JSON is UTF-8.
+pub(crate) fn media(headers: &HeaderMap) -> Result<Media, Problem> {
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return Err(unsupported("the body is compressed; send it as it is, without Content-Encoding"));
+    }
+    let Some(declared) = headers.get(header::CONTENT_TYPE) else {
+        return Err(unsupported("the header Content-Type is missing; send Content-Type: application/json"));
+    };
+    let essence = declared.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    if essence.eq_ignore_ascii_case(b"application/json") {
+        Ok(Media::Json)
+    } else if essence.eq_ignore_ascii_case(b"application/x-ndjson") {
+        Ok(Media::Lines)
+    } else {
+        let declared = String::from_utf8_lossy(declared.as_bytes()).into_owned();
+        Err(unsupported(format!("the header Content-Type is {declared:?}; send Content-Type: application/json")))
+    }
+}
+
+fn unsupported(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+    Problem::new(Code::UnsupportedMediaType, detail)
+}
+
+/// The whole body, of at most `bytes_max` bytes, which must come within `deadline`.
+pub(crate) async fn read(
+    body: Body,
+    headers: &HeaderMap,
+    bytes_max: usize,
+    deadline: Duration,
+) -> Result<Bytes, Problem> {
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > bytes_max as u64) {
+        return Err(too_large(bytes_max));
+    }
+    let mut collecting = pin!(collect(body, bytes_max));
+    // A small body has nearly always come with its head: then no timer is made.
+    if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(collecting.as_mut().poll(cx))).await {
+        return read;
+    }
+    tokio::time::timeout(deadline, collecting).await.unwrap_or_else(|_| {
+        let seconds = deadline.as_secs_f64();
+        Err(Problem::new(
+            Code::RequestTimeout,
+            format!("the body did not come whole within {seconds} s; nothing was recorded: send it again, faster"),
+        ))
+    })
+}
+
+async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    let mut first = Bytes::new();
+    let mut whole: Option<BytesMut> = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|fault| {
+            let detail = format!("the body broke off ({fault}); nothing was recorded: send it again");
+            Problem::new(Code::InvalidRequest, detail)
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        let length = whole.as_ref().map_or(first.len(), BytesMut::len) + data.len();
+        if length > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        match &mut whole {
+            Some(whole) => whole.extend_from_slice(&data),
+            None if first.is_empty() => first = data,
+            None => {
+                let mut joined = BytesMut::with_capacity(length * 2);
+                joined.extend_from_slice(&first);
+                joined.extend_from_slice(&data);
+                whole = Some(joined);
+            }
+        }
+    }
+    Ok(whole.map_or(first, BytesMut::freeze))
+}
+
+fn too_large(bytes_max: usize) -> Problem {
+    Problem::new(Code::PayloadTooLarge, format!("the body has more than {bytes_max} bytes; send less at once"))
+}
+
+/// The body as text.
+pub(crate) fn text(body: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(body).map_err(|fault| {
+        let detail = format!("the body is not UTF-8 at byte {}; send one JSON value in UTF-8", fault.valid_up_to());
+        Problem::new(Code::InvalidJson, detail)
+    })
+}

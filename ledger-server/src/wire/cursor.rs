@@ -1,0 +1,59 @@
+//! The cursor of a list: which transaction to go on after, in which order, of whose list.
+//!
+//! Clients must take it as it is. It carries a short hash of the ledger, the user and the order that it was given for, so
+//! that one from another list is refused and not answered with a wrong page. That is no secret: who makes up a cursor gets
+//! transactions of the user that the request names, and nothing else.
+
+use ledger_core::{TransactionId, UserId};
+
+/// The list that a cursor belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct List {
+    /// A number that tells this ledger from others.
+    pub(crate) ledger: u128,
+    pub(crate) user: UserId,
+    pub(crate) ascending: bool,
+}
+
+impl List {
+    /// The cursor after `id`.
+    pub(crate) fn cursor(self, id: TransactionId) -> String {
+        let order = if self.ascending { 'a' } else { 'd' };
+        format!("{order}{:08x}{:x}", self.hash(id), id.get())
+    }
+
+    /// The transaction that `cursor` names, if it is one of this list's.
+    pub(crate) fn read(self, cursor: &str) -> Option<TransactionId> {
+        let id = TransactionId::new(u64::from_str_radix(cursor.get(9..)?, 16).ok()?)?;
+        (self.cursor(id) == cursor).then_some(id)
+    }
+
+    /// FNV-1a: good enough to notice a mistake, and the same on every machine.
+    fn hash(self, id: TransactionId) -> u32 {
+        let order = [u8::from(self.ascending)];
+        let (ledger, user, id) = (self.ledger.to_le_bytes(), self.user.get().to_le_bytes(), id.get().to_le_bytes());
+        let bytes = ledger.iter().chain(&user).chain(&id).chain(&order);
+        bytes.fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_back_by_its_own_list_alone() {
+        let list = List { ledger: 7, user: UserId::new(1).unwrap(), ascending: false };
+        let id = TransactionId::new(0xabc).unwrap();
+        let cursor = list.cursor(id);
+        assert_eq!(list.read(&cursor), Some(id));
+        assert_eq!(List { ascending: true, ..list }.read(&cursor), None);
+        assert_eq!(List { user: UserId::new(2).unwrap(), ..list }.read(&cursor), None);
+        assert_eq!(List { ledger: 8, ..list }.read(&cursor), None);
+        for bad in ["", "d", "x", "d00000000", "d000000000", "ééééé", &format!("{cursor}0"), &cursor.to_uppercase()]
+        {
+            assert_eq!(list.read(bad), None, "{bad}");
+        }
+        assert_eq!(list.read(&cursor.replace("abc", "+abc")), None);
+    }
+}

@@ -1,0 +1,203 @@
+//! The named fields of a command, picked out of an object in one pass.
+
+use std::borrow::Cow;
+
+use super::scan::{NotJson, Scanner, Text, Value, cut};
+use crate::error::{Code, Problem};
+
+/// Every field that a command may have, in the order in which their faults are looked for: the key is last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Field {
+    Type,
+    User,
+    FromUser,
+    ToUser,
+    Amount,
+    Destination,
+    ReleaseAt,
+    Currency,
+    Metadata,
+    Key,
+}
+
+impl Field {
+    const COUNT: usize = 10;
+    const ALL: [Field; Field::COUNT] = [
+        Field::Type,
+        Field::User,
+        Field::FromUser,
+        Field::ToUser,
+        Field::Amount,
+        Field::Destination,
+        Field::ReleaseAt,
+        Field::Currency,
+        Field::Metadata,
+        Field::Key,
+    ];
+
+    fn named(name: &str) -> Option<Field> {
+        Some(match name {
+            "type" => Field::Type,
+            "user_id" => Field::User,
+            "from_user_id" => Field::FromUser,
+            "to_user_id" => Field::ToUser,
+            "amount" => Field::Amount,
+            "destination" => Field::Destination,
+            "release_at" => Field::ReleaseAt,
+            "currency" => Field::Currency,
+            "metadata" => Field::Metadata,
+            "idempotency_key" => Field::Key,
+            _ => return None,
+        })
+    }
+
+    /// Its name on the wire.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Field::Type => "type",
+            Field::User => "user_id",
+            Field::FromUser => "from_user_id",
+            Field::ToUser => "to_user_id",
+            Field::Amount => "amount",
+            Field::Destination => "destination",
+            Field::ReleaseAt => "release_at",
+            Field::Currency => "currency",
+            Field::Metadata => "metadata",
+            Field::Key => "idempotency_key",
+        }
+    }
+}
+
+/// A set of fields.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FieldSet(u16);
+
+impl FieldSet {
+    pub(crate) const fn of(fields: &[Field]) -> FieldSet {
+        let (mut set, mut index) = (0, 0);
+        while index < fields.len() {
+            set |= 1 << fields[index] as u16;
+            index += 1;
+        }
+        FieldSet(set)
+    }
+
+    pub(crate) const fn with(self, field: Field) -> FieldSet {
+        FieldSet(self.0 | 1 << field as u16)
+    }
+
+    const fn has(self, field: Field) -> bool {
+        self.0 & 1 << field as u16 != 0
+    }
+
+    fn names(self) -> String {
+        let names: Vec<_> = Field::ALL.into_iter().filter(|&field| self.has(field)).map(Field::as_str).collect();
+        names.join(", ")
+    }
+}
+
+/// A member that may not be there.
+#[derive(Clone, Debug)]
+enum Stray<'a> {
+    Unknown(Cow<'a, str>),
+    Repeated(Field),
+}
+
+/// What an object says of each field.
+#[derive(Clone, Debug)]
+pub(crate) struct Fields<'a> {
+    values: [Option<Value<'a>>; Field::COUNT],
+    stray: Option<Stray<'a>>,
+}
+
+impl<'a> Fields<'a> {
+    /// Reads an object to its end; `None` if the next value is another.
+    pub(crate) fn scan(scanner: &mut Scanner<'a>) -> Result<Option<Fields<'a>>, NotJson> {
+        let mut fields = Fields { values: [None; Field::COUNT], stray: None };
+        let read = scanner.object(|scanner, name| {
+            let value = scanner.value()?;
+            fields.take(name, value);
+            Ok(())
+        })?;
+        Ok(read.map(|()| fields))
+    }
+
+    /// Reads a text that is one object and nothing else.
+    pub(crate) fn of_body(text: &'a str) -> Result<Fields<'a>, Problem> {
+        let mut scanner = Scanner::new(text);
+        let fields = Fields::scan(&mut scanner).map_err(not_json)?;
+        if fields.is_none() {
+            scanner.value().map_err(not_json)?;
+        }
+        scanner.end().map_err(not_json)?;
+        fields.ok_or_else(|| {
+            Problem::new(Code::InvalidRequest, "the body is JSON but no object; send one object of fields")
+        })
+    }
+
+    fn take(&mut self, name: Text<'a>, value: Value<'a>) {
+        let name = name.decode();
+        match Field::named(&name) {
+            Some(field) if self.values[field as usize].is_none() => self.values[field as usize] = Some(value),
+            Some(field) => {
+                self.stray.get_or_insert(Stray::Repeated(field));
+            }
+            None => {
+                self.stray.get_or_insert(Stray::Unknown(name));
+            }
+        }
+    }
+
+    /// What came for `field`, `null` included.
+    pub(crate) fn get(&self, field: Field) -> Option<Value<'a>> {
+        self.values[field as usize]
+    }
+
+    /// What came for an optional field: `null` counts as absent.
+    pub(crate) fn optional(&self, field: Field) -> Option<Value<'a>> {
+        self.get(field).filter(|value| *value != Value::Null)
+    }
+
+    /// What came for a field that must be there.
+    pub(crate) fn required(&self, field: Field) -> Result<Value<'a>, Problem> {
+        self.get(field).ok_or_else(|| {
+            let name = field.as_str();
+            Problem::new(Code::InvalidRequest, format!("{name} is missing; add it")).field(name)
+        })
+    }
+
+    /// Refuses members that nobody named, or named twice.
+    pub(crate) fn refuse_unnamed(&self, allowed: FieldSet) -> Result<(), Problem> {
+        match &self.stray {
+            None => Ok(()),
+            Some(Stray::Unknown(name)) => Err(unknown(name, allowed)),
+            Some(Stray::Repeated(field)) => {
+                let name = field.as_str();
+                Err(Problem::new(Code::InvalidRequest, format!("{name} came more than once; send it once")).field(name))
+            }
+        }
+    }
+
+    /// Refuses whatever is not `allowed`, or came twice.
+    pub(crate) fn refuse_strays(&self, allowed: FieldSet) -> Result<(), Problem> {
+        self.refuse_unnamed(allowed)?;
+        self.refuse_others(allowed)
+    }
+
+    /// Refuses fields that are known, but not in this kind of command.
+    pub(crate) fn refuse_others(&self, allowed: FieldSet) -> Result<(), Problem> {
+        let other = Field::ALL.into_iter().find(|&field| self.get(field).is_some() && !allowed.has(field));
+        other.map_or(Ok(()), |field| Err(unknown(field.as_str(), allowed)))
+    }
+}
+
+fn unknown(name: &str, allowed: FieldSet) -> Problem {
+    let detail = format!("there is no field {:?} here; the fields are {}", cut(name), allowed.names());
+    Problem::new(Code::InvalidRequest, detail).field(name.to_owned())
+}
+
+/// The body stops being JSON.
+pub(crate) fn not_json(fault: NotJson) -> Problem {
+    Problem::new(Code::InvalidJson, format!("the body is {fault}; send one JSON value in UTF-8"))
+}

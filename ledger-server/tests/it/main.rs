@@ -1,0 +1,12 @@
+//! The server as its clients see it: most tests call the application without a socket, those about connections use one,
+//! and those about the program start it.
+
+mod batch;
+mod faults;
+mod health;
+mod process;
+mod reads;
+mod socket;
+mod stream;
+mod support;
+mod writes;

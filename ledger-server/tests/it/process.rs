@@ -1,0 +1,231 @@
+//! The program: its arguments, its output, its exit codes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use ledger_server::config::{Config, Settings};
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ledger-server"));
+    command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs to the end, which must come soon; the exit code and both outputs.
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let output = program(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+struct Running {
+    child: Child,
+    address: String,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Running {
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines.find_map(|line| Some(line.unwrap().strip_prefix("listening on http://")?.to_owned()));
+        Running { address: address.expect("the program says where it listens"), child }
+    }
+
+    fn request(&self, text: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn charge(&self, key: &str) -> String {
+        let body = format!("{{\"user_id\":1,\"amount\":5,\"idempotency_key\":\"{key}\"}}");
+        self.request(&format!(
+            "POST /charge HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    }
+
+    fn get(&self, path: &str) -> String {
+        self.request(&format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
+    }
+
+    fn signal(&mut self, name: &str) -> ExitStatus {
+        let killed = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the program does not stop");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn serving(directory: &Path) -> Command {
+    program(&["--listen", "127.0.0.1:0", "--segment-size", "1MiB", "--data-dir", directory.to_str().unwrap()])
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_stop_and_a_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    for (signal, key) in [("TERM", "a"), ("INT", "b")] {
+        let mut running = Running::start(serving(&data));
+        assert!(running.charge(key).starts_with("HTTP/1.1 200 OK"), "{key}");
+        assert_eq!(running.signal(signal).code(), Some(0), "SIG{signal}");
+    }
+    let running = Running::start(serving(&data));
+    assert!(running.charge("a").starts_with("HTTP/1.1 409 "));
+    assert!(running.get("/balance?user_id=1").contains("\"total\":10,"));
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut running = Running::start(serving(directory.path()));
+    assert!(running.charge("a").starts_with("HTTP/1.1 200 OK"));
+    running.signal("KILL");
+    let running = Running::start(serving(directory.path()));
+    assert!(running.get("/balance?user_id=1").contains("\"total\":5,"));
+}
+
+#[test]
+fn a_directory_in_use_is_exit_2() {
+    let directory = tempfile::tempdir().unwrap();
+    let _running = Running::start(serving(directory.path()));
+    let output = serving(directory.path()).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("in use"), "{error}");
+}
+
+#[test]
+fn a_damaged_directory_is_exit_1() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut running = Running::start(serving(directory.path()));
+    for n in 0..20 {
+        assert!(running.charge(&format!("k{n}")).starts_with("HTTP/1.1 200 OK"));
+    }
+    assert_eq!(running.signal("TERM").code(), Some(0));
+    // The largest file is a segment of the log: damage something in the middle of what was written to it.
+    let files = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
+    let log = files.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(&log).unwrap();
+    let written = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+    for byte in &mut bytes[written / 2..written / 2 + 64] {
+        *byte ^= 0x55;
+    }
+    std::fs::write(&log, bytes).unwrap();
+    let output = serving(directory.path()).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("damaged"), "{error}");
+}
+
+#[test]
+fn bad_usage_is_exit_2_with_a_reason() {
+    let cases: [(&[&str], &str); 9] = [
+        (&["--nonsense"], "--nonsense"),
+        (&["nonsense"], "nonsense"),
+        (&["--queue", "many"], "many"),
+        (&["--durability", "never"], "never"),
+        (&["--listen", "0.0.0.0:0"], "--insecure-listen"),
+        (&["--bank", "http://127.0.0.1:9"], "not built yet"),
+        (&["--shutdown-timeout", "1s"], "shutdown-timeout"),
+        (&["--config", "/nowhere.toml"], "/nowhere.toml"),
+        (&["--durability", "memory", "--listen", "192.0.2.1:1", "--insecure-listen"], "listen"),
+    ];
+    for (arguments, reason) in cases {
+        let (code, _, error) = run(arguments);
+        assert_eq!(code, 2, "{arguments:?}: {error}");
+        assert!(error.contains(reason), "{arguments:?}: {error}");
+    }
+    let (code, output, _) = run(&["--help"]);
+    assert_eq!(code, 0);
+    assert!(output.contains("--bank-ambiguous-unpaid-rate"), "{output}");
+    let (code, output, _) = run(&["--version"]);
+    assert_eq!((code, output.starts_with("ledger-server ")), (0, true));
+}
+
+#[test]
+fn memory_makes_no_directory_and_variables_are_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = program(&["serve", "--durability", "memory"]);
+    command.current_dir(directory.path()).env("LEDGER_LISTEN", "127.0.0.1:0").env("LEDGER_CURRENCY", "EUR");
+    let mut running = Running::start(command);
+    assert!(running.charge("a").contains("\"currency\":\"EUR\""));
+    assert_eq!(running.signal("TERM").code(), Some(0));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_bad_variable_or_file_key_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ledger.toml");
+    std::fs::write(&file, "listn = \"127.0.0.1:0\"\n").unwrap();
+    let (code, _, error) = run(&["--config", file.to_str().unwrap()]);
+    assert_eq!(code, 2);
+    assert!(error.contains("listn"), "{error}");
+    let output = program(&[]).env("LEDGER_WORKERS", "0.5").output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("LEDGER_WORKERS"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_halted_stays_up_and_says_so_at_its_end() {
+    let (server, broken, directory) = crate::support::Server::on_a_failing_disk();
+    let flags = Settings {
+        listen: Some("127.0.0.1:0".to_owned()),
+        data_dir: Some(directory.path().into()),
+        ..Settings::default()
+    };
+    let config = Config::resolve(flags).unwrap();
+    let listener = tokio::net::TcpListener::bind(config.listen).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let ledger = server.ledger.clone();
+    let running = tokio::spawn(async move {
+        let until = async {
+            let _ = stopped.await;
+        };
+        ledger_server::run(listener, ledger, &config, until).await.unwrap()
+    });
+    broken.store(true, std::sync::atomic::Ordering::SeqCst);
+    let asked = tokio::task::spawn_blocking(move || {
+        let client = |text: &str| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(text.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        let body = "{\"user_id\":1,\"amount\":5,\"idempotency_key\":\"k\"}";
+        let lost = client(&format!(
+            "POST /charge HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        let read = client("GET /balance?user_id=1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        (lost, read)
+    });
+    let (lost, read) = asked.await.unwrap();
+    assert!(lost.contains("\"code\":\"outcome_unknown\""), "{lost}");
+    assert!(read.contains("\"code\":\"halted\""), "{read}");
+    assert!(!running.is_finished());
+    stop.send(()).unwrap();
+    assert_eq!(running.await.unwrap(), ledger_server::Ended::Halted);
+}

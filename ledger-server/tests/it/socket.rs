@@ -1,0 +1,275 @@
+//! Connections: what only shows on a real socket.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use ledger_server::app::AppOptions;
+use ledger_server::serve::{ServeOptions, serve};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::support::Server;
+
+/// A body whose parts come when a test sends them.
+pub(crate) struct Channel(pub(crate) tokio::sync::mpsc::Receiver<bytes::Bytes>);
+
+impl http_body::Body for Channel {
+    type Data = bytes::Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|part| part.map(|part| Ok(http_body::Frame::data(part))))
+    }
+}
+
+struct Served {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    serving: JoinHandle<()>,
+    server: Server,
+}
+
+impl Served {
+    async fn new(options: ServeOptions, body_deadline: Duration) -> Served {
+        let server = Server::with(|ledger| ledger, |app| AppOptions { body_deadline, ..app });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let until = async {
+            let _ = stopped.await;
+        };
+        let serving = tokio::spawn(serve(listener, server.http.clone(), options, until, Duration::from_secs(5)));
+        Served { address, stop: Some(stop), serving, server }
+    }
+
+    async fn plain() -> Served {
+        Served::new(ServeOptions::default(), Duration::from_secs(30)).await
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends `text` on a connection of its own and returns all that comes back.
+    async fn exchange(&self, text: &str) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(text.as_bytes()).await.unwrap();
+        read_all(&mut stream).await
+    }
+}
+
+async fn read_all(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut bytes)).await;
+    // A reset after the answer is an end, too.
+    let _ = read.expect("the connection is closed in time");
+    String::from_utf8(bytes).unwrap()
+}
+
+async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+    let mut text = String::new();
+    let mut part = [0; 4096];
+    while !text.contains(end) {
+        let read = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut part)).await;
+        let length = read.unwrap_or_else(|_| panic!("no {end:?} in {text:?}")).unwrap();
+        assert!(length > 0, "closed before {end:?}: {text:?}");
+        text.push_str(std::str::from_utf8(&part[..length]).unwrap());
+    }
+    text
+}
+
+fn charge_request(key: &str, more_headers: &str) -> String {
+    let body = json!({"user_id": 1, "amount": 5, "idempotency_key": key}).to_string();
+    let length = body.len();
+    format!(
+        "POST /charge HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{more_headers}\r\n{body}"
+    )
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let served = Served::plain().await;
+    let mut requests: String = (0..31).map(|n| charge_request(&format!("k{n}"), "")).collect();
+    requests += &charge_request("k31", "connection: close\r\n");
+    let answers = served.exchange(&requests).await;
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 32, "{answers}");
+    let keys: Vec<_> = answers
+        .match_indices("{\"message\":\"charged\",\"idempotency_key\":\"")
+        .map(|(at, found)| answers[at + found.len()..].split('"').next().unwrap())
+        .collect();
+    assert_eq!(keys, (0..32).map(|n| format!("k{n}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn head_is_answered_without_a_body() {
+    let served = Served::plain().await;
+    let answer = served.exchange("HEAD /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n") && answer.contains("content-length: "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_is_asked_for_with_100_continue_and_only_where_it_is_wanted() {
+    let served = Served::plain().await;
+    for kind in ["application/json", "application/x-ndjson"] {
+        let path = if kind.ends_with("ndjson") { "/batch" } else { "/charge" };
+        let body = json!({"user_id": 1, "amount": 5, "idempotency_key": kind}).to_string() + "\n";
+        let mut stream = served.connect().await;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\nexpect: 100-continue\r\nconnection: close\r\n\
+             content-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let first = read_until(&mut stream, "\r\n\r\n").await;
+        assert_eq!(first, "HTTP/1.1 100 Continue\r\n\r\n", "{kind}");
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let answer = read_all(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    }
+    let refused = "POST /charge HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+    let mut stream = served.connect().await;
+    stream.write_all(refused.as_bytes()).await.unwrap();
+    let answer = read_until(&mut stream, "\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 415 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_slow_body_is_told_so_and_the_connection_closed() {
+    let served = Served::new(ServeOptions::default(), Duration::from_millis(50)).await;
+    let request = charge_request("k", "");
+    let answer = served.exchange(&request[..request.len() - 1]).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("\"code\":\"request_timeout\""), "{answer}");
+    assert_eq!(served.server.get("/balance?user_id=1").await.json()["total"], 0);
+}
+
+#[tokio::test]
+async fn a_body_in_pieces_is_one_body() {
+    let served = Served::plain().await;
+    let request = charge_request("k", "connection: close\r\n");
+    let mut stream = served.connect().await;
+    for piece in request.as_bytes().chunks(7) {
+        stream.write_all(piece).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(read_all(&mut stream).await.starts_with("HTTP/1.1 200 OK\r\n"));
+    let body = json!({"user_id": 1, "amount": 5, "idempotency_key": "chunked"}).to_string();
+    let (first, second) = body.split_at(10);
+    let chunked = format!(
+        "POST /charge HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\
+         connection: close\r\n\r\n{:x}\r\n{first}\r\n{:x}\r\n{second}\r\n0\r\n\r\n",
+        first.len(),
+        second.len()
+    );
+    assert!(served.exchange(&chunked).await.starts_with("HTTP/1.1 200 OK\r\n"));
+}
+
+#[tokio::test]
+async fn a_slow_head_is_cut_off_but_silence_between_requests_is_not() {
+    let options = ServeOptions {
+        header_deadline: Duration::from_millis(80),
+        idle_deadline: Duration::from_millis(400),
+        ..ServeOptions::default()
+    };
+    let served = Served::new(options, Duration::from_secs(30)).await;
+    let started = Instant::now();
+    assert_eq!(served.exchange("").await, "", "a client that says nothing");
+    assert_eq!(served.exchange("GET /health HTTP/1.1\r\nhost:").await, "", "a client that stops in its head");
+    assert!(started.elapsed() < Duration::from_millis(390), "{:?}", started.elapsed());
+
+    let mut stream = served.connect().await;
+    for _ in 0..2 {
+        stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        assert!(read_until(&mut stream, "}").await.starts_with("HTTP/1.1 200 OK\r\n"));
+        // Longer than a head may take, shorter than a connection may be idle.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    stream.write_all(b"GET /heal").await.unwrap();
+    let started = Instant::now();
+    assert_eq!(read_all(&mut stream).await, "", "a reused connection has the same deadline for a head");
+    assert!(started.elapsed() < Duration::from_millis(300), "{:?}", started.elapsed());
+
+    let mut stream = served.connect().await;
+    stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    read_until(&mut stream, "}").await;
+    assert_eq!(read_all(&mut stream).await, "", "an idle connection is closed at last");
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait() {
+    let served =
+        Served::new(ServeOptions { connections_max: 1, ..ServeOptions::default() }, Duration::from_secs(30)).await;
+    let mut first = served.connect().await;
+    first.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    read_until(&mut first, "}").await;
+    let mut second = served.connect().await;
+    second.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(100), second.read_u8()).await;
+    assert!(early.is_err(), "the second was served beside the first");
+    drop(first);
+    assert!(read_all(&mut second).await.contains("\"status\":\"ok\""));
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut_off() {
+    let options = ServeOptions { write_deadline: Duration::from_millis(50), ..ServeOptions::default() };
+    let served = Served::new(options, Duration::from_secs(30)).await;
+    let mut stream = served.connect().await;
+    // Never reads: once the buffers between are full, the server cannot write, and gives up on this connection.
+    let asking = async {
+        loop {
+            if stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asking).await.expect("the server closes the connection");
+}
+
+#[tokio::test]
+async fn a_stream_answers_while_it_is_sent() {
+    let served = Served::plain().await;
+    let mut stream = served.connect().await;
+    let head = "POST /batch HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for n in 1..=3 {
+        let line =
+            json!({"type": "charge", "user_id": 1, "amount": 5, "idempotency_key": format!("k{n}")}).to_string() + "\n";
+        stream.write_all(format!("{:x}\r\n{line}\r\n", line.len()).as_bytes()).await.unwrap();
+        let answer = read_until(&mut stream, "}\n").await;
+        assert!(answer.contains(&format!("{{\"line\":{n},\"status\":\"completed\"")), "{answer}");
+    }
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
+    assert!(read_all(&mut stream).await.contains("{\"done\":true,\"lines\":3,\"completed\":3"));
+}
+
+#[tokio::test]
+async fn a_stop_answers_what_is_in_flight_and_accepts_nothing_new() {
+    let mut served = Served::plain().await;
+    let request = charge_request("k", "");
+    let (early, late) = request.split_at(request.len() - 3);
+    let mut in_flight = served.connect().await;
+    in_flight.write_all(early.as_bytes()).await.unwrap();
+    let mut idle = served.connect().await;
+    idle.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    read_until(&mut idle, "}").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    served.stop.take().unwrap().send(()).unwrap();
+    assert_eq!(read_all(&mut idle).await, "", "an idle connection is closed at once");
+    in_flight.write_all(late.as_bytes()).await.unwrap();
+    let answer = read_all(&mut in_flight).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    (&mut served.serving).await.unwrap();
+    assert!(TcpStream::connect(served.address).await.is_err(), "the listener is closed");
+    assert_eq!(served.server.get("/balance?user_id=1").await.json()["total"], 5);
+}

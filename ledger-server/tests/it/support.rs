@@ -1,0 +1,202 @@
+//! A server for one test, and a client that shows what came.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request};
+use http_body_util::BodyExt;
+use ledger_core::{
+    Clock, Currency, DirectoryLock, DirectoryStorage, Ledger, Options, Storage, StorageFile, Timestamp, WhenFull,
+};
+use ledger_server::Terms;
+use ledger_server::app::{App, AppOptions, Http, app};
+use serde_json::Value;
+use tower::ServiceExt;
+
+/// 2024-01-10T10:00:00Z, where every test begins.
+pub(crate) const START_MICROS: i64 = 1_704_880_800_000_000;
+
+/// A clock that a test moves.
+#[derive(Clone)]
+pub(crate) struct ManualClock(Arc<AtomicI64>);
+
+impl ManualClock {
+    pub(crate) fn advance(&self, by: Duration) {
+        self.0.fetch_add(i64::try_from(by.as_micros()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn wall(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::SeqCst)).unwrap()
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_micros((self.0.load(Ordering::SeqCst) - START_MICROS) as u64)
+    }
+}
+
+pub(crate) struct Server {
+    pub(crate) http: Http,
+    pub(crate) app: App,
+    pub(crate) ledger: Ledger,
+    pub(crate) clock: ManualClock,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|fault| panic!("{fault}: {}", self.text))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The problem's code, after a look at the rest of it.
+    pub(crate) fn code(&self) -> String {
+        let json = self.json();
+        assert_eq!(self.header("content-type"), "application/problem+json", "{}", self.text);
+        assert_eq!(json["status"], self.status, "{}", self.text);
+        for member in ["title", "detail"] {
+            assert!(json[member].as_str().is_some_and(|text| !text.is_empty()), "{}", self.text);
+        }
+        json["code"].as_str().unwrap().to_owned()
+    }
+}
+
+pub(crate) fn terms() -> Terms {
+    let currency = |code| Currency::new(code).unwrap();
+    Terms { currency: currency("USD"), currencies: vec![currency("USD"), currency("EUR")], destination_required: false }
+}
+
+impl Server {
+    pub(crate) fn new() -> Server {
+        Server::with(|ledger| ledger, |app| app)
+    }
+
+    pub(crate) fn with(
+        ledger: impl FnOnce(Options) -> Options,
+        options: impl FnOnce(AppOptions) -> AppOptions,
+    ) -> Server {
+        let clock = ManualClock(Arc::new(AtomicI64::new(START_MICROS)));
+        let base = Ledger::options().when_full(WhenFull::Refuse).clock(clock.clone());
+        Server::around(ledger(base).in_memory().unwrap(), clock, options)
+    }
+
+    /// On a disk that breaks when it is told to.
+    pub(crate) fn on_a_failing_disk() -> (Server, Arc<AtomicBool>, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let broken = Arc::new(AtomicBool::new(false));
+        let clock = ManualClock(Arc::new(AtomicI64::new(START_MICROS)));
+        let storage = FailingStorage { disk: DirectoryStorage::new(directory.path()), broken: Arc::clone(&broken) };
+        let options = Ledger::options().when_full(WhenFull::Refuse).clock(clock.clone()).segment_bytes(1 << 20);
+        (Server::around(options.open_on(storage).unwrap(), clock, |app| app), broken, directory)
+    }
+
+    fn around(ledger: Ledger, clock: ManualClock, options: impl FnOnce(AppOptions) -> AppOptions) -> Server {
+        let state = App::new(ledger.clone(), options(AppOptions::new(terms())));
+        Server { http: app(state.clone()), app: state, ledger, clock }
+    }
+
+    pub(crate) async fn call(&self, request: Request<Body>) -> Reply {
+        let response = self.http.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        Reply { status: head.status.as_u16(), headers: head.headers, text }
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: impl ToString) -> Reply {
+        self.call(post(path, body.to_string())).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.call(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    /// Charges and returns the transaction's id.
+    pub(crate) async fn charge(&self, user: u64, amount: u64, key: &str) -> u64 {
+        let body = serde_json::json!({"user_id": user, "amount": amount, "idempotency_key": key});
+        let reply = self.post("/charge", body).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        reply.json()["transaction"]["id"].as_u64().unwrap()
+    }
+}
+
+pub(crate) fn post(path: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::post(path).header("content-type", "application/json").body(body.into()).unwrap()
+}
+
+/// A directory whose files cannot be synced any more once it is broken.
+struct FailingStorage {
+    disk: DirectoryStorage,
+    broken: Arc<AtomicBool>,
+}
+
+struct FailingFile {
+    file: Arc<dyn StorageFile>,
+    broken: Arc<AtomicBool>,
+}
+
+impl FailingStorage {
+    fn file(&self, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
+        Arc::new(FailingFile { file, broken: Arc::clone(&self.broken) })
+    }
+}
+
+impl Storage for FailingStorage {
+    fn lock(&self) -> std::io::Result<DirectoryLock> {
+        self.disk.lock()
+    }
+    fn list(&self) -> std::io::Result<Vec<String>> {
+        self.disk.list()
+    }
+    fn create(&self, name: &str) -> std::io::Result<Arc<dyn StorageFile>> {
+        Ok(self.file(self.disk.create(name)?))
+    }
+    fn open(&self, name: &str) -> std::io::Result<Arc<dyn StorageFile>> {
+        Ok(self.file(self.disk.open(name)?))
+    }
+    fn rename(&self, from: &str, to: &str) -> std::io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> std::io::Result<()> {
+        self.disk.remove(name)
+    }
+    fn sync_directory(&self) -> std::io::Result<()> {
+        self.disk.sync_directory()
+    }
+    fn describe(&self) -> String {
+        self.disk.describe()
+    }
+}
+
+impl StorageFile for FailingFile {
+    fn len(&self) -> std::io::Result<u64> {
+        self.file.len()
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        self.file.read_at(buf, offset)
+    }
+    fn read_device_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        self.file.read_device_at(buf, offset)
+    }
+    fn write_at(&self, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+        self.file.write_at(bytes, offset)
+    }
+    fn sync_data(&self) -> std::io::Result<()> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(std::io::Error::other("the disk is broken"));
+        }
+        self.file.sync_data()
+    }
+}
