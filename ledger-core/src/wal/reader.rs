@@ -661,7 +661,10 @@ impl<'a> Cursor<'a> {
         }
         // Whoever writes into a segment made it; copies in it are older. A later epoch would be behind those to come.
         if header.epoch > segment.header.epoch {
-            return Some(format!("the frame's epoch is {}, in a segment of epoch {}", header.epoch, segment.header.epoch));
+            return Some(format!(
+                "the frame's epoch is {}, in a segment of epoch {}",
+                header.epoch, segment.header.epoch
+            ));
         }
         if header.frame_bytes() > segment.header.bytes - offset {
             return Some("the frame is longer than its segment".to_owned());
