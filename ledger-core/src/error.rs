@@ -25,7 +25,8 @@ pub enum Rejection {
     ShuttingDown,
     /// The log has no room. Reads go on; writes resume when there is room.
     StorageFull,
-    /// Too much is in flight, or the memory limit is reached. Try again later.
+    /// Too much is in flight, or the memory limit is reached: try again later. Or a shard has as many records (16 GiB) as it
+    /// can: open the ledger with more shards.
     Overloaded,
     /// An atomic batch's entries need more bytes than one frame of the log can hold.
     BatchTooLarge {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::error::OpenError;
 use crate::journal::codec;
-use crate::ledger::{Origin, Tables};
+use crate::ledger::{Origin, SHARDS_MAX, Tables};
 use crate::state::Entry;
 use crate::sys::DirectoryStorage;
 use crate::types::{Epoch, Seq, Timestamp};
@@ -50,7 +50,8 @@ pub struct Verified {
 /// # Errors
 /// What is wrong, and where.
 pub fn verify(path: impl AsRef<Path>) -> Result<Verified, OpenError> {
-    let mut tables = Tables::new(1);
+    // As many as there can be, so that whatever some ledger holds can be held here.
+    let mut tables = Tables::new(SHARDS_MAX);
     let scanned = scan(path.as_ref(), &mut |record, entry| {
         let origin = Origin { ledger: uuid::Uuid::nil(), epoch: record.epoch };
         tables.replay(entry, origin, Stamp { seq: record.seq, time: record.time })

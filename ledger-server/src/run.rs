@@ -14,7 +14,7 @@ use crate::app::{App, AppOptions, app};
 use crate::config::{Config, Duplicates, DurabilityMode};
 use crate::payouts::Payouts;
 use crate::serve::{ServeOptions, serve};
-use crate::withdrawals::{Executor, ExecutorOptions, Latency, SimulatedBank, SimulatedBankOptions};
+use crate::withdrawals::{Executor, ExecutorOptions, Gateway, Latency, SimulatedBank, SimulatedBankOptions};
 
 /// Why the server did not start.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ pub fn open(config: &Config) -> Result<Ledger, OpenError> {
         .withdrawal_places(Some(config.workers.saturating_add(config.queue)))
         .policy(Policy {
             attempts_max: config.bank_attempts,
-            idempotency_window: simulated_bank(config).idempotency_window,
+            idempotency_window: simulated_bank(config).ok().and_then(|bank| bank.idempotency_window()),
             ..Policy::default()
         });
     match config.durability {
@@ -109,7 +109,7 @@ pub async fn run(
     config: &Config,
     stop: impl Future<Output = ()>,
 ) -> io::Result<Ended> {
-    let bank = SimulatedBank::new(simulated_bank(config)).map_err(io::Error::other)?;
+    let bank = simulated_bank(config).map_err(io::Error::other)?;
     let executor = ExecutorOptions { workers: config.workers, bank_timeout: config.bank_timeout };
     let payouts: Arc<dyn Payouts> = Arc::new(Executor::start(ledger.clone(), Arc::new(bank), executor));
     let options = AppOptions {
@@ -141,9 +141,10 @@ pub async fn run(
     Ok(close(ledger).await)
 }
 
-fn simulated_bank(config: &Config) -> SimulatedBankOptions {
+/// The bank that the configuration names; its rates were checked when it was read.
+fn simulated_bank(config: &Config) -> Result<SimulatedBank, String> {
     let bank = &config.bank;
-    SimulatedBankOptions {
+    SimulatedBank::new(SimulatedBankOptions {
         // A seed makes a run repeatable; without one, no two runs are alike.
         seed: bank.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id())),
         success_rate: bank.success_rate,
@@ -154,7 +155,7 @@ fn simulated_bank(config: &Config) -> SimulatedBankOptions {
         latency: Latency::between(bank.latency.from, bank.latency.to)
             .expect("a range that was checked when it was read"),
         ..SimulatedBankOptions::default()
-    }
+    })
 }
 
 /// The banner, for people, and the line that programs wait for.

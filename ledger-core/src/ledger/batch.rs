@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::engine::{Engine, Fuse, Place, Prepared, Refusal, entry_bytes_max};
-use super::keys::{Claim, Keys, Settled};
+use super::keys::{Claim, Keys, Settled, Unclaimed};
 use super::tables::LockedShards;
 use crate::command::Command;
 use crate::commit::Commit;
@@ -40,6 +40,8 @@ enum Step {
     Claimed,
     /// Its key names an accepted command.
     Settled(Settled),
+    /// There is no room for its key.
+    Full,
     /// Executed.
     Done(TransactionId),
     /// Rejected; its claim is to be released.
@@ -104,9 +106,12 @@ impl Engine {
             self.wait_for_key(&commands[0]);
         }
         for (index, step) in steps.iter().enumerate().take(blocked) {
-            if let Step::Settled(settled) = step {
-                conclude_refused(self.repeat(&commands[index], *settled), &mut results[index], seen)?;
-            }
+            let refusal = match step {
+                Step::Settled(settled) => self.repeat(&commands[index], *settled),
+                Step::Full => Refusal::Rejected(Rejection::Overloaded, Seq::ZERO),
+                _ => continue,
+            };
+            conclude_refused(refusal, &mut results[index], seen)?;
         }
         Ok(blocked)
     }
@@ -121,6 +126,7 @@ impl Engine {
                 for &index in group {
                     let prepared = &commands[index as usize];
                     match keys.lookup(prepared.key_hash, prepared.key) {
+                        Lookup::Free if !keys.has_room() => steps[index as usize] = Step::Full,
                         Lookup::Free => {
                             keys.claim(prepared.key_hash);
                             steps[index as usize] = Step::Claimed;
@@ -319,7 +325,7 @@ impl Drop for WindowClaims<'_, '_, '_, '_> {
                             keys.settle(prepared.key_hash, prepared.key, prepared.fingerprint.get() as u64, id);
                         }
                         Step::Claimed | Step::Refused => keys.release(prepared.key_hash),
-                        Step::Settled(_) | Step::Unclaimed => {}
+                        Step::Settled(_) | Step::Full | Step::Unclaimed => {}
                     }
                 }
             });
@@ -364,19 +370,17 @@ impl Engine {
         let mut by_key: Vec<usize> = (0..commands.len()).collect();
         // In key order, so that two batches that share keys cannot each wait for the other.
         by_key.sort_unstable_by_key(|&index| commands[index].key);
-        let mut settled = false;
         for index in by_key {
             match self.tables.keys.claim(commands[index].key_hash, commands[index].key) {
                 Ok(claim) => claims[index] = Some(claim),
-                Err(_) => {
-                    settled = true;
-                    break;
+                Err(unclaimed) => {
+                    drop(claims);
+                    let full = Err(Refusal::Rejected(Rejection::Overloaded, Seq::ZERO));
+                    let repeated = self.repeated(commands);
+                    assert!(repeated.is_some() || unclaimed == Unclaimed::Full, "a settled key stays settled");
+                    return repeated.unwrap_or(full);
                 }
             }
-        }
-        if settled {
-            drop(claims);
-            return self.repeated(commands).expect("a settled key stays settled");
         }
         let mut places = Vec::new();
         for (index, prepared) in commands.iter().enumerate() {
@@ -407,6 +411,9 @@ impl Engine {
         let now = self.now();
         let _fuse = Fuse(&self.wal);
         let mut shards = self.tables.lock(movements.iter().flat_map(|movement| self.shards_of(movement)).collect());
+        if !shards.iter().all(|shard| shard.has_room_for(commands.len())) {
+            return Err(Refusal::Rejected(Rejection::Overloaded, Seq::ZERO));
+        }
         let mut speculation = Speculation { accounts: Vec::new(), index: HashMap::default() };
         let mut entries = Vec::with_capacity(commands.len());
         let mut bytes = Vec::new();

@@ -11,7 +11,7 @@
 use smallvec::SmallVec;
 
 use super::fingerprint::fingerprint;
-use super::keys::{Claim, Settled};
+use super::keys::{Claim, Settled, Unclaimed};
 use super::payouts::OpenWithdrawals;
 use super::tables::{LockedShards, Origin, Tables};
 use super::time::LedgerTime;
@@ -21,6 +21,7 @@ use crate::error::{Error, Halted, Rejection};
 use crate::journal::codec;
 use crate::options::Options;
 use crate::state::TransactionEntry;
+use crate::state::locator::Locator;
 use crate::state::plan::{Movement, plan};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::sys::MemoryGauge;
@@ -143,7 +144,8 @@ impl Engine {
         };
         let claim = match self.tables.keys.claim(prepared.key_hash, prepared.key) {
             Ok(claim) => claim,
-            Err(settled) => return Err(self.repeat(prepared, settled)),
+            Err(Unclaimed::Settled(settled)) => return Err(self.repeat(prepared, settled)),
+            Err(Unclaimed::Full) => return Err(Refusal::Rejected(Rejection::Overloaded, Seq::ZERO)),
         };
         let movement = Movement::of(prepared.command);
         let place = self.check_before_plan(prepared.command, &movement)?;
@@ -169,6 +171,10 @@ impl Engine {
         room: &mut Reservation<'_>,
         bytes: &mut Vec<u8>,
     ) -> Result<(Receipt, TransactionId), Refusal> {
+        let mut users = movement.debit.iter().chain(&movement.credit);
+        if !users.all(|&user| shards.get(self.tables.shard_of(user)).has_room_for(1)) {
+            return Err(Refusal::Rejected(Rejection::Overloaded, Seq::ZERO));
+        }
         let parts = |user: Option<UserId>| {
             user.map(|user| shards.get(self.tables.shard_of(user)).parts(user, movement.currency, now))
         };
@@ -266,7 +272,7 @@ impl Engine {
         if self.closing.load(Ordering::Relaxed) {
             return no(Rejection::ShuttingDown);
         }
-        if self.memory.is_full(records) {
+        if self.memory.is_full(records) || !Locator::has_room_after(self.wal.appended(), records) {
             return no(Rejection::Overloaded);
         }
         self.reserve(records, bytes)

@@ -33,6 +33,15 @@ pub(crate) struct Settled {
     pub(crate) fingerprint: u64,
 }
 
+/// Why a key cannot be claimed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unclaimed {
+    /// It names an accepted command.
+    Settled(Settled),
+    /// There is no room for another key.
+    Full,
+}
+
 /// The right to settle a key; given back when it is dropped.
 pub(crate) struct Claim<'a> {
     keys: &'a Keys,
@@ -61,17 +70,18 @@ impl Keys {
     /// Claims the key, waiting for any other claim on it to end.
     ///
     /// # Errors
-    /// The key names an accepted command.
-    pub(crate) fn claim(&self, hash: u64, key: &str) -> Result<Claim<'_>, Settled> {
+    /// The key names an accepted command, or none can be added.
+    pub(crate) fn claim(&self, hash: u64, key: &str) -> Result<Claim<'_>, Unclaimed> {
         let lock = self.lock(hash);
         let mut shard = lock.shard.lock();
         loop {
             match shard.lookup(hash, key) {
+                Lookup::Free if !shard.has_room() => return Err(Unclaimed::Full),
                 Lookup::Free => {
                     shard.claim(hash);
                     return Ok(Claim { keys: self, hash });
                 }
-                Lookup::Settled { id, fingerprint } => return Err(Settled { id, fingerprint }),
+                Lookup::Settled { id, fingerprint } => return Err(Unclaimed::Settled(Settled { id, fingerprint })),
                 Lookup::Claimed => lock.freed.wait(&mut shard),
             }
         }
@@ -107,14 +117,16 @@ impl Keys {
 
     /// Settles a key during replay, when nobody claims any.
     ///
-    /// Returns `false` if the key names a transaction already.
-    pub(crate) fn restore(&mut self, hash: u64, key: &str, settled: Settled) -> bool {
+    /// # Errors
+    /// The key names an accepted command, or none can be added.
+    pub(crate) fn restore(&mut self, hash: u64, key: &str, settled: Settled) -> Result<(), Unclaimed> {
         let shard = self.shards[Self::index(hash)].shard.get_mut();
-        let free = matches!(shard.lookup(hash, key), Lookup::Free);
-        if free {
-            shard.settle(hash, key, settled.fingerprint, settled.id);
+        match shard.lookup(hash, key) {
+            Lookup::Settled { id, fingerprint } => return Err(Unclaimed::Settled(Settled { id, fingerprint })),
+            _ if !shard.has_room() => return Err(Unclaimed::Full),
+            _ => shard.settle(hash, key, settled.fingerprint, settled.id),
         }
-        free
+        Ok(())
     }
 }
 

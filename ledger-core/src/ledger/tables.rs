@@ -4,7 +4,7 @@ use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::keys::{Keys, Settled};
+use super::keys::{Keys, Settled, Unclaimed};
 use crate::state::apply::Applied;
 use crate::state::audit;
 use crate::state::locator::Locator;
@@ -141,19 +141,27 @@ impl Tables {
         if posting.debit.user().or(posting.credit.user()).is_none() {
             return Err("a transaction that names no user".into());
         }
+        if stamp.seq.get() >= Locator::SEQ_END {
+            return Err(FULL.into());
+        }
         let touched = self.touched(entry);
         for &index in &touched {
             let shards = self.shards.len();
             let is_mine = |user: UserId| shard_among(shards, user) == index;
-            self.shards[index].get_mut().check_transaction(entry, stamp.time, is_mine)?;
+            let shard = self.shards[index].get_mut();
+            if !shard.has_room_for(entry.postings.len()) {
+                return Err(FULL.into());
+            }
+            shard.check_transaction(entry, stamp.time, is_mine)?;
         }
         let key = entry.key.as_str();
         let key_hash = self.keys.hash(key);
         let (id, applied) = applied(origin, stamp, key_hash);
         let settled = Settled { id, fingerprint: entry.fingerprint.get() as u64 };
-        if !self.keys.restore(key_hash, key, settled) {
-            return Err(format!("the idempotency key {key:?} names an earlier transaction"));
-        }
+        self.keys.restore(key_hash, key, settled).map_err(|unclaimed| match unclaimed {
+            Unclaimed::Settled(_) => format!("the idempotency key {key:?} names an earlier transaction"),
+            Unclaimed::Full => FULL.into(),
+        })?;
         for index in touched {
             let shards = self.shards.len();
             let is_mine = |user: UserId| shard_among(shards, user) == index;
@@ -193,6 +201,9 @@ impl Tables {
         open
     }
 }
+
+/// Why an entry is not taken where the running ledger would say [`Overloaded`](crate::Rejection::Overloaded).
+const FULL: &str = "more transactions than the tables hold; open the ledger with more shards";
 
 /// Fibonacci hashing: users are numbered as the caller likes, often densely.
 fn shard_among(shards: usize, user: UserId) -> usize {

@@ -77,7 +77,7 @@ impl Shard {
         let amount = posting.amount.minor();
         let slot = self.touch(user, posting, applied);
         let release_at = posting.release_at.filter(|&release_at| release_at > applied.time);
-        self.accounts.credit(slot, amount, release_at);
+        self.accounts.credit(slot, applied.time, amount, release_at);
         let sums = self.sums_mut(posting.currency);
         sums.total += u128::from(amount);
         if let Some(release_at) = release_at {

@@ -118,6 +118,8 @@ impl Sums {
 
 /// A reference counts bytes in units of this, so that 32 bits reach 16 GiB.
 const UNIT: usize = 4;
+/// The first address that no reference reaches.
+const BYTES_END: u64 = (1 << 32) * UNIT as u64;
 /// Units for which there is one anchor: 1 KiB.
 const ANCHOR_UNITS_LOG2: u32 = 8;
 /// Records in a stretch of a list: what a look-up reads at most, once the headers have led it there.
@@ -176,7 +178,7 @@ impl History {
     ///
     /// # Panics
     ///
-    /// When the shard's records have filled 16 GiB.
+    /// When the shard's records have filled 16 GiB: see [`History::has_room_for`].
     pub(crate) fn push(&mut self, list: &mut HistoryList, record: &NewRecord<'_>) -> RecordRef {
         let reference = self.push_record(record);
         self.push_to_list(list, reference, record);
@@ -282,19 +284,11 @@ impl History {
         self.records.bytes() + self.anchors.bytes() + self.runs.bytes() + self.long.bytes() + headers
     }
 
-    /// Bytes that records can still fill before the shard is full.
-    pub(crate) fn room(&self) -> u64 {
-        (1 << 32) * UNIT as u64 - self.records.next_address(0)
-    }
-
-    /// Whether a chunk made ahead would be of use: see [`History::supply_chunk`].
-    pub(crate) fn wants_chunk(&self) -> bool {
-        self.records.wants_spare()
-    }
-
-    /// Takes a chunk of 64 KiB whose pages were touched outside the lock.
-    pub(crate) fn supply_chunk(&mut self, chunk: Vec<u8>) {
-        self.records.supply(chunk);
+    /// Whether so many records more fit, however long they are.
+    pub(crate) fn has_room_for(&self, records: usize) -> bool {
+        // Each may leave as much of a chunk unused as it takes itself.
+        let bytes = records as u64 * 2 * layout::BYTES_MAX as u64;
+        self.records.next_address(0) + bytes <= BYTES_END
     }
 
     fn push_record(&mut self, record: &NewRecord<'_>) -> RecordRef {
@@ -645,6 +639,39 @@ mod tests {
     fn a_list_is_a_handle_of_twelve_bytes() {
         assert_eq!(size_of::<HistoryList>(), 12);
         assert_eq!(History::new().bytes(), 0);
+    }
+
+    #[test]
+    fn a_shard_is_full_before_its_references_are() {
+        let records_max = (BYTES_END / (2 * layout::BYTES_MAX as u64)) as usize;
+        let (mut history, mut list) = (History::new(), HistoryList::default());
+        assert!(history.has_room_for(records_max) && !history.has_room_for(records_max + 1));
+        (1..1_000).for_each(|seq| {
+            history.push(&mut list, &charge(seq, 0));
+        });
+        assert!(history.has_room_for(records_max - 3) && !history.has_room_for(records_max - 1));
+    }
+
+    #[test]
+    fn the_longest_record_is_as_long_as_room_is_kept_for() {
+        let (mut history, mut list) = (History::new(), HistoryList::default());
+        let (metadata, destination) = (vec![7; Metadata::BYTES_MAX], "d".repeat(Destination::BYTES_MAX));
+        let longest = NewRecord {
+            id: TransactionId::new(u64::MAX - 1).unwrap(),
+            account: u32::MAX,
+            amount: Amount::new(crate::types::INTEGER_MAX).unwrap(),
+            counterparty: UserId::new(crate::types::INTEGER_MAX),
+            release_at: Some(Timestamp::MAX),
+            metadata: Metadata::new(&metadata),
+            destination: Destination::new(&destination),
+            batch: Some((1, 2)),
+            status: Status::Pending,
+            at: Timestamp::MIN,
+            ..charge(1, 0)
+        };
+        history.push(&mut list, &longest);
+        history.push(&mut list, &longest);
+        assert!(history.records.next_address(0) <= 2 * layout::BYTES_MAX as u64);
     }
 
     #[test]

@@ -8,11 +8,16 @@
 //! one path down. Nodes are in chunked arenas and linked by index, so an add moves at most a node's items on each
 //! level, and no table is ever copied. Up to [`NODE`] distinct times there is just one sorted `Vec`.
 //!
-//! What must hold: the sum that an inner node keeps for a child is the wrapping sum of all amounts below it; all leaves
-//! are on one level, none is empty, and they are chained in the order of time.
+//! An account's own schedule must also say which hold came next at a moment of the past, when later ones were not yet
+//! created. So there a sum is a [`Held`]: it adds the amounts and keeps the earliest creation, which leads the search
+//! past whole subtrees that are too young. Who needs only amounts pays for only amounts.
 //!
-//! Cost, measured: 40 bytes for an account with a single hold (24 of them the struct itself), then 17 bytes for each
-//! distinct time when they come in rising order, and about 25 when they come in random order (u64).
+//! What must hold: the sum that an inner node keeps for a child is that of all amounts below it; all leaves are on one
+//! level, and none is empty.
+//!
+//! Cost, measured: 48 bytes for an account with a single hold (24 of them the struct itself), then 26 bytes for each
+//! distinct time when they come in rising order, and about 37 when they come in random order ([`Held`]; of plain `u64`
+//! 17 and 25).
 
 use std::mem::size_of;
 
@@ -20,15 +25,13 @@ use crate::types::Timestamp;
 
 use super::arena::Chunked;
 
-/// Something that adds up. The arithmetic wraps: a sum over everything that ever was may pass any limit, but the
-/// difference of two of them is what an account has now, which is small, and wrapping arithmetic gives it exactly.
+/// Something that adds up, in any order; the default adds nothing. Amounts wrap: a sum over everything that ever was may
+/// pass any limit, but the difference of two of them is what an account has now, which is small, and wrapping arithmetic
+/// gives it exactly.
 pub(crate) trait Sum: Copy + Default {
-    /// `self + other`, wrapping.
+    /// Both together.
     #[must_use]
     fn plus(self, other: Self) -> Self;
-    /// `self − other`, wrapping.
-    #[must_use]
-    fn minus(self, other: Self) -> Self;
 }
 
 macro_rules! sum_of_integer {
@@ -36,9 +39,6 @@ macro_rules! sum_of_integer {
         impl Sum for $integer {
             fn plus(self, other: Self) -> Self {
                 self.wrapping_add(other)
-            }
-            fn minus(self, other: Self) -> Self {
-                self.wrapping_sub(other)
             }
         }
     )*};
@@ -49,17 +49,30 @@ impl Sum for (u64, u64) {
     fn plus(self, other: Self) -> Self {
         (self.0.wrapping_add(other.0), self.1.wrapping_add(other.1))
     }
-    fn minus(self, other: Self) -> Self {
-        (self.0.wrapping_sub(other.0), self.1.wrapping_sub(other.1))
+}
+
+/// Holds, and when the first of them was created.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Held {
+    pub(crate) amount: u64,
+    pub(crate) since: Timestamp,
+}
+
+impl Default for Held {
+    fn default() -> Held {
+        Held { amount: 0, since: Timestamp::MAX }
+    }
+}
+
+impl Sum for Held {
+    fn plus(self, other: Self) -> Self {
+        Held { amount: self.amount.wrapping_add(other.amount), since: self.since.min(other.since) }
     }
 }
 
 /// The most items of a leaf and children of an inner node. A node is then some 10 cache lines, of which a look-up reads
 /// the times by bisection and the sums in one sweep.
 const NODE: usize = 32;
-
-/// No leaf follows.
-const END: u32 = u32::MAX;
 
 /// Amounts by the time at which they mature.
 #[derive(Debug)]
@@ -118,27 +131,16 @@ impl<S: Sum> Schedule<S> {
 
     /// The first time after `at` at which something matures, in O(log n).
     pub(crate) fn next_after(&self, at: Timestamp) -> Option<Timestamp> {
-        match &self.0 {
-            Form::Few(items) => items.iter().map(|item| item.0).find(|time| *time > at),
-            Form::Many(tree) => tree.next_after(at),
-        }
+        self.next_that(at, |_| true)
     }
 
-    /// How many distinct times there are.
-    pub(crate) fn len(&self) -> usize {
+    /// The first time after `at` whose sum `is_wanted`, in O(log n). A sum must be wanted if and only if some part of it
+    /// is.
+    fn next_that(&self, at: Timestamp, is_wanted: impl Fn(S) -> bool + Copy) -> Option<Timestamp> {
         match &self.0 {
-            Form::Few(items) => items.len(),
-            Form::Many(tree) => tree.len,
+            Form::Few(items) => items.iter().find(|item| item.0 > at && is_wanted(item.1)).map(|item| item.0),
+            Form::Many(tree) => tree.next_that(tree.root, tree.height, at, is_wanted),
         }
-    }
-
-    /// Every time with the sum of its amounts, in the order of time.
-    pub(crate) fn items(&self) -> impl Iterator<Item = (Timestamp, S)> + '_ {
-        let (few, tree) = match &self.0 {
-            Form::Few(items) => (items.as_slice(), None),
-            Form::Many(tree) => (&[][..], Some(&**tree)),
-        };
-        few.iter().copied().chain(tree.into_iter().flat_map(Tree::items))
     }
 
     /// Bytes on the heap, the allocator's own overhead apart.
@@ -147,6 +149,13 @@ impl<S: Sum> Schedule<S> {
             Form::Few(items) => items.capacity() * size_of::<(Timestamp, S)>(),
             Form::Many(tree) => size_of::<Tree<S>>() + tree.leaves.bytes() + tree.inners.bytes(),
         }
+    }
+}
+
+impl Schedule<Held> {
+    /// The first time after `at` at which something matures that was created at `at` or before, in O(log n).
+    pub(crate) fn next_known_at(&self, at: Timestamp) -> Option<Timestamp> {
+        self.next_that(at, |held| held.since <= at)
     }
 }
 
@@ -162,7 +171,6 @@ struct Tree<S> {
     root: u32,
     /// Levels of inner nodes above the leaves.
     height: u32,
-    len: usize,
     total: S,
 }
 
@@ -171,8 +179,6 @@ struct Leaf<S> {
     times: [Timestamp; NODE],
     amounts: [S; NODE],
     len: u32,
-    /// The leaf with the times after these.
-    next: u32,
 }
 
 #[derive(Debug)]
@@ -188,6 +194,9 @@ struct Inner<S> {
 
 /// A node that came to be at the right of one that was full.
 struct Split<S> {
+    /// What is left in the one that was full. Sums cannot be subtracted: the earliest of two does not say what the
+    /// other was.
+    kept: S,
     start: Timestamp,
     sum: S,
     node: u32,
@@ -196,7 +205,7 @@ struct Split<S> {
 impl<S: Sum> Tree<S> {
     /// Of one leaf with `items`, sorted, at most [`NODE`] of them.
     fn new(items: &[(Timestamp, S)]) -> Tree<S> {
-        let mut leaf = Leaf::empty(END);
+        let mut leaf = Leaf::empty();
         for (i, item) in items.iter().enumerate() {
             (leaf.times[i], leaf.amounts[i]) = *item;
         }
@@ -204,14 +213,14 @@ impl<S: Sum> Tree<S> {
         let mut leaves = Chunked::new();
         leaves.push(leaf);
         let total = sum(items.iter().map(|item| item.1));
-        Tree { leaves, inners: Chunked::new(), root: 0, height: 0, len: items.len(), total }
+        Tree { leaves, inners: Chunked::new(), root: 0, height: 0, total }
     }
 
     fn add(&mut self, at: Timestamp, amount: S) {
         let split = self.add_below(self.root, self.height, at, amount);
         if let Some(split) = split {
             let mut root = Inner::empty();
-            root.insert(0, Timestamp::MIN, self.total.minus(split.sum).plus(amount), self.root);
+            root.insert(0, Timestamp::MIN, split.kept, self.root);
             root.insert(1, split.start, split.sum, split.node);
             self.root = self.inners.push(root) as u32;
             self.height += 1;
@@ -228,9 +237,11 @@ impl<S: Sum> Tree<S> {
         let slot = inner.slot(at);
         let split = self.add_below(inner.children[slot], height - 1, at, amount);
         let inner = &mut self.inners[node as usize];
-        inner.sums[slot] = inner.sums[slot].plus(amount);
-        let split = split?;
-        inner.sums[slot] = inner.sums[slot].minus(split.sum);
+        let Some(split) = split else {
+            inner.sums[slot] = inner.sums[slot].plus(amount);
+            return None;
+        };
+        inner.sums[slot] = split.kept;
         let place = slot + 1;
         if (inner.len as usize) < NODE {
             inner.insert(place, split.start, split.sum, split.node);
@@ -245,12 +256,11 @@ impl<S: Sum> Tree<S> {
         } else {
             inner.insert(place, split.start, split.sum, split.node);
         }
-        let sum = sum(right.sums[..right.len as usize].iter().copied());
-        Some(Split { start, sum, node: self.inners.push(right) as u32 })
+        let (kept, sum) = (inner.sum(), right.sum());
+        Some(Split { kept, start, sum, node: self.inners.push(right) as u32 })
     }
 
     fn add_to_leaf(&mut self, node: u32, at: Timestamp, amount: S) -> Option<Split<S>> {
-        let next_leaf = self.leaves.len() as u32;
         let leaf = &mut self.leaves[node as usize];
         let place = match leaf.times().binary_search(&at) {
             Ok(found) => {
@@ -259,13 +269,11 @@ impl<S: Sum> Tree<S> {
             }
             Err(place) => place,
         };
-        self.len += 1;
         if (leaf.len as usize) < NODE {
             leaf.insert(place, at, amount);
             return None;
         }
-        let mut right = Leaf::empty(leaf.next);
-        leaf.next = next_leaf;
+        let mut right = Leaf::empty();
         let kept = kept(place);
         right.take_from(leaf, kept);
         if place >= kept {
@@ -273,8 +281,8 @@ impl<S: Sum> Tree<S> {
         } else {
             leaf.insert(place, at, amount);
         }
-        let (start, sum) = (right.times[0], sum(right.amounts[..right.len as usize].iter().copied()));
-        Some(Split { start, sum, node: self.leaves.push(right) as u32 })
+        let (kept, start, sum) = (leaf.sum(), right.times[0], right.sum());
+        Some(Split { kept, start, sum, node: self.leaves.push(right) as u32 })
     }
 
     fn sum_through(&self, at: Timestamp) -> S {
@@ -290,26 +298,25 @@ impl<S: Sum> Tree<S> {
         before.plus(sum(leaf.amounts[..due].iter().copied()))
     }
 
-    fn next_after(&self, at: Timestamp) -> Option<Timestamp> {
-        let mut node = self.root;
-        for _ in 0..self.height {
-            let inner = &self.inners[node as usize];
-            node = inner.children[inner.slot(at)];
+    /// Below one node. Fails at most on the way to where `at` itself belongs: all that is right of it is later, so there
+    /// the sum of a child says whether the search will succeed.
+    fn next_that(
+        &self,
+        node: u32,
+        height: u32,
+        at: Timestamp,
+        is_wanted: impl Fn(S) -> bool + Copy,
+    ) -> Option<Timestamp> {
+        if height == 0 {
+            let leaf = &self.leaves[node as usize];
+            let due = leaf.times().partition_point(|time| *time <= at);
+            return (due..leaf.len as usize)
+                .find(|place| is_wanted(leaf.amounts[*place]))
+                .map(|place| leaf.times[place]);
         }
-        let leaf = &self.leaves[node as usize];
-        match leaf.times().iter().find(|time| **time > at) {
-            Some(time) => Some(*time),
-            None if leaf.next == END => None,
-            None => Some(self.leaves[leaf.next as usize].times[0]),
-        }
-    }
-
-    /// The first leaf is the first of the arena: a split only adds to the right.
-    fn items(&self) -> impl Iterator<Item = (Timestamp, S)> + '_ {
-        let leaves = std::iter::successors(Some(&self.leaves[0]), |leaf| {
-            (leaf.next != END).then(|| &self.leaves[leaf.next as usize])
-        });
-        leaves.flat_map(|leaf| leaf.times().iter().copied().zip(leaf.amounts.iter().copied()))
+        let inner = &self.inners[node as usize];
+        let children = (inner.slot(at)..inner.len as usize).filter(|slot| is_wanted(inner.sums[*slot]));
+        children.map(|slot| inner.children[slot]).find_map(|child| self.next_that(child, height - 1, at, is_wanted))
     }
 }
 
@@ -320,8 +327,12 @@ const fn kept(place: usize) -> usize {
 }
 
 impl<S: Sum> Leaf<S> {
-    fn empty(next: u32) -> Leaf<S> {
-        Leaf { times: [Timestamp::MIN; NODE], amounts: [S::default(); NODE], len: 0, next }
+    fn empty() -> Leaf<S> {
+        Leaf { times: [Timestamp::MIN; NODE], amounts: [S::default(); NODE], len: 0 }
+    }
+
+    fn sum(&self) -> S {
+        sum(self.amounts[..self.len as usize].iter().copied())
     }
 
     fn times(&self) -> &[Timestamp] {
@@ -347,7 +358,11 @@ impl<S: Sum> Leaf<S> {
 
 impl<S: Sum> Inner<S> {
     fn empty() -> Inner<S> {
-        Inner { starts: [Timestamp::MIN; NODE], sums: [S::default(); NODE], children: [END; NODE], len: 0 }
+        Inner { starts: [Timestamp::MIN; NODE], sums: [S::default(); NODE], children: [0; NODE], len: 0 }
+    }
+
+    fn sum(&self) -> S {
+        sum(self.sums[..self.len as usize].iter().copied())
     }
 
     /// Which child a time belongs to.
@@ -404,9 +419,7 @@ mod tests {
             let sum = model.entry(*at).or_default();
             *sum = sum.plus(*amount);
         }
-        assert_eq!(schedule.len(), model.len());
         assert_eq!(schedule.total(), sum(model.values().copied()));
-        assert!(schedule.items().eq(model.iter().map(|(at, amount)| (*at, *amount))));
         for at in asked.iter().chain(model.keys()) {
             assert_eq!(schedule.sum_through(*at), sum(model.range(..=at).map(|item| *item.1)), "through {at}");
             assert_eq!(schedule.next_after(*at), model.keys().find(|time| *time > at).copied(), "after {at}");
@@ -432,6 +445,23 @@ mod tests {
             agrees(&wide, &asked);
             agrees(&pairs, &asked);
         }
+
+        #[test]
+        fn what_comes_next_at_any_moment_is_what_had_been_created_by_then(
+            adds in prop::collection::vec((times(), 0..3i64), 0..1_500),
+            asked in prop::collection::vec(times(), 0..40),
+        ) {
+            let (mut schedule, mut model, mut now) = (Schedule::new(), Vec::new(), 0);
+            for (at, step) in adds {
+                now += step;
+                schedule.add(at, Held { amount: 1, since: time(now) });
+                model.push((time(now), at));
+            }
+            for asked in asked.into_iter().chain(model.iter().map(|hold| hold.0).step_by(7)) {
+                let known = model.iter().filter(|(since, at)| *since <= asked && *at > asked);
+                prop_assert_eq!(schedule.next_known_at(asked), known.map(|hold| hold.1).min(), "at {}", asked);
+            }
+        }
     }
 
     #[test]
@@ -445,15 +475,15 @@ mod tests {
     #[test]
     fn an_empty_schedule_has_no_bytes_and_no_next_time() {
         let schedule = Schedule::<u64>::new();
-        assert_eq!((schedule.bytes(), schedule.len(), schedule.total()), (0, 0, 0));
+        assert_eq!((schedule.bytes(), schedule.total()), (0, 0));
         assert_eq!((schedule.sum_through(Timestamp::MAX), schedule.next_after(Timestamp::MIN)), (0, None));
     }
 
     #[test]
-    fn an_account_with_a_single_hold_costs_forty_bytes() {
-        let mut schedule = Schedule::<u64>::new();
-        schedule.add(time(1), 5);
-        assert_eq!(size_of::<Schedule<u64>>() + schedule.bytes(), 40);
+    fn an_account_with_a_single_hold_costs_48_bytes() {
+        let mut schedule = Schedule::new();
+        schedule.add(time(1), Held { amount: 5, since: time(0) });
+        assert_eq!(size_of::<Schedule<Held>>() + schedule.bytes(), 48);
     }
 
     #[test]
@@ -462,7 +492,7 @@ mod tests {
         schedule.add(time(1), u64::MAX);
         schedule.add(time(2), 7);
         assert_eq!(schedule.total(), 6);
-        assert_eq!(schedule.total().minus(schedule.sum_through(time(1))), 7);
+        assert_eq!(schedule.total().wrapping_sub(schedule.sum_through(time(1))), 7);
     }
 
     #[test]
@@ -474,7 +504,7 @@ mod tests {
         // An odd factor permutes the residues of a power of two.
         (0..N).for_each(|i| random.add(time((i * 0x9_E375) % N * 2), 3));
         for schedule in [&rising, &random] {
-            assert_eq!((schedule.len() as i64, schedule.total()), (N, 3 * N as u64));
+            assert_eq!(schedule.total(), 3 * N as u64);
             for i in (0..N).step_by(997) {
                 assert_eq!(schedule.sum_through(time(i * 2 + 1)), 3 * (i as u64 + 1));
                 assert_eq!(schedule.next_after(time(i * 2)), (i + 1 < N).then(|| time(i * 2 + 2)));
@@ -482,5 +512,28 @@ mod tests {
         }
         assert!(rising.bytes() <= 18 * N as usize, "{}", rising.bytes());
         assert!(random.bytes() <= 26 * N as usize, "{}", random.bytes());
+    }
+
+    #[test]
+    fn a_million_holds_say_what_came_next_at_any_moment() {
+        const N: i64 = 1 << 20;
+        let mut rising = Schedule::new();
+        let mut random = Schedule::new();
+        for i in 0..N {
+            rising.add(time(i + 10), Held { amount: 1, since: time(i) });
+            // All matured long after: the earliest of those created by then is known to a running minimum.
+            random.add(time(N + (i * 0x9_E375) % N), Held { amount: 1, since: time(i) });
+        }
+        let mut first = i64::MAX;
+        for i in 0..N {
+            first = first.min(N + (i * 0x9_E375) % N);
+            if i % 997 == 0 {
+                assert_eq!(rising.next_known_at(time(i)), Some(time(if i < 10 { 10 } else { i + 1 })));
+                assert_eq!(random.next_known_at(time(i)), Some(time(first)));
+            }
+        }
+        let each = |schedule: &Schedule<Held>| schedule.bytes() as f64 / N as f64;
+        println!("{:.1} bytes a hold in rising order, {:.1} in random order", each(&rising), each(&random));
+        assert!(each(&rising) <= 26.5 && each(&random) <= 38.0);
     }
 }

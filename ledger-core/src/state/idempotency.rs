@@ -45,6 +45,13 @@ pub(crate) struct KeyShard {
 /// What stands before the key's bytes in a record.
 const HEAD: usize = 15;
 
+/// Whether so many claims can be settled where the next record's address is `address`.
+const fn has_room(address: u64, claims: usize) -> bool {
+    // Each may leave as much of a chunk unused as it takes itself.
+    let bytes = claims as u64 * 2 * (HEAD + u8::MAX as usize) as u64;
+    address + bytes <= SlotIndex::REFERENCE_MAX as u64
+}
+
 /// The bits of a hash in another order. The table takes its buckets from the lowest, which are the same for the whole
 /// shard if they are what chose it.
 const fn spread(hash: u64) -> u64 {
@@ -73,6 +80,12 @@ impl KeyShard {
         if self.claims.find(spread(hash), |claim| *claim == hash).is_some() { Lookup::Claimed } else { Lookup::Free }
     }
 
+    /// Whether one more claim can be settled, with all that there are, however long their keys. Who claims asks first:
+    /// when a claim is settled, its command is in the log and nothing may fail.
+    pub(crate) fn has_room(&self) -> bool {
+        has_room(self.records.next_address(0), self.claims.len() + 1)
+    }
+
     /// Notes that a command whose key has this hash is under way. The key was free.
     pub(crate) fn claim(&mut self, hash: u64) {
         self.claims.entry(spread(hash), |claim| *claim == hash, |claim| spread(*claim)).or_insert(hash);
@@ -90,7 +103,8 @@ impl KeyShard {
     ///
     /// # Panics
     ///
-    /// When the shard's keys have filled 4 GiB, which is 80 million of them, or from the id 2^48.
+    /// When the shard's keys have filled 4 GiB, which is 80 million of them: see [`KeyShard::has_room`]. Or from the id
+    /// 2^48.
     pub(crate) fn settle(&mut self, hash: u64, key: &str, fingerprint: u64, id: TransactionId) {
         debug_assert!(!matches!(self.lookup(hash, key), Lookup::Settled { .. }), "the key {key:?} was settled before");
         let len = u8::try_from(key.len()).expect("a key has at most 255 bytes");
@@ -127,16 +141,6 @@ impl KeyShard {
     /// Bytes on the heap, the allocator's own overhead apart.
     pub(crate) fn bytes(&self) -> usize {
         self.index.bytes() + self.records.bytes() + self.claims.allocation_size()
-    }
-
-    /// Whether a chunk made ahead would be of use: see [`KeyShard::supply_chunk`].
-    pub(crate) fn wants_chunk(&self) -> bool {
-        self.records.wants_spare()
-    }
-
-    /// Takes a chunk of 64 KiB whose pages were touched outside the lock.
-    pub(crate) fn supply_chunk(&mut self, chunk: Vec<u8>) {
-        self.records.supply(chunk);
     }
 
     fn record(&self, reference: u32) -> Record<'_> {
@@ -258,5 +262,12 @@ mod tests {
         let each = shard.bytes() as f64 / N as f64;
         println!("{each:.2} bytes for a key of {}", key(1).len());
         assert!(each < 52.0, "{each}");
+    }
+
+    #[test]
+    fn room_is_kept_for_every_claim() {
+        let end = u64::from(SlotIndex::REFERENCE_MAX);
+        assert!(has_room(end - 540, 1) && !has_room(end - 540, 2) && !has_room(end - 539, 1));
+        assert!(KeyShard::new().has_room());
     }
 }

@@ -36,6 +36,13 @@ impl Locator {
     /// The largest index of a shard.
     pub(crate) const SHARD_MAX: u8 = u8::MAX - 1;
 
+    /// Whether so many transactions more fit after `last`. The answer stays true for a while, as entries may be on their
+    /// way whose seqs are not yet known: there cannot be as many as are kept free here.
+    pub(crate) fn has_room_after(last: Seq, transactions: usize) -> bool {
+        const ON_THEIR_WAY: u64 = 1 << 32;
+        last.get() + transactions as u64 + ON_THEIR_WAY < Self::SEQ_END
+    }
+
     /// Without a transaction.
     pub(crate) fn new() -> Locator {
         Locator { blocks: boxed(OnceLock::new) }
@@ -114,6 +121,12 @@ mod tests {
                 prop_assert_eq!(locator.get(Seq::new(*seq)), model.get(seq).copied());
             }
         }
+    }
+
+    #[test]
+    fn the_last_seqs_are_kept_for_what_is_on_its_way() {
+        let last = Seq::new(Locator::SEQ_END - (1 << 32) - 11);
+        assert!(Locator::has_room_after(last, 10) && !Locator::has_room_after(last, 11));
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl CurrencySums {
 impl Shard {
     pub(crate) fn new(hasher: RandomState) -> Shard {
         Shard {
-            accounts: AccountTable::default(),
+            accounts: AccountTable::new(),
             history: History::new(),
             withdrawals: HashMap::with_hasher(hasher.clone()),
             sums: Vec::new(),
@@ -87,6 +87,13 @@ impl Shard {
         user.get().hash(&mut hasher);
         currency.hash(&mut hasher);
         hasher.finish()
+    }
+
+    /// Whether so many commands more fit, whatever they are. `apply` cannot fail, so who appends asks first.
+    pub(crate) fn has_room_for(&self, commands: usize) -> bool {
+        // Each touches two accounts at most, and leaves a record with each.
+        let touched = 2 * commands;
+        self.accounts.len() + touched <= AccountTable::LEN_MAX && self.history.has_room_for(touched)
     }
 
     /// Where the account is, if it was ever used.

@@ -38,10 +38,7 @@ impl MemoryGauge {
     }
 
     fn look(&self) {
-        let full = match (self.bytes_max, resident_bytes()) {
-            (Some(max), Some(resident)) => resident > max,
-            _ => false,
-        };
+        let full = self.bytes_max.is_some_and(|max| resident_bytes().is_some_and(|resident| resident > max));
         self.full.store(full, Ordering::Relaxed);
     }
 }

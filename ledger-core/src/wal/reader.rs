@@ -322,6 +322,10 @@ impl<'a> Cursor<'a> {
                 return Err(damaged(name, LINK_AT, Some(self.at.next_seq), "its link cannot be read"));
             };
             self.enter(&name, previous, link)?;
+            if self.epoch > segment.header.epoch {
+                let reason = format!("its link's epoch is {}, and its own is {}", self.epoch, segment.header.epoch);
+                return Err(damaged(name, LINK_AT, Some(self.at.next_seq), reason));
+            }
             match segments.get(index + 1) {
                 None => self.read_last(segment, &name)?,
                 Some(next) => {
@@ -654,6 +658,13 @@ impl<'a> Cursor<'a> {
         }
         if header.epoch < self.epoch {
             return Some(format!("the frame's epoch is {}, after epoch {}", header.epoch, self.epoch));
+        }
+        // Whoever writes into a segment made it; copies in it are older. A later epoch would be behind those to come.
+        if header.epoch > segment.header.epoch {
+            return Some(format!(
+                "the frame's epoch is {}, in a segment of epoch {}",
+                header.epoch, segment.header.epoch
+            ));
         }
         if header.frame_bytes() > segment.header.bytes - offset {
             return Some("the frame is longer than its segment".to_owned());

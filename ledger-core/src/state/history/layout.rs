@@ -51,6 +51,10 @@ const USER_AT: u32 = 8;
 /// The longest head: everything at its widest but the bytes of metadata and destination.
 const HEAD_MAX: usize = 2 + 2 + 8 + 8 + 7 + 4 + 8 + 7 + 8 + 8 + 8 + 2;
 
+/// No record is longer: everything at its widest, in whole units.
+pub(super) const BYTES_MAX: usize =
+    (HEAD_MAX + Metadata::BYTES_MAX + 1 + Destination::BYTES_MAX).next_multiple_of(UNIT);
+
 /// A record on its way into the arena: all that is short in one buffer, and the rest where it is.
 pub(super) struct Encoded<'a> {
     /// With room for the eight bytes that a number at the very end is written as.

@@ -1,0 +1,98 @@
+//! Measures what the ledger promises, each figure beside its baseline, and prints a table in Markdown.
+//!
+//! ```text
+//! cargo run --release -p ledger-benches --bin figures [-- [--quick | --full] [--row NAME]... [--list]]
+//! ```
+//!
+//! Durable ledgers are made in `LEDGER_BENCH_DIR`, or else in the build directory. Each measurement runs in a process of
+//! its own.
+
+use std::env;
+use std::io::Write;
+use std::process::{Command, ExitCode};
+
+use ledger_benches::rows::{ALL, HEAD, Measurement};
+use ledger_benches::scale::Scale;
+use ledger_benches::{machine, place};
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Set for the process that measures.
+const CHILD: &str = "LEDGER_FIGURES_CHILD";
+
+struct Arguments {
+    scale: Scale,
+    measurements: Vec<&'static Measurement>,
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = match parse(env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(wrong) => {
+            eprintln!("{wrong}");
+            return ExitCode::from(2);
+        }
+    };
+    if arguments.list {
+        ALL.iter().for_each(|measurement| println!("{}", measurement.name));
+        return ExitCode::SUCCESS;
+    }
+    if env::var_os(CHILD).is_some() {
+        for measurement in &arguments.measurements {
+            (measurement.run)(&arguments.scale).iter().for_each(|row| println!("{row}"));
+        }
+        return ExitCode::SUCCESS;
+    }
+    print_table(&arguments)
+}
+
+fn parse(mut given: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    let mut arguments = Arguments { scale: Scale::usual(), measurements: Vec::new(), list: false };
+    while let Some(argument) = given.next() {
+        match argument.as_str() {
+            "--quick" => arguments.scale = Scale::quick(),
+            "--usual" => arguments.scale = Scale::usual(),
+            "--full" => arguments.scale = Scale::full(),
+            "--list" => arguments.list = true,
+            "--row" => {
+                let name = given.next().ok_or("--row needs a name; --list shows them")?;
+                let found = ALL.iter().find(|measurement| measurement.name == name);
+                arguments
+                    .measurements
+                    .push(found.ok_or_else(|| format!("there is no row {name:?}; --list shows them"))?);
+            }
+            other => return Err(format!("{other:?} is not known; use --quick, --full, --row NAME or --list")),
+        }
+    }
+    if arguments.measurements.is_empty() {
+        arguments.measurements = ALL.iter().collect();
+    }
+    Ok(arguments)
+}
+
+fn print_table(arguments: &Arguments) -> ExitCode {
+    let flag = arguments.scale.flag;
+    println!("{}\n\n`cargo run --release -p ledger-benches --bin figures -- {flag}`:", machine::describe());
+    println!("{} pairs, {} accounts.\n\n{HEAD}", arguments.scale.pairs, arguments.scale.accounts);
+    let mut all_well = true;
+    for measurement in &arguments.measurements {
+        let this = env::current_exe().expect("the program knows where it lies");
+        let output = Command::new(this)
+            .args([flag, "--row", measurement.name])
+            .env(CHILD, "1")
+            .env("LEDGER_BENCH_DIR", place::root())
+            .stderr(std::process::Stdio::inherit())
+            .output()
+            .expect("the program can be started again");
+        all_well &= output.status.success();
+        print!("{}", String::from_utf8_lossy(&output.stdout));
+        if !output.status.success() {
+            println!("| {} | | failed: {} | | | |", measurement.name, output.status);
+        }
+        std::io::stdout().flush().expect("the table can be printed");
+    }
+    if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

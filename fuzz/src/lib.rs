@@ -1,0 +1,6 @@
+//! What the fuzz targets share.
+#![forbid(unsafe_code)]
+
+pub mod judge;
+pub mod layout;
+pub mod samples;
