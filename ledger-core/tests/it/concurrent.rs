@@ -19,9 +19,7 @@ use uuid::Uuid;
 
 use crate::model::{Asked, Model};
 use crate::pair::{same_balance, same_rejection};
-use crate::stage::{
-    Chance, PAST_NAMES_ITS_NEXT_RELEASE, START, World, amount, answer, ask, currency, difference, dump, user,
-};
+use crate::stage::{Chance, START, World, amount, answer, ask, currency, difference, dump, user};
 
 const USERS: u64 = 4;
 
@@ -310,10 +308,6 @@ fn verify(events: &[Event], ledger: &Ledger) -> Result<Model, String> {
         }
         for (balance, event) in balances.remove(&seq).unwrap_or_default() {
             match event.what {
-                Call::BalanceAt(at, _) if at < event.now.1 && !PAST_NAMES_ITS_NEXT_RELEASE => {
-                    let next_release_at = model.balance(balance.user, balance.currency, at).next_release_at;
-                    right_balance(&model, &Balance { next_release_at, ..*balance }, (at, at), false)
-                }
                 Call::BalanceAt(at, _) => right_balance(&model, balance, (at, at), false),
                 _ => right_balance(&model, balance, event.now, !READS_LOOK_AT_THE_CLOCK_LAST),
             }

@@ -620,12 +620,7 @@ impl Model {
         let mut lines = vec![format!("appended {}", self.seq())];
         for (user, currency) in world.accounts() {
             for at in moments(now) {
-                lines.push(line_of_balance(
-                    user,
-                    currency,
-                    (at, now),
-                    &self.balance(user, currency, at.unwrap_or(now)),
-                ));
+                lines.push(line_of_balance(user, currency, at, &self.balance(user, currency, at.unwrap_or(now))));
             }
         }
         let mut withdrawals = BTreeSet::new();

@@ -19,10 +19,6 @@ pub(crate) const START: Timestamp = match Timestamp::from_micros(1_704_880_800_0
     None => panic!("within the years 1 to 9999"),
 };
 
-/// Whether a balance of the past must name the hold that matured next *then*. Not yet: the engine names one that was
-/// recorded later (`story::a_balance_is_told_for_the_past_and_the_future` fails). Set it once that story passes.
-pub(crate) const PAST_NAMES_ITS_NEXT_RELEASE: bool = false;
-
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -126,7 +122,7 @@ pub(crate) fn dump(ledger: &Ledger, world: &World) -> Result<Vec<String>, Error>
                 None => answer(ledger.balance(user, currency))?,
                 Some(at) => answer(ledger.balance_at(user, currency, at))?,
             };
-            lines.push(line_of_balance(user, currency, (at, now), &balance));
+            lines.push(line_of_balance(user, currency, at, &balance));
         }
     }
     for &user in &world.users {
@@ -159,15 +155,14 @@ pub(crate) fn moments(now: Timestamp) -> [Option<Timestamp>; 4] {
 pub(crate) fn line_of_balance(
     user: UserId,
     currency: Currency,
-    (at, now): (Option<Timestamp>, Timestamp),
+    at: Option<Timestamp>,
     balance: &ledger_core::Balance,
 ) -> String {
     let mut line = format!("balance {user} {currency}");
     if let Some(at) = at {
         write!(line, " at {at}").expect("a string takes all");
     }
-    let is_past = at.is_some_and(|at| at < now);
-    let next = balance.next_release_at.filter(|_| !is_past || PAST_NAMES_ITS_NEXT_RELEASE).map(|next| next.to_string());
+    let next = balance.next_release_at.map(|next| next.to_string());
     write!(line, ": {} + {} + {}, next {next:?}", balance.withdrawable, balance.held, balance.reserved)
         .expect("a string takes all");
     line
