@@ -23,7 +23,7 @@ use crate::options::Options;
 use crate::state::TransactionEntry;
 use crate::state::locator::Locator;
 use crate::state::plan::{Movement, plan};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, thread};
 use crate::sys::MemoryGauge;
 use crate::types::{Fingerprint, Seq, Timestamp, TransactionId, UserId};
 use crate::view::{Balance, Receipt};
@@ -73,7 +73,7 @@ pub(super) struct Fuse<'a>(pub(super) &'a Wal);
 
 impl Drop for Fuse<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             self.0.halt("a thread panicked while it changed the state");
         }
     }

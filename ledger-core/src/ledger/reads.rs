@@ -25,11 +25,12 @@ const SCAN_STEP: u64 = 256;
 impl Engine {
     pub(crate) fn balance(&self, user: UserId, currency: Currency) -> Result<Commit<Balance>, Error> {
         self.check_halted()?;
-        let now = self.now();
-        let (parts, last_seq, durable) = {
+        let (parts, last_seq, durable, now) = {
             let shard = self.tables.shard(user);
+            // Under the lock: an entry that this answer includes is then of no later time than the answer.
+            let now = self.now();
             let (parts, seq) = shard.parts(user, currency, now);
-            (parts, seq, self.wal.durable())
+            (parts, seq, self.wal.durable(), now)
         };
         if parts.matured {
             self.wal.raise_time(now);
@@ -39,12 +40,12 @@ impl Engine {
 
     pub(crate) fn balance_at(&self, user: UserId, currency: Currency, at: Timestamp) -> Result<Commit<Balance>, Error> {
         self.check_halted()?;
+        let shard = self.tables.shard(user);
         let now = self.now();
         // What is answered for a moment that has come must stay true: no later entry may be of that time.
         if at <= now {
             self.wal.raise_time(Timestamp::from_micros(at.micros() + 1).unwrap_or(at));
         }
-        let shard = self.tables.shard(user);
         let (parts, last_seq) =
             if at <= now { shard.parts_at(user, currency, at) } else { shard.parts(user, currency, at) };
         let seq = last_seq.max(self.wal.durable());

@@ -57,7 +57,8 @@ impl Shard {
                 Party::Suspense => sums.suspense += i128::from(amount),
             }
         }
-        let record = self.record(entry, posting, slot, Direction::Debit, posting.credit.user(), None, applied);
+        let release_at = posting.release_at.filter(|&release_at| release_at > applied.time);
+        let record = self.record(entry, posting, slot, Direction::Debit, posting.credit.user(), release_at, applied);
         if entry.kind == TransactionKind::Withdrawal {
             let id = TransactionId::new(applied.seq.get()).expect("the first seq is 1");
             let withdrawal = Withdrawal::reserved(

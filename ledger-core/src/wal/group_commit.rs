@@ -71,7 +71,7 @@ impl Committer {
         if is_closing {
             self.sync(shared)?;
             if shared.wants_closing_frame() {
-                self.writer.write_closing()?;
+                self.writer.write_closing(shared.time())?;
                 self.sync(shared)?;
             }
             self.is_done = true;

@@ -368,6 +368,8 @@ impl<'a> Cursor<'a> {
         self.epoch = read.header.epoch;
         self.at.chain = read.chain;
         self.at.offset = FRAMES_AT;
+        // Later than the last record's where the log was closed after an answer that rested on a later time.
+        self.at.time = self.at.time.max(read.header.base_time);
         // A segment is synced whole before its successor is begun.
         self.durable = self.durable.max(read.header.durable).max(read.before());
         self.unsettled.clear();
@@ -600,8 +602,10 @@ impl<'a> Cursor<'a> {
         self.durable = self.durable.max(header.durable);
         self.epoch = header.epoch;
         if header.kind == Kind::Closing {
+            self.at.time = self.at.time.max(header.base_time);
             self.durable = self.durable.max(Seq::new(self.at.next_seq.get() - 1));
             self.settle();
+            self.settled.time = self.settled.time.max(self.at.time);
             return Ok(Next::Closed);
         }
         for (index, record) in Records::of(&header, bytes).enumerate() {

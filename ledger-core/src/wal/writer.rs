@@ -54,7 +54,9 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn write_closing(&mut self) -> Result<(), Failure> {
+    /// `time` is the log's, which may be later than the last record's: no later opening begins before it.
+    pub(super) fn write_closing(&mut self, time: Timestamp) -> Result<(), Failure> {
+        self.last_time = self.last_time.max(time);
         let header = self.header(Kind::Closing, 0, self.last_time, self.last_seq());
         self.put(&mut vec![0; HEADER_BYTES], header)
     }

@@ -23,11 +23,6 @@ use crate::stage::{Chance, START, World, amount, answer, ask, currency, differen
 
 const USERS: u64 = 4;
 
-/// Whether a balance's holds are those of a time that its entries had come to. Not yet: the engine fixes a read's time
-/// before it locks the account, and so can show an entry beside a hold that had matured when that entry was made. With
-/// this set, the history in memory fails every few runs. Set it once a read takes its time under the lock.
-const READS_LOOK_AT_THE_CLOCK_LAST: bool = false;
-
 /// A call as one thread saw it.
 #[derive(Debug)]
 struct Event {
@@ -309,7 +304,7 @@ fn verify(events: &[Event], ledger: &Ledger) -> Result<Model, String> {
         for (balance, event) in balances.remove(&seq).unwrap_or_default() {
             match event.what {
                 Call::BalanceAt(at, _) => right_balance(&model, balance, (at, at), false),
-                _ => right_balance(&model, balance, event.now, !READS_LOOK_AT_THE_CLOCK_LAST),
+                _ => right_balance(&model, balance, event.now, false),
             }
             .map_err(|why| format!("{why}\n{event:?}"))?;
         }

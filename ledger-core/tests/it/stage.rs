@@ -76,12 +76,8 @@ impl World {
     }
 }
 
-/// A transaction without what the model cannot know: the words of a failure's reason. Nor is a payer's view of the hold
-/// on what was paid compared; a story says what it is.
+/// A transaction without what the model cannot know: the words of a failure's reason.
 pub(crate) fn plain(mut transaction: Transaction) -> Transaction {
-    if transaction.direction == Direction::Debit {
-        transaction.release_at = None;
-    }
     if let Some(payout) = &mut transaction.withdrawal {
         payout.failure_reason = payout.failure_reason.take().map(|_| "…".into());
     }
