@@ -51,11 +51,6 @@ impl DueQueue {
         Some(earliest.max(now))
     }
 
-    /// How many are in it, due or not.
-    pub(crate) fn len(&self) -> usize {
-        self.by_id.len()
-    }
-
     fn line(&mut self, fresh: bool) -> &mut BTreeSet<(Timestamp, TransactionId)> {
         if fresh { &mut self.fresh } else { &mut self.other }
     }
@@ -86,7 +81,7 @@ mod tests {
         assert_eq!(queue.take(false, at(10), 2), [id(9), id(2)]);
         assert_eq!(queue.take(false, at(10), 9), [id(3)]);
         assert_eq!(queue.take(true, at(10), 9), [id(7)]);
-        assert_eq!((queue.len(), queue.next(at(10))), (1, Some(at(20))));
+        assert_eq!((queue.by_id.len(), queue.next(at(10))), (1, Some(at(20))));
     }
 
     proptest! {
@@ -115,7 +110,7 @@ mod tests {
                         prop_assert_eq!(queue.take(fresh, at(micros), max), expected);
                     }
                 }
-                prop_assert_eq!(queue.len(), list.len());
+                prop_assert_eq!(queue.by_id.len(), list.len());
                 prop_assert_eq!(queue.next(Timestamp::MIN), list.iter().map(|e| e.0).min());
             }
         }

@@ -1,5 +1,7 @@
 //! Behaviour, through the public interface.
 
+mod engine;
+
 use ledger_core::*;
 
 #[test]
