@@ -32,8 +32,8 @@ pub use types::{
     TransactionId, UserId,
 };
 pub use view::{
-    AtomicReceipt, Audit, Balance, CurrencyAudit, Direction, Histogram, Page, PageStart, Payout, Query, Receipt, Stats,
-    Status, Transaction, TransactionKind,
+    AtomicReceipt, Audit, Balance, CurrencyAudit, Direction, Histogram, Memory, Page, PageStart, Payout, Query,
+    Receipt, Stats, Status, Transaction, TransactionKind,
 };
 pub use wal::{Durability, WhenFull};
 pub use withdrawals::{BankReference, Substatus};

@@ -284,6 +284,30 @@ pub struct Stats {
     pub withdrawal_places_taken: u64,
     /// Parts of all accounts together, by currency; sorted.
     pub money: Vec<CurrencyAudit>,
+    /// What the tables take. Looked at shard by shard, so not at one moment.
+    pub memory: Memory,
+}
+
+/// What the ledger's tables take, in bytes on the heap; the allocator's own overhead apart, and the log's buffers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Memory {
+    /// Accounts, their index, and when their holds mature.
+    pub accounts: u64,
+    /// One record for each user's side of each transaction, and each account's list of them.
+    pub history: u64,
+    /// The table of withdrawals, the texts of each apart.
+    pub withdrawals: u64,
+    /// Idempotency keys and their index.
+    pub keys: u64,
+    /// Which shard keeps a transaction, by its id.
+    pub locator: u64,
+}
+
+impl Memory {
+    /// All tables together.
+    pub const fn total(&self) -> u64 {
+        self.accounts + self.history + self.withdrawals + self.keys + self.locator
+    }
 }
 
 /// Counts by upper bound, as Prometheus keeps them.

@@ -33,8 +33,10 @@ const HAS_RELEASE: u8 = 0b0001_0000;
 /// The longest evidence that an entry carries, in bytes.
 pub(crate) const EVIDENCE_BYTES_MAX: usize = 1024;
 
-/// More bytes than any transaction's entry with one posting takes, its texts apart.
+/// More bytes than any transaction's entry with one posting takes, its texts and its place in a batch apart.
 pub(crate) const TRANSACTION_BYTES_MAX: usize = 96;
+/// As many bytes as a place in a batch takes at most.
+pub(crate) const BATCH_BYTES_MAX: usize = 10;
 /// More bytes than any withdrawal's entry takes, its evidence apart.
 pub(crate) const WITHDRAWAL_BYTES_MAX: usize = 80;
 
@@ -415,3 +417,6 @@ impl<'a> Input<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

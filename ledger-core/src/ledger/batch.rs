@@ -360,8 +360,8 @@ impl Engine {
             let same = commands[index].fingerprint == commands[first].fingerprint;
             return Err(rejected(index, Rejection::KeyTwiceInBatch { first, same }, Seq::ZERO));
         }
-        // The place in the batch takes ten bytes at most.
-        let bytes = commands.iter().map(|prepared| entry_bytes_max(prepared.command) + 10).sum();
+        let bytes_max = |prepared: &Prepared<'_, '_>| entry_bytes_max(prepared.command) + codec::BATCH_BYTES_MAX;
+        let bytes = commands.iter().map(bytes_max).sum();
         let mut room = match self.admit(commands.len(), bytes) {
             Ok(room) => room,
             Err(refusal) => return self.repeated(commands).unwrap_or(Err(refusal)),

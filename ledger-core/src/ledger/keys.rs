@@ -110,6 +110,12 @@ impl Keys {
         result
     }
 
+    /// Bytes on the heap, looked at with one lock at a time.
+    pub(crate) fn bytes(&self) -> usize {
+        let shards: usize = self.shards.iter().map(|lock| lock.shard.lock().bytes()).sum();
+        shards + std::mem::size_of_val(&*self.shards)
+    }
+
     /// The key of a transaction, given the key's hash.
     pub(crate) fn key_of(&self, hash: u64, id: TransactionId) -> Box<str> {
         self.lock(hash).shard.lock().key_of(hash, id).unwrap_or_default().into()

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::state::BatchPosition;
 use crate::state::account::Slot;
 use crate::state::audit;
-use crate::state::history::{HistoryList, RecordRef, RecordView};
+use crate::state::history::{RecordRef, RecordView};
 use crate::state::shard::Shard;
 use crate::sync::Ordering;
 use crate::types::{Currency, IdempotencyKey, Seq, Timestamp, TransactionId, UserId};
@@ -144,6 +144,7 @@ impl Engine {
             withdrawals_open: self.withdrawals_open.load(Ordering::Relaxed),
             withdrawal_places_taken: self.places.taken() as u64,
             money: self.cut().0,
+            memory: self.tables.memory(),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::state::shard::Shard;
 use crate::state::{Entry, TransactionEntry};
 use crate::sync::{CachePadded, Mutex, MutexGuard};
 use crate::types::{Epoch, Timestamp, TransactionId, UserId};
-use crate::view::CurrencyAudit;
+use crate::view::{CurrencyAudit, Memory};
 use crate::wal::Stamp;
 use crate::withdrawals::{BankReference, Withdrawal};
 
@@ -188,6 +188,18 @@ impl Tables {
             audit::recompute(shard.get_mut(), now, &mut audits);
         }
         audits
+    }
+
+    /// What the tables take, looked at with one lock at a time.
+    pub(super) fn memory(&self) -> Memory {
+        let locator = self.locator.bytes() as u64;
+        let rest = Memory { keys: self.keys.bytes() as u64, locator, ..Memory::default() };
+        self.shards.iter().map(|shard| shard.lock().memory()).fold(rest, |sum, shard| Memory {
+            accounts: sum.accounts + shard.accounts,
+            history: sum.history + shard.history,
+            withdrawals: sum.withdrawals + shard.withdrawals,
+            ..sum
+        })
     }
 
     /// Every open withdrawal, in the order of their ids.

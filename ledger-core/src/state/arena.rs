@@ -58,9 +58,15 @@ impl<T, const FIRST: u32, const MOST: u32> Chunked<T, FIRST, MOST> {
         low
     }
 
-    /// Bytes on the heap, the allocator's own overhead apart.
+    /// Bytes on the heap, the allocator's own overhead apart; at once, whatever there is.
     pub(crate) fn bytes(&self) -> usize {
-        let items: usize = self.chunks.iter().map(Vec::capacity).sum();
+        let chunks = self.chunks.len();
+        let doubling = (MOST - FIRST) as usize;
+        let items = match chunks {
+            0 => 0,
+            few if few <= doubling => 1 << (FIRST as usize + few - 1),
+            many => (many - doubling) << MOST,
+        };
         items * size_of::<T>() + self.chunks.capacity() * size_of::<Vec<T>>()
     }
 
@@ -97,8 +103,6 @@ impl<T, const FIRST: u32, const MOST: u32> IndexMut<usize> for Chunked<T, FIRST,
 #[derive(Debug)]
 pub(crate) struct Arena<T, const LOG2: u32> {
     chunks: Vec<Vec<T>>,
-    /// A chunk that was made, and whose pages were touched, ahead of need.
-    spare: Option<Vec<T>>,
 }
 
 impl<T: Copy + Default, const LOG2: u32> Arena<T, LOG2> {
@@ -107,7 +111,7 @@ impl<T: Copy + Default, const LOG2: u32> Arena<T, LOG2> {
 
     /// Without an item or an allocation.
     pub(crate) const fn new() -> Self {
-        Arena { chunks: Vec::new(), spare: None }
+        Arena { chunks: Vec::new() }
     }
 
     /// Where the next run of `len` items will begin; at most [`Arena::CHUNK_ITEMS`] of them.
@@ -155,8 +159,7 @@ impl<T: Copy + Default, const LOG2: u32> Arena<T, LOG2> {
 
     /// Leaves the rest of the last chunk unused: the next run begins a new one.
     pub(crate) fn begin_chunk(&mut self) {
-        let chunk = self.spare.take().unwrap_or_else(|| Vec::with_capacity(Self::CHUNK_ITEMS));
-        self.chunks.push(chunk);
+        self.chunks.push(Vec::with_capacity(Self::CHUNK_ITEMS));
     }
 
     /// Everything from `address` to the end of what its chunk holds; empty where that is past the end.
@@ -182,24 +185,9 @@ impl<T: Copy + Default, const LOG2: u32> Arena<T, LOG2> {
         (next < self.chunks.len() as u64).then_some(next << LOG2)
     }
 
-    /// Whether the last chunk is over half full and no other stands ready.
-    pub(crate) fn wants_spare(&self) -> bool {
-        self.spare.is_none() && self.chunks.last().is_some_and(|last| last.len() * 2 > Self::CHUNK_ITEMS)
-    }
-
-    /// Takes a chunk to be used next. A fresh page costs microseconds at its first touch: whoever makes the chunk can
-    /// pay for that outside the lock. One of another capacity is dropped.
-    pub(crate) fn supply(&mut self, mut chunk: Vec<T>) {
-        chunk.clear();
-        if chunk.capacity() >= Self::CHUNK_ITEMS {
-            self.spare = Some(chunk);
-        }
-    }
-
     /// Bytes on the heap, the allocator's own overhead apart.
     pub(crate) fn bytes(&self) -> usize {
-        let items: usize = self.chunks.iter().chain(&self.spare).map(Vec::capacity).sum();
-        items * size_of::<T>() + self.chunks.capacity() * size_of::<Vec<T>>()
+        (self.chunks.len() << LOG2) * size_of::<T>() + self.chunks.capacity() * size_of::<Vec<T>>()
     }
 }
 
@@ -230,6 +218,22 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_are_those_of_the_chunks() {
+        fn check<const FIRST: u32, const MOST: u32>() {
+            let mut items = Chunked::<u64, FIRST, MOST>::new();
+            for i in 0..200 {
+                let chunks: usize = items.chunks.iter().map(Vec::capacity).sum();
+                assert_eq!(items.bytes(), chunks * 8 + items.chunks.capacity() * size_of::<Vec<u64>>());
+                items.push(i);
+            }
+        }
+        check::<0, 3>();
+        check::<1, 3>();
+        check::<2, 2>();
+        check::<2, 6>();
+    }
+
+    #[test]
     fn a_run_never_spans_two_chunks() {
         let mut arena = Arena::<u8, 4>::new();
         assert_eq!(
@@ -241,21 +245,5 @@ mod tests {
         assert_eq!((arena.next_chunk(3), arena.next_chunk(32)), (Some(16), None));
         arena.rest_mut(27)[0] = 9;
         assert_eq!(arena.rest(26), [3, 9, 3, 3, 3, 3]);
-    }
-
-    #[test]
-    fn a_chunk_supplied_ahead_is_used_next() {
-        let mut arena = Arena::<u8, 4>::new();
-        assert!(!arena.wants_spare());
-        arena.push(&[1; 10]);
-        assert!(arena.wants_spare());
-        arena.supply(vec![7; 3]);
-        assert!(arena.wants_spare(), "a chunk that is too small is of no use");
-        arena.supply(vec![7; 16]);
-        assert!(!arena.wants_spare());
-        assert_eq!(arena.rest(arena.next_address(10)), []);
-        let address = arena.push(&[2; 10]);
-        assert_eq!(arena.rest(address), [2; 10]);
-        assert!(arena.wants_spare());
     }
 }

@@ -138,6 +138,8 @@ pub(crate) struct History {
     runs: Arena<u32, 14>,
     /// The lists with more than one stretch.
     long: Chunked<Headers, 4, 10>,
+    /// What all headers have on the heap: counted as it grows, since there may be as many as accounts.
+    header_bytes: usize,
 }
 
 /// The headers of a list, from its second stretch on.
@@ -171,7 +173,13 @@ enum Until {
 impl History {
     /// Without a record or an allocation.
     pub(crate) const fn new() -> History {
-        History { records: Arena::new(), anchors: Chunked::new(), runs: Arena::new(), long: Chunked::new() }
+        History {
+            records: Arena::new(),
+            anchors: Chunked::new(),
+            runs: Arena::new(),
+            long: Chunked::new(),
+            header_bytes: 0,
+        }
     }
 
     /// Adds a record as the newest of `list`. Its seq and time are not before those of any other record of the shard.
@@ -280,8 +288,7 @@ impl History {
 
     /// Bytes on the heap, the allocator's own overhead apart.
     pub(crate) fn bytes(&self) -> usize {
-        let headers: usize = (0..self.long.len()).map(|long| self.long[long].bytes()).sum();
-        self.records.bytes() + self.anchors.bytes() + self.runs.bytes() + self.long.bytes() + headers
+        self.records.bytes() + self.anchors.bytes() + self.runs.bytes() + self.long.bytes() + self.header_bytes
     }
 
     /// Whether so many records more fit, however long they are.
@@ -351,7 +358,10 @@ impl History {
         // The 64 records before are read again, rather than keep a running sum that every push would have to touch.
         let before = self.sums_of_stretch(list);
         let header = Header { seq: record.id.seq(), at: record.at, before, run_before: list.tail };
-        self.long[list.long as usize].push(header);
+        let headers = &mut self.long[list.long as usize];
+        let before = headers.bytes();
+        headers.push(header);
+        self.header_bytes += headers.bytes() - before;
     }
 
     /// Sums over a whole list whose last stretch is full and has no header after it yet.

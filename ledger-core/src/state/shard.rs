@@ -9,6 +9,7 @@ use super::account::{AccountTable, Parts, Slot};
 use super::history::{History, RecordRef};
 use super::holds::Schedule;
 use crate::types::{Currency, Seq, Timestamp, TransactionId, UserId};
+use crate::view::Memory;
 use crate::withdrawals::Withdrawal;
 
 /// One lock's worth of the ledger. All accounts of one user are in one shard.
@@ -80,6 +81,17 @@ impl Shard {
             self.sums.len() - 1
         });
         &mut self.sums[index]
+    }
+
+    /// What the shard's tables take.
+    pub(crate) fn memory(&self) -> Memory {
+        let sums: usize = self.sums.iter().map(|sums| sums.holds.bytes()).sum();
+        Memory {
+            accounts: (self.accounts.bytes() + sums) as u64,
+            history: self.history.bytes() as u64,
+            withdrawals: self.withdrawals.allocation_size() as u64,
+            ..Memory::default()
+        }
     }
 
     fn hash(&self, user: UserId, currency: Currency) -> u64 {

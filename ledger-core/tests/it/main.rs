@@ -8,6 +8,7 @@
 
 mod concurrent;
 mod crash;
+mod engine;
 mod format;
 mod house;
 mod liar;

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use ledger_core::sim::SimClock;
 use ledger_core::{
-    Amount, Commit, Currency, Direction, Error, Ledger, Options, PageStart, Query, Timestamp, Transaction,
-    TransactionId, UserId,
+    Amount, Commit, Currency, Error, Ledger, Options, PageStart, Query, Timestamp, Transaction, TransactionId, UserId,
 };
 
 use crate::model::Asked;

@@ -1,0 +1,222 @@
+//! What is written is what is read, and there is one way to write it.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::*;
+use crate::types::INTEGER_MAX;
+
+/// An entry with texts of its own, for a generator to make.
+#[derive(Clone, Debug)]
+enum Sketch {
+    Transaction {
+        words: (TransactionKind, Status),
+        key: String,
+        fingerprint: u128,
+        postings: Vec<Posting>,
+        destination: Option<String>,
+        metadata: Option<Vec<u8>>,
+        batch: Option<BatchPosition>,
+    },
+    Withdrawal {
+        id: TransactionId,
+        user: UserId,
+        currency: Currency,
+        amount: Amount,
+        event: Event,
+        to: Substatus,
+        due: Option<Timestamp>,
+        evidence: String,
+    },
+}
+
+impl Sketch {
+    fn entry(&self) -> Entry<'_> {
+        match self {
+            Sketch::Transaction { words, key, fingerprint, postings, destination, metadata, batch } => {
+                Entry::Transaction(TransactionEntry {
+                    kind: words.0,
+                    status: words.1,
+                    key: IdempotencyKey::new(key).unwrap(),
+                    fingerprint: Fingerprint::new(*fingerprint),
+                    postings: postings.iter().copied().collect(),
+                    destination: destination.as_deref().map(|text| Destination::new(text).unwrap()),
+                    metadata: metadata.as_deref().map(|bytes| Metadata::new(bytes).unwrap()),
+                    batch: *batch,
+                })
+            }
+            Sketch::Withdrawal { id, user, currency, amount, event, to, due, evidence } => {
+                Entry::Withdrawal(WithdrawalEntry {
+                    id: *id,
+                    user: *user,
+                    currency: *currency,
+                    amount: *amount,
+                    event: *event,
+                    to: *to,
+                    due: *due,
+                    evidence,
+                })
+            }
+        }
+    }
+}
+
+/// Of every length in bytes, up to `max`.
+fn number(max: u64) -> impl Strategy<Value = u64> {
+    (any::<u64>(), 0..64u32).prop_map(move |(number, shift)| (number >> shift).clamp(1, max))
+}
+
+fn amount() -> impl Strategy<Value = Amount> {
+    number(INTEGER_MAX).prop_map(|n| Amount::new(n).unwrap())
+}
+
+fn user() -> impl Strategy<Value = UserId> {
+    number(INTEGER_MAX).prop_map(|n| UserId::new(n).unwrap())
+}
+
+fn currency() -> impl Strategy<Value = Currency> {
+    "[A-Z0-9]{3,8}".prop_map(|code| Currency::new(&code).unwrap())
+}
+
+fn time() -> impl Strategy<Value = Timestamp> {
+    prop_oneof![
+        Just(Timestamp::MIN),
+        Just(Timestamp::MAX),
+        (Timestamp::MIN.micros()..=Timestamp::MAX.micros()).prop_map(|micros| Timestamp::from_micros(micros).unwrap()),
+        (-300..300i64).prop_map(|micros| Timestamp::from_micros(micros).unwrap()),
+    ]
+}
+
+/// Up to so many bytes of UTF-8, not empty.
+fn text(bytes_max: usize) -> impl Strategy<Value = String> {
+    let short = "[!-~]{1,40}".prop_map(|text: String| text);
+    prop_oneof![8 => short, 1 => Just("é".repeat(bytes_max / 2)), 1 => Just("x".repeat(bytes_max))]
+}
+
+fn party() -> impl Strategy<Value = Party> {
+    prop_oneof![3 => user().prop_map(Party::User), 1 => Just(Party::External), 1 => Just(Party::Suspense)]
+}
+
+fn posting() -> impl Strategy<Value = Posting> {
+    (currency(), amount(), party(), party(), option::of(time())).prop_map(
+        |(currency, amount, debit, credit, release_at)| Posting { currency, amount, debit, credit, release_at },
+    )
+}
+
+fn transaction() -> impl Strategy<Value = Sketch> {
+    let kinds = [TransactionKind::Charge, TransactionKind::Transfer, TransactionKind::Withdrawal];
+    let words = (select(kinds.to_vec()), select(vec![Status::Pending, Status::Completed]));
+    let metadata = prop_oneof![4 => vec(any::<u8>(), 1..40), 1 => Just(vec![0; Metadata::BYTES_MAX])];
+    let batch = (any::<u32>(), any::<u32>())
+        .prop_filter("an index below the count", |(index, count)| index < count)
+        .prop_map(|(index, count)| BatchPosition { index, count });
+    let key = text(IdempotencyKey::BYTES_MAX).prop_filter("a key", |key| IdempotencyKey::new(key).is_some());
+    let postings = prop_oneof![4 => vec(posting(), 1..2), 1 => vec(posting(), 2..6)];
+    let rest = (option::of(text(Destination::BYTES_MAX)), option::of(metadata), option::of(batch));
+    (words, key, any::<u128>(), postings, rest).prop_map(|(words, key, fingerprint, postings, rest)| {
+        let (destination, metadata, batch) = rest;
+        Sketch::Transaction { words, key, fingerprint, postings, destination, metadata, batch }
+    })
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let classes = (1..=5).map(|code| class_of(code).unwrap()).collect::<Vec<_>>();
+    let answers = (1..=6).map(|code| answer_of(code).unwrap()).collect::<Vec<_>>();
+    prop_oneof![
+        any::<u32>().prop_map(|attempt| Event::AttemptStarted { attempt }),
+        (0..9u32, select(classes)).prop_map(|(attempt, class)| Event::AttemptEnded { attempt, class }),
+        select(answers).prop_map(|answer| Event::Inquired { answer }),
+        Just(Event::DeadlinePassed),
+    ]
+}
+
+fn withdrawal() -> impl Strategy<Value = Sketch> {
+    let id = number(u64::MAX).prop_map(|n| TransactionId::new(n).unwrap());
+    let to = select((1..=9).map(|code| substatus_of(code).unwrap()).collect::<Vec<_>>());
+    let evidence = prop_oneof![1 => Just(String::new()), 4 => text(EVIDENCE_BYTES_MAX)];
+    (id, user(), currency(), amount(), event(), to, option::of(time()), evidence).prop_map(
+        |(id, user, currency, amount, event, to, due, evidence)| Sketch::Withdrawal {
+            id,
+            user,
+            currency,
+            amount,
+            event,
+            to,
+            due,
+            evidence,
+        },
+    )
+}
+
+fn sketch() -> impl Strategy<Value = Sketch> {
+    prop_oneof![transaction(), withdrawal()]
+}
+
+fn encoded(entry: &Entry<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode(entry, &mut bytes);
+    bytes
+}
+
+/// Whatever the bytes say, no panic; and what they say has no other bytes.
+fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
+    if let Ok(entry) = decode(bytes) {
+        prop_assert_eq!(encoded(&entry), bytes);
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn every_entry_comes_back_and_takes_no_more_than_room_is_made_for(sketch in sketch()) {
+        let entry = sketch.entry();
+        let bytes = encoded(&entry);
+        prop_assert_eq!(decode(&bytes).expect("what was encoded"), entry.clone());
+        let texts = |texts: &[usize]| texts.iter().sum::<usize>();
+        match &entry {
+            Entry::Transaction(t) if t.postings.len() == 1 => {
+                let own = [t.key.as_str().len(), t.destination.map_or(0, |d| d.as_str().len())];
+                let texts = texts(&own) + t.metadata.map_or(0, |m| m.as_bytes().len());
+                let batch = if t.batch.is_some() { BATCH_BYTES_MAX } else { 0 };
+                prop_assert!(bytes.len() <= TRANSACTION_BYTES_MAX + texts + batch);
+            }
+            Entry::Transaction(_) => {}
+            Entry::Withdrawal(w) => prop_assert!(bytes.len() <= WITHDRAWAL_BYTES_MAX + w.evidence.len()),
+        }
+    }
+
+    #[test]
+    fn no_part_of_an_entry_is_an_entry(sketch in sketch(), cut in any::<prop::sample::Index>()) {
+        let mut bytes = encoded(&sketch.entry());
+        prop_assert!(decode(&bytes[..cut.index(bytes.len())]).is_err());
+        bytes.push(0);
+        prop_assert!(decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn any_bytes_are_refused_or_are_the_one_encoding_of_an_entry(bytes in vec(any::<u8>(), 0..200), kind in 1..3u8) {
+        check(&bytes)?;
+        check(&[&[kind], &bytes[..]].concat())?;
+    }
+
+    #[test]
+    fn damaged_entries_are_refused_or_are_the_one_encoding_of_another(
+        sketch in sketch(),
+        damages in vec((any::<prop::sample::Index>(), any::<u8>(), 0..4u8), 1..4),
+    ) {
+        let mut bytes = encoded(&sketch.entry());
+        for (place, byte, damage) in damages {
+            let place = place.index(bytes.len());
+            match damage {
+                0 => bytes[place] = byte,
+                1 => bytes[place] ^= 1 << (byte % 8),
+                2 => bytes.insert(place, byte),
+                _ if bytes.len() > 1 => drop(bytes.remove(place)),
+                _ => {}
+            }
+        }
+        check(&bytes)?;
+    }
+}
