@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! cd fuzz
-//! cargo run --release --bin log_directory -- -max_total_time=15 -seed=1 -artifact_prefix=artifacts/
-//! cargo run --release --bin log_directory -- artifacts/crash-…                # one input again
+//! cargo run --release --bin log_directory -- -max_total_time=15 -seed=1 -len_control=0 -max_len=512
+//! cargo run --release --bin log_directory -- artifacts/crash-…
 //! ```
 #![no_main]
 

@@ -230,4 +230,13 @@ mod tests {
             judge::judge(&disk).unwrap_or_else(|err| panic!("refused: {err}"));
         }
     }
+
+    /// Found by fuzzing: it was followed, and the opening after it met an epoch that had fallen.
+    #[test]
+    fn a_frame_of_a_later_epoch_than_its_segment_is_refused() {
+        let record = samples::records()[0].clone();
+        let frame = Frame { epoch_step: 98, later: 0, records: vec![(0, record)] };
+        let disk = build(samples::NOW.micros() - 1_000_000, &[frame], false, false);
+        assert!(matches!(judge::judge(&disk), Err(ledger_core::OpenError::Damaged { .. })));
+    }
 }
