@@ -42,9 +42,9 @@ impl Engine {
         self.check_halted()?;
         let shard = self.tables.shard(user);
         let now = self.now();
-        // What is answered for a moment that has come must stay true: no later entry may be of that time.
+        // What is answered for a moment that has come stays true: no later entry is of an earlier time.
         if at <= now {
-            self.wal.raise_time(Timestamp::from_micros(at.micros() + 1).unwrap_or(at));
+            self.wal.raise_time(at);
         }
         let (parts, last_seq) =
             if at <= now { shard.parts_at(user, currency, at) } else { shard.parts(user, currency, at) };
