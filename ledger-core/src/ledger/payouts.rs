@@ -156,7 +156,7 @@ impl Engine {
         };
         let now = self.now();
         let mut bytes = Vec::with_capacity(ENTRY_BYTES_MAX);
-        let (answer, entry, stamp) = {
+        let (answer, stamp) = {
             let _fuse = Fuse(&self.wal);
             let mut shard = self.tables.home(id).ok_or(Rejection::TransactionNotFound)?;
             let held = shard.withdrawals.get(&id).ok_or(Rejection::TransactionNotFound)?;
@@ -172,9 +172,11 @@ impl Engine {
             let stamp = self.wal.append(&mut room, now, &bytes)?;
             let Entry::Withdrawal(entry) = entry else { unreachable!("just made") };
             shard.apply_withdrawal(&entry, stamp.seq, stamp.time);
-            (form(&shard.withdrawals[&id].withdrawal), entry, stamp)
+            // Under the lock, so that the queue hears of two changes in their order.
+            self.follow(&entry);
+            (form(&shard.withdrawals[&id].withdrawal), stamp)
         };
-        self.follow(&entry);
+        self.notify();
         Ok(Commit::new(Ok(answer), stamp.seq, level, self.wal.clone()))
     }
 
@@ -200,7 +202,6 @@ impl Engine {
             // Relaxed: a gauge.
             self.withdrawals_open.fetch_sub(1, Ordering::Relaxed);
         }
-        self.notify();
     }
 }
 
