@@ -200,8 +200,8 @@ pub struct Page {
     pub transactions: Vec<Transaction>,
     /// How many match in all; `None` where counting them would have scanned more than 100,000.
     pub total: Option<u64>,
-    /// Continue with [`PageStart::After`] this one; `None` at the end. An empty page can have one: the scan stopped
-    /// after 100,000 transactions without a match.
+    /// Continue with [`PageStart::After`] this one; `None` at the end. A page that is not full can have one: the scan
+    /// stopped after 100,000 transactions. It need not be one that matches.
     pub next: Option<TransactionId>,
 }
 

@@ -100,7 +100,9 @@ impl Engine {
         let mut claims = WindowClaims { engine: self, commands, order: &order, steps: &mut steps };
         let executed = self.execute_window(&commands[..blocked], &mut claims, results, seen, &mut room);
         drop(claims);
-        executed?;
+        for (receipt, place) in executed? {
+            self.announce(&receipt, Some(place));
+        }
         if blocked == 0 {
             drop(room);
             self.wait_for_key(&commands[0]);
@@ -146,6 +148,7 @@ impl Engine {
         (steps, blocked)
     }
 
+    /// Executes the commands whose keys are claimed. Returns the withdrawals that are to be announced.
     fn execute_window(
         &self,
         commands: &[Prepared<'_, '_>],
@@ -153,8 +156,9 @@ impl Engine {
         results: &mut [Option<Result<Receipt, Rejection>>],
         seen: &mut Seq,
         room: &mut Reservation<'_>,
-    ) -> Result<(), Halted> {
-        let mut run = Run { engine: self, commands, results, seen, room, bytes: Vec::new(), now: self.now() };
+    ) -> Result<Vec<(Receipt, Place<'_>)>, Halted> {
+        let (bytes, now, announced) = (Vec::new(), self.now(), Vec::new());
+        let mut run = Run { engine: self, commands, results, seen, room, bytes, now, announced };
         let mut start = 0;
         while start < commands.len() {
             let transfers = matches!(commands[start].command, Command::Transfer(_));
@@ -178,7 +182,7 @@ impl Engine {
             }
             start += len;
         }
-        Ok(())
+        Ok(run.announced)
     }
 
     /// Single-account commands by the shard of their account, each group in the order of the commands.
@@ -202,17 +206,18 @@ impl Engine {
 }
 
 /// A run of commands being executed.
-struct Run<'r, 'c, 'a, 'w> {
-    engine: &'r Engine,
+struct Run<'e, 'r, 'c, 'a, 'w> {
+    engine: &'e Engine,
     commands: &'r [Prepared<'c, 'a>],
     results: &'r mut [Option<Result<Receipt, Rejection>>],
     seen: &'r mut Seq,
     room: &'r mut Reservation<'w>,
     bytes: Vec<u8>,
     now: Timestamp,
+    announced: Vec<(Receipt, Place<'e>)>,
 }
 
-impl<'r> Run<'r, '_, '_, '_> {
+impl<'e> Run<'e, '_, '_, '_, '_> {
     /// Executes the commands `indexes` with `shards` locked once.
     fn execute(
         &mut self,
@@ -220,32 +225,24 @@ impl<'r> Run<'r, '_, '_, '_> {
         indexes: impl Iterator<Item = usize>,
         steps: &mut [Step],
     ) -> Result<(), Halted> {
-        let mut announced: SmallVec<[(Receipt, Option<Place<'_>>); 1]> = SmallVec::new();
-        {
-            let _fuse = Fuse(&self.engine.wal);
-            let mut locked = self.engine.tables.lock(shards);
-            for index in indexes {
-                if !matches!(steps[index], Step::Claimed) {
-                    continue;
+        let _fuse = Fuse(&self.engine.wal);
+        let mut locked = self.engine.tables.lock(shards);
+        for index in indexes {
+            if !matches!(steps[index], Step::Claimed) {
+                continue;
+            }
+            match self.execute_one(&mut locked, index) {
+                Ok((receipt, id, place)) => {
+                    steps[index] = Step::Done(id);
+                    *self.seen = (*self.seen).max(receipt.balance.seq);
+                    self.results[index] = Some(Ok(receipt));
+                    self.announced.extend(place.map(|place| (receipt, place)));
                 }
-                match self.execute_one(&mut locked, index) {
-                    Ok((receipt, id, place)) => {
-                        steps[index] = Step::Done(id);
-                        *self.seen = (*self.seen).max(receipt.balance.seq);
-                        self.results[index] = Some(Ok(receipt));
-                        if place.is_some() {
-                            announced.push((receipt, place));
-                        }
-                    }
-                    Err(refusal) => {
-                        steps[index] = Step::Refused;
-                        conclude_refused(refusal, &mut self.results[index], self.seen)?;
-                    }
+                Err(refusal) => {
+                    steps[index] = Step::Refused;
+                    conclude_refused(refusal, &mut self.results[index], self.seen)?;
                 }
             }
-        }
-        for (receipt, place) in announced {
-            self.engine.announce(&receipt, place);
         }
         Ok(())
     }
@@ -254,7 +251,7 @@ impl<'r> Run<'r, '_, '_, '_> {
         &mut self,
         locked: &mut LockedShards<'_>,
         index: usize,
-    ) -> Result<(Receipt, TransactionId, Option<Place<'r>>), Refusal> {
+    ) -> Result<(Receipt, TransactionId, Option<Place<'e>>), Refusal> {
         let engine = self.engine;
         let prepared = &self.commands[index];
         let movement = Movement::of(prepared.command);
@@ -338,6 +335,8 @@ struct Speculation {
     accounts: Vec<Parts>,
     /// Looked up, never walked.
     index: HashMap<(UserId, Currency), usize, RandomState>,
+    /// The last entry that touched any of them: what is said of one command rests on those before it.
+    seen: Seq,
 }
 
 impl Engine {
@@ -368,8 +367,9 @@ impl Engine {
         };
         let mut claims: Vec<Option<Claim<'_>>> = commands.iter().map(|_| None).collect();
         let mut by_key: Vec<usize> = (0..commands.len()).collect();
-        // In key order, so that two batches that share keys cannot each wait for the other.
-        by_key.sort_unstable_by_key(|&index| commands[index].key);
+        // All in one order, so that two batches that share keys cannot each wait for the other: that of the hashes,
+        // since it is a hash that is claimed.
+        by_key.sort_unstable_by_key(|&index| commands[index].key_hash);
         for index in by_key {
             match self.tables.keys.claim(commands[index].key_hash, commands[index].key) {
                 Ok(claim) => claims[index] = Some(claim),
@@ -383,51 +383,64 @@ impl Engine {
             }
         }
         let mut places = Vec::new();
-        for (index, prepared) in commands.iter().enumerate() {
-            let place = self
-                .check_before_plan(prepared.command, &Movement::of(prepared.command))
-                .map_err(|refusal| at(index, refusal))?;
-            places.push(place);
+        let mut barred = None;
+        for prepared in commands {
+            match self.check_before_plan(prepared.command, &Movement::of(prepared.command)) {
+                Ok(place) => places.push(place),
+                // Not yet the answer: one before it may be the first to blame.
+                Err(refusal) => {
+                    barred = Some(at(places.len(), refusal));
+                    break;
+                }
+            }
         }
-        let receipts = self.append_atomic(commands, &mut room)?;
+        let fuse = Fuse(&self.wal);
+        let receipts = self.append_atomic(commands, places.len(), barred, &mut room)?;
         let transactions: Vec<TransactionId> = receipts.iter().map(|receipt| receipt.transaction_id).collect();
         let seen = receipts.last().expect("a batch has a command").balance.seq;
         for ((prepared, claim), &id) in commands.iter().zip(claims).zip(&transactions) {
             self.conclude(prepared, claim.expect("every key was claimed"), id);
         }
+        drop(fuse);
         for (receipt, place) in receipts.iter().zip(places) {
             self.announce(receipt, place);
         }
         Ok((AtomicReceipt { transactions, repeat: false }, seen))
     }
 
-    /// Plans every command on top of those before it, then appends them in one frame and applies them.
+    /// Plans every command on top of those before it, then appends them in one frame and applies them. `barred` says why
+    /// only the first `admitted` are looked at.
     fn append_atomic(
         &self,
         commands: &[Prepared<'_, '_>],
+        admitted: usize,
+        barred: Option<Refusal>,
         room: &mut Reservation<'_>,
     ) -> Result<Vec<Receipt>, Refusal> {
         let movements: Vec<Movement> = commands.iter().map(|prepared| Movement::of(prepared.command)).collect();
         let now = self.now();
-        let _fuse = Fuse(&self.wal);
         let mut shards = self.tables.lock(movements.iter().flat_map(|movement| self.shards_of(movement)).collect());
         if !shards.iter().all(|shard| shard.has_room_for(commands.len())) {
             return Err(Refusal::Rejected(Rejection::Overloaded, Seq::ZERO));
         }
-        let mut speculation = Speculation { accounts: Vec::new(), index: HashMap::default() };
+        let mut speculation = Speculation { accounts: Vec::new(), index: HashMap::default(), seen: Seq::ZERO };
         let mut entries = Vec::with_capacity(commands.len());
         let mut bytes = Vec::new();
         let mut ends = Vec::with_capacity(commands.len());
-        for (index, (prepared, movement)) in commands.iter().zip(&movements).enumerate() {
-            let (mut entry, seen) = speculation.plan(self, &shards, prepared, movement, now);
-            let entry = entry.as_mut().map_err(|rejection| {
+        for (index, (prepared, movement)) in commands.iter().zip(&movements).enumerate().take(admitted) {
+            let planned = speculation.plan(self, &shards, prepared, movement, now);
+            let mut entry = planned.map_err(|rejection| {
                 self.wal.raise_time(now);
-                rejected(index, rejection.clone(), seen)
+                rejected(index, rejection, speculation.seen)
             })?;
             entry.batch = Some(BatchPosition { index: index as u32, count: commands.len() as u32 });
-            codec::encode_transaction(entry, &mut bytes);
+            codec::encode_transaction(&entry, &mut bytes);
             ends.push(bytes.len());
-            entries.push(entry.clone());
+            entries.push(entry);
+        }
+        if let Some(refusal) = barred {
+            self.wal.raise_time(now);
+            return Err(refusal.having_seen(speculation.seen));
         }
         let mut start = 0;
         let records: Vec<&[u8]> = ends.iter().map(|&end| &bytes[mem::replace(&mut start, end)..end]).collect();
@@ -480,15 +493,9 @@ impl Speculation {
         prepared: &Prepared<'_, 'a>,
         movement: &Movement,
         now: Timestamp,
-    ) -> (Result<TransactionEntry<'a>, Rejection>, Seq) {
-        let mut seen = Seq::ZERO;
-        let mut index_of = |user: Option<UserId>| {
-            user.map(|user| {
-                let (index, seq) = self.index(engine, shards, user, movement.currency, now);
-                seen = seen.max(seq);
-                index
-            })
-        };
+    ) -> Result<TransactionEntry<'a>, Rejection> {
+        let mut index_of =
+            |user: Option<UserId>| user.map(|user| self.index(engine, shards, user, movement.currency, now));
         let (source, destination) = (index_of(movement.debit), index_of(movement.credit));
         let parts = |index: Option<usize>| index.map(|index| self.accounts[index]);
         let planned = plan(prepared.command, prepared.fingerprint, now, parts(source), parts(destination));
@@ -509,7 +516,7 @@ impl Speculation {
                 parts.held += posting.release_at.map_or(0, |_| amount);
             }
         }
-        (planned, seen)
+        planned
     }
 
     fn index(
@@ -519,13 +526,13 @@ impl Speculation {
         user: UserId,
         currency: Currency,
         now: Timestamp,
-    ) -> (usize, Seq) {
-        let (parts, seq) = shards.get(engine.tables.shard_of(user)).parts(user, currency, now);
-        let index = *self.index.entry((user, currency)).or_insert_with(|| {
+    ) -> usize {
+        *self.index.entry((user, currency)).or_insert_with(|| {
+            let (parts, seq) = shards.get(engine.tables.shard_of(user)).parts(user, currency, now);
+            self.seen = self.seen.max(seq);
             self.accounts.push(parts);
             self.accounts.len() - 1
-        });
-        (index, seq)
+        })
     }
 }
 

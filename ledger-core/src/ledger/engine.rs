@@ -61,6 +61,16 @@ pub(super) enum Refusal {
     Halted(Halted),
 }
 
+impl Refusal {
+    /// The same, resting on the entry `seen` too.
+    pub(super) fn having_seen(self, seen: Seq) -> Refusal {
+        match self {
+            Refusal::Rejected(rejection, earlier) => Refusal::Rejected(rejection, earlier.max(seen)),
+            halted @ Refusal::Halted(_) => halted,
+        }
+    }
+}
+
 impl From<Halted> for Refusal {
     fn from(halted: Halted) -> Refusal {
         Refusal::Halted(halted)
@@ -150,13 +160,14 @@ impl Engine {
         let movement = Movement::of(prepared.command);
         let place = self.check_before_plan(prepared.command, &movement)?;
         let now = self.now();
+        let fuse = Fuse(&self.wal);
         let (receipt, id) = {
-            let _fuse = Fuse(&self.wal);
             let mut shards = self.tables.lock(self.shards_of(&movement));
             let mut bytes = Vec::with_capacity(entry_bytes_max(prepared.command));
             self.execute(&mut shards, prepared, &movement, now, &mut room, &mut bytes)?
         };
         self.conclude(prepared, claim, id);
+        drop(fuse);
         self.announce(&receipt, place);
         Ok(receipt)
     }
@@ -226,7 +237,7 @@ impl Engine {
         claim.settle(prepared.key, Settled { id, fingerprint: prepared.fingerprint.get() as u64 });
     }
 
-    /// Tells the executor of a new withdrawal.
+    /// Tells the executor of a new withdrawal. Not while a claim is held: what it calls is not ours, and may ask.
     pub(super) fn announce(&self, receipt: &Receipt, place: Option<Place<'_>>) {
         let Some(place) = place else { return };
         place.keep();

@@ -116,9 +116,19 @@ impl Keys {
         shards + std::mem::size_of_val(&*self.shards)
     }
 
-    /// The key of a transaction, given the key's hash.
+    /// The key of a transaction, given the key's hash. A transaction can be seen before its key is settled: then this
+    /// waits for the claim to end.
     pub(crate) fn key_of(&self, hash: u64, id: TransactionId) -> Box<str> {
-        self.lock(hash).shard.lock().key_of(hash, id).unwrap_or_default().into()
+        let lock = self.lock(hash);
+        let mut shard = lock.shard.lock();
+        loop {
+            match shard.key_of(hash, id) {
+                Some(key) => return key.into(),
+                // Only a panic keeps a command from settling its key, and that halts the ledger.
+                None if !shard.is_claimed(hash) => return Box::default(),
+                None => lock.freed.wait(&mut shard),
+            }
+        }
     }
 
     /// Settles a key during replay, when nobody claims any.
@@ -139,10 +149,10 @@ impl Keys {
 impl Claim<'_> {
     /// The key names `settled` from now on.
     pub(crate) fn settle(self, key: &str, settled: Settled) {
-        let hash = self.hash;
-        let keys = self.keys;
-        std::mem::forget(self);
+        let (keys, hash) = (self.keys, self.hash);
         keys.with(Keys::index(hash), true, |shard| shard.settle(hash, key, settled.fingerprint, settled.id));
+        // Not before: a panic while it is settled must free it for those who wait.
+        std::mem::forget(self);
     }
 }
 

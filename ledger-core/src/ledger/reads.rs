@@ -25,16 +25,17 @@ const SCAN_STEP: u64 = 256;
 impl Engine {
     pub(crate) fn balance(&self, user: UserId, currency: Currency) -> Result<Commit<Balance>, Error> {
         self.check_halted()?;
-        let (parts, last_seq, durable, now) = {
+        let (parts, last_seq, durable) = {
             let shard = self.tables.shard(user);
-            // Under the lock: an entry that this answer includes is then of no later time than the answer.
+            // Under the lock: no entry that this answer includes is later than the answer.
             let now = self.now();
             let (parts, seq) = shard.parts(user, currency, now);
-            (parts, seq, self.wal.durable(), now)
+            if parts.matured {
+                // Also under the lock: the next entry of this account must not be earlier than what was answered.
+                self.wal.raise_time(now);
+            }
+            (parts, seq, self.wal.durable())
         };
-        if parts.matured {
-            self.wal.raise_time(now);
-        }
         Ok(self.commit(Ok(balance(user, currency, parts, last_seq.max(durable))), last_seq))
     }
 
@@ -228,6 +229,7 @@ struct Lane {
 struct Walk {
     lanes: SmallVec<[Lane; 2]>,
     ascending: bool,
+    limit: usize,
     /// Whether every record within the times matches.
     unfiltered: bool,
     /// Whether the walk goes on after the page is full, to count what matches.
@@ -268,6 +270,7 @@ impl Walk {
         let mut walk = Walk {
             lanes,
             ascending: query.ascending,
+            limit: query.limit.max(1),
             unfiltered,
             counts,
             skip: 0,
@@ -329,12 +332,21 @@ impl Walk {
 
     /// Looks at the next records, as many as one lock is held for.
     fn step(&mut self, shard: &Shard, query: &Query) {
+        if query.status.is_some() {
+            self.note_seen(shard);
+        }
         for _ in 0..SCAN_STEP {
             if self.done {
                 return;
             }
             self.look(shard, query);
         }
+    }
+
+    /// Notes what the walk rests on: that a withdrawal does not match any more is an entry's doing, too.
+    fn note_seen(&mut self, shard: &Shard) {
+        let last = self.lanes.iter().map(|lane| shard.accounts.get(lane.slot).last_seq).max();
+        self.seen = self.seen.max(last.unwrap_or_default());
     }
 
     fn look(&mut self, shard: &Shard, query: &Query) {
@@ -346,7 +358,7 @@ impl Walk {
             return;
         };
         let view = shard.history.get(reference);
-        let full = self.found.len() == query.limit;
+        let full = self.found.len() == self.limit;
         if matches(query, &view) {
             self.matched += 1;
             if full {
@@ -364,7 +376,7 @@ impl Walk {
         }
         self.advance(lane);
         self.scanned += 1;
-        if !self.unfiltered && !self.counts && self.scanned == SCAN_MAX && self.found.len() < query.limit {
+        if !self.unfiltered && !self.counts && self.scanned == SCAN_MAX {
             self.next = Some(view.id);
             self.done = true;
         }

@@ -77,7 +77,7 @@ impl KeyShard {
             let Record { id, fingerprint, .. } = self.record(found);
             return Lookup::Settled { id, fingerprint };
         }
-        if self.claims.find(spread(hash), |claim| *claim == hash).is_some() { Lookup::Claimed } else { Lookup::Free }
+        if self.is_claimed(hash) { Lookup::Claimed } else { Lookup::Free }
     }
 
     /// Whether one more claim can be settled, with all that there are, however long their keys. Who claims asks first:
@@ -89,6 +89,11 @@ impl KeyShard {
     /// Notes that a command whose key has this hash is under way. The key was free.
     pub(crate) fn claim(&mut self, hash: u64) {
         self.claims.entry(spread(hash), |claim| *claim == hash, |claim| spread(*claim)).or_insert(hash);
+    }
+
+    /// Whether a command whose key has this hash is under way.
+    pub(crate) fn is_claimed(&self, hash: u64) -> bool {
+        self.claims.find(spread(hash), |claim| *claim == hash).is_some()
     }
 
     /// Gives a claim back: the command was rejected or abandoned. Does nothing where there is none.
