@@ -35,5 +35,7 @@ pub use view::{
     AtomicReceipt, Audit, Balance, CurrencyAudit, Direction, Histogram, Memory, Page, PageStart, Payout, Query,
     Receipt, Stats, Status, Transaction, TransactionKind,
 };
+#[cfg(any(test, feature = "sim"))]
+pub use wal::PlantedBug;
 pub use wal::{Durability, WhenFull};
 pub use withdrawals::{BankReference, Substatus};

@@ -36,6 +36,8 @@ pub struct Options {
     pub(crate) policy: Policy,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) threads: bool,
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) planted: Option<crate::wal::PlantedBug>,
 }
 
 impl Default for Options {
@@ -52,6 +54,8 @@ impl Default for Options {
             policy: Policy::default(),
             clock: Arc::new(SystemClock),
             threads: true,
+            #[cfg(any(test, feature = "sim"))]
+            planted: None,
         }
     }
 }
@@ -149,8 +153,18 @@ impl Options {
             when_full: self.when_full,
             threads: self.threads,
             commit_delay: self.commit_delay,
-            ..WalOptions::default()
+            uuid: None,
+            #[cfg(any(test, feature = "sim"))]
+            planted: self.planted,
         }
+    }
+
+    /// Puts a fault into the log on purpose, to show that a test would find it.
+    #[cfg(any(test, feature = "sim"))]
+    #[must_use]
+    pub fn planted_bug(mut self, bug: crate::wal::PlantedBug) -> Options {
+        self.planted = Some(bug);
+        self
     }
 
     /// Opens the ledger in the directory `path`, creating it where there is none.

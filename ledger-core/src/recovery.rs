@@ -8,17 +8,19 @@ use crate::ledger::{Engine, LedgerTime, Origin, SHARDS_MAX, Tables};
 use crate::options::Options;
 use crate::sync::Arc;
 use crate::sys::Storage;
+use crate::types::Seq;
 use crate::wal::{Record, Stamp, Wal};
 
 /// Opens the log on `storage` and replays it.
 pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engine, OpenError> {
     check(options)?;
     let mut tables = Tables::new(options.shards);
-    let (wal, opened) = Wal::open(storage, options.wal(), &mut |record| replay(&mut tables, &record))?;
     let time = LedgerTime::new(options.clock.clone());
-    if !options.accept_clock && opened.last_seq > crate::types::Seq::ZERO {
-        time.check_against(opened.last_time)?;
-    }
+    let accept = |last: Stamp| {
+        let is_checked = !options.accept_clock && last.seq > Seq::ZERO;
+        if is_checked { time.check_against(last.time) } else { Ok(()) }
+    };
+    let (wal, opened) = Wal::open(storage, options.wal(), &mut |record| replay(&mut tables, &record), &accept)?;
     tables.name_ledger(opened.uuid);
     let open = tables.open_withdrawals();
     let engine = Engine::new(options, wal, tables, time);

@@ -113,7 +113,7 @@ use std::task::{Context, Poll};
 use uuid::Uuid;
 
 #[cfg(any(test, feature = "sim"))]
-pub(crate) use options::PlantedBug;
+pub use options::PlantedBug;
 pub(crate) use options::WalOptions;
 pub use options::{Durability, WhenFull};
 pub(crate) use stats::{COMMIT_ENTRIES, Counts, FSYNC_MICROS, WalStats};
@@ -281,6 +281,7 @@ struct Log {
 
 impl Wal {
     /// Opens a log, or makes a new one, and shows every record that is in it to `replay`, in order.
+    /// Before anything is changed, `accept` is asked about the log's last seq and time.
     ///
     /// # Errors
     /// Nothing was changed if the log is refused: [`OpenError::Damaged`] (also when `replay` says no) or
@@ -289,8 +290,9 @@ impl Wal {
         storage: Arc<dyn Storage>,
         options: WalOptions,
         replay: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
+        accept: &dyn Fn(Stamp) -> Result<(), OpenError>,
     ) -> Result<(Wal, Opened), OpenError> {
-        let recovered = recovery::open(&*storage, &options, replay)?;
+        let recovered = recovery::open(&*storage, &options, replay, accept)?;
         let opened = recovered.opened;
         let room = Room::new(options.frame_payload_max(), options.frame_bytes_max(), recovered.writer.left());
         let last = Stamp { seq: opened.last_seq, time: opened.last_time };

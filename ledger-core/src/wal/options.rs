@@ -30,7 +30,7 @@ pub enum WhenFull {
 /// A fault that is put into the log on purpose, to show that the tests would find it.
 #[cfg(any(test, feature = "sim"))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum PlantedBug {
+pub enum PlantedBug {
     /// Callers are answered before the sync.
     AckBeforeFsync,
     /// A new segment's name is not synced.

@@ -65,8 +65,6 @@ pub(super) struct Segment {
 pub(super) struct End {
     pub(super) last_seq: Seq,
     pub(super) last_time: Timestamp,
-    /// The chain of the last frame with records (the mark's); 0 before the first.
-    pub(super) records_chain: Chain,
     /// All up to here is certainly durable.
     pub(super) durable: Seq,
     /// The place in the last segment up to which every frame is certainly durable, and the state there.
@@ -176,7 +174,6 @@ impl Log {
         let end = End {
             last_seq: Seq::ZERO,
             last_time: Timestamp::MIN,
-            records_chain: 0,
             durable: Seq::ZERO,
             settled,
             unsettled: Vec::new(),
@@ -552,7 +549,6 @@ impl<'a> Cursor<'a> {
         Ok(End {
             last_seq,
             last_time: self.at.time,
-            records_chain: self.at.records_chain,
             durable: self.durable,
             settled: self.settled,
             unsettled: self.unsettled.into(),

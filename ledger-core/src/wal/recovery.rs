@@ -14,7 +14,7 @@ use super::options::WalOptions;
 use super::reader::{self, End, Log, Reading, Window};
 use super::segment::{FRAMES_AT, Failure, LINK_AT, Link, NewFile, SegmentHeader, during};
 use super::writer::Writer;
-use super::{Opened, Record, TornTail};
+use super::{Opened, Record, Stamp, TornTail};
 use crate::error::OpenError;
 use crate::sync::Arc;
 use crate::sys::{DirectoryLock, ReadFrom, Storage, StorageFile};
@@ -40,11 +40,13 @@ pub(super) fn open(
     storage: &dyn Storage,
     options: &WalOptions,
     replay: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
+    accept: &dyn Fn(Stamp) -> Result<(), OpenError>,
 ) -> Result<Recovered, OpenError> {
     options.check()?;
     let lock = lock(storage)?;
     sync_all(storage)?;
     let log = reader::read(storage, Reading::Exclusive, options, replay)?;
+    accept(Stamp { seq: log.end.last_seq, time: log.end.last_time })?;
     let torn = save_torn_tail(storage, &log)?;
     remove_unused(storage, &log)?;
     let mut mark = open_mark(storage, options, &log)?;

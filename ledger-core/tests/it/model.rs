@@ -282,8 +282,8 @@ impl Model {
         Ok(())
     }
 
-    /// What the ledger must say to an atomic batch: which operation is rejected and why. Reasons are looked for in the
-    /// order of [`Rejection`], each over the whole batch: keys, then accounts and places, then money.
+    /// What the ledger must say to an atomic batch: which operation is rejected and why. Keys are looked at over the whole
+    /// batch first; then each operation in its turn, on top of those before it.
     pub(crate) fn decide_batch(&self, batch: &[Asked], now: Timestamp) -> Result<(), (usize, Rejection)> {
         for (index, asked) in batch.iter().enumerate() {
             if let Some(first) = batch[..index].iter().position(|earlier| earlier.key == asked.key) {
@@ -296,6 +296,7 @@ impl Model {
             }
         }
         let mut placed = self.placed.len();
+        let mut part = self.part(batch);
         for (index, asked) in batch.iter().enumerate() {
             if asked.to == Some(asked.user) {
                 return Err((index, Rejection::SameAccount));
@@ -306,9 +307,6 @@ impl Model {
                 }
                 placed += 1;
             }
-        }
-        let mut part = self.part(batch);
-        for (index, asked) in batch.iter().enumerate() {
             part.decide(asked, now).map_err(|rejection| (index, rejection))?;
             // Past every transaction that there is.
             part.accept((1 << 40) + index as u64, now, asked, None);

@@ -231,8 +231,6 @@ impl Pair {
 
     pub(crate) fn balance_at(&mut self, user: UserId, currency: Currency, at: Timestamp) -> Checked {
         let now = self.now()?;
-        // What is answered for a moment that has come must stay true, so the ledger's time moves past it.
-        self.time.slack += Duration::from_micros(u64::from(at <= now));
         let found =
             answer(self.ledger().balance_at(user, currency, at)).map_err(|err| format!("balance_at: {err:?}"))?;
         let expected = self.model.balance(user, currency, at);
@@ -522,6 +520,8 @@ impl Pair {
 
     /// Ends the ledger and opens it again: the same state, whatever the end.
     pub(crate) fn reopen(&mut self, end: End) -> Checked {
+        // A clean stop keeps the ledger's time, which answers may have raised above the last entry's.
+        let kept = matches!(end, End::Close).then(|| self.ledger().now());
         if let End::Close = end {
             self.ledger().close().map_err(|err| format!("close: {err:?}"))?;
             let refused =
@@ -540,15 +540,16 @@ impl Pair {
             .model
             .time()
             .is_some_and(|last| last.saturating_since(wall) > LEAP || wall.saturating_since(last) > DAY * 30);
+        let may_differ = kept.is_some_and(|kept| self.model.time().is_some_and(|last| kept > last));
         let options = options(&self.clock).withdrawal_places(self.places);
         let opened = options.clone().open_on(self.disk.clone());
         let ledger = match (opened, refused) {
-            (Ok(ledger), false) => ledger,
-            (Err(OpenError::Clock { .. }), true) => options
+            (Ok(ledger), refused) if !refused || may_differ => ledger,
+            (Err(OpenError::Clock { .. }), refused) if refused || may_differ => options
                 .accept_clock(true)
                 .open_on(self.disk.clone())
                 .map_err(|err| format!("with the clock accepted: {err}"))?,
-            (Ok(_), true) => {
+            (Ok(_), _) => {
                 return Err(format!("opened with the wall clock at {wall}, the log at {:?}", self.model.time()));
             }
             (Err(err), _) => return Err(format!("not opened: {err}")),
@@ -566,6 +567,10 @@ impl Pair {
             .collect();
         self.ledger = Some(ledger);
         self.time = TimeRules::opened(&self.clock, self.model.time());
+        if let Some(kept) = kept.filter(|_| may_differ) {
+            self.time.last = self.time.last.max(kept);
+            self.time.stepped = true;
+        }
         take_in_interruptions(&mut self.model, self.ledger.as_ref().expect("just opened"))?;
         self.same_dump()?;
         Ok(match (end, refused) {

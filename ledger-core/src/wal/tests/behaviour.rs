@@ -33,7 +33,7 @@ fn records_keep_the_epoch_that_decided_them() {
             epochs.push(record.epoch.get());
             Ok(())
         };
-        let (wal, _) = Wal::open(Arc::new(disk.clone()), manual(), &mut note).unwrap();
+        let (wal, _) = Wal::open(Arc::new(disk.clone()), manual(), &mut note, &|_| Ok(())).unwrap();
         assert_eq!(epochs, (1..round).collect::<Vec<u64>>());
         commit(&wal, 1, b"x");
     }
@@ -105,7 +105,7 @@ fn a_replay_that_says_no_refuses_the_log() {
     commit(&wal, 1, b"b");
     drop(wal);
     let mut refuse = |record: Record<'_>| if record.bytes == b"b" { Err("no such thing".to_owned()) } else { Ok(()) };
-    match Wal::open(Arc::new(disk), manual(), &mut refuse) {
+    match Wal::open(Arc::new(disk), manual(), &mut refuse, &|_| Ok(())) {
         Err(OpenError::Damaged { seq: Some(2), reason, .. }) => assert_eq!(reason, "no such thing"),
         other => panic!("{:?}", other.err()),
     }
