@@ -86,7 +86,7 @@ pub(crate) fn encode_transaction(entry: &TransactionEntry<'_>, out: &mut Vec<u8>
 }
 
 fn encode_posting(posting: &Posting, out: &mut Vec<u8>) {
-    let currency = posting.currency.as_str().as_bytes();
+    let currency = posting.currency.as_bytes();
     let mut shape = party_code(posting.debit) | party_code(posting.credit) << 2 | ((currency.len() - 3) as u8) << 5;
     if posting.release_at.is_some() {
         shape |= HAS_RELEASE;
@@ -106,7 +106,7 @@ fn encode_withdrawal(entry: &WithdrawalEntry<'_>, out: &mut Vec<u8>) {
     out.push(WITHDRAWAL);
     put_varint(entry.id.get(), out);
     put_varint(entry.user.get(), out);
-    let currency = entry.currency.as_str().as_bytes();
+    let currency = entry.currency.as_bytes();
     out.push(currency.len() as u8);
     out.extend_from_slice(currency);
     put_varint(entry.amount.minor(), out);

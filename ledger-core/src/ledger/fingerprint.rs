@@ -14,10 +14,8 @@ pub(crate) fn fingerprint(command: &Command<'_>) -> Fingerprint {
         Command::Transfer(t) => (2, t.currency, t.amount, [t.from.get(), t.to.get()], t.release_at, None, t.metadata),
         Command::Withdraw(w) => (3, w.currency, w.amount, [w.user.get(), 0], None, w.destination, w.metadata),
     };
-    let mut code = [0; 8];
-    code[..currency.as_str().len()].copy_from_slice(currency.as_str().as_bytes());
     said.put(&[kind]);
-    said.put(&code);
+    said.put(&currency.padded());
     said.put(&amount.minor().to_le_bytes());
     said.put(&users[0].to_le_bytes());
     said.put(&users[1].to_le_bytes());

@@ -5,6 +5,8 @@
 //!
 //! Cost: 72 bytes + a slot of 9.4 to 11.4, and the unused part of the newest chunk.
 
+use std::cell::Cell;
+
 use super::arena::Chunked;
 use super::history::{HistoryList, Sums};
 use super::holds::{Held, Schedule};
@@ -73,6 +75,9 @@ pub(crate) struct AccountTable {
     /// Chunks of 18 KiB: of each shard's last one, half is unused on average.
     accounts: Chunked<Account, 4, 8>,
     extras: Chunked<Extra, 2, 8>,
+    /// A command looks for the same account when it is planned, applied and answered: a cache miss each, but for this.
+    /// Accounts are never removed and never move, so it is never stale.
+    last_found: Cell<Option<(UserId, Currency, Slot)>>,
     /// What all extras have on the heap: counted as it grows, since there may be as many as accounts.
     extra_bytes: usize,
 }
@@ -83,15 +88,30 @@ impl AccountTable {
 
     /// Without an account or an allocation.
     pub(crate) const fn new() -> AccountTable {
-        AccountTable { index: SlotIndex::new(), accounts: Chunked::new(), extras: Chunked::new(), extra_bytes: 0 }
+        AccountTable {
+            index: SlotIndex::new(),
+            accounts: Chunked::new(),
+            extras: Chunked::new(),
+            last_found: Cell::new(None),
+            extra_bytes: 0,
+        }
     }
 
     /// Where the account of that hash is, if it was ever used.
     pub(crate) fn find(&self, hash: u64, user: UserId, currency: Currency) -> Option<Slot> {
-        self.index.find(hash, |slot| {
+        if let Some((last_user, last_currency, slot)) = self.last_found.get()
+            && (last_user, last_currency) == (user, currency)
+        {
+            return Some(slot);
+        }
+        let found = self.index.find(hash, |slot| {
             let account = self.get(slot);
             account.user == user && account.currency == currency
-        })
+        });
+        if let Some(slot) = found {
+            self.last_found.set(Some((user, currency, slot)));
+        }
+        found
     }
 
     /// Opens the account, which must not exist.

@@ -29,8 +29,18 @@ impl Currency {
 
     /// The code.
     pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// The code's bytes: 3 to 8 of ASCII.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         let len = self.0.iter().position(|&b| b == 0).unwrap_or(self.0.len());
-        std::str::from_utf8(&self.0[..len]).unwrap_or_default()
+        &self.0[..len]
+    }
+
+    /// The code's bytes, filled up with zeros.
+    pub(crate) const fn padded(self) -> [u8; 8] {
+        self.0
     }
 }
 
