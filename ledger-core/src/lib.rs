@@ -1,4 +1,29 @@
 //! An in-memory, lock-sharded double-entry ledger with a write-ahead log.
+//!
+//! Every account is kept in memory, every accepted change in an append-only log in one directory. A command is decided at
+//! once and acknowledged when its entry is durable:
+//!
+//! ```
+//! use ledger_core::{Amount, Charge, IdempotencyKey, Ledger, Transfer, UserId};
+//!
+//! # let directory = tempfile::tempdir()?;
+//! let ledger = Ledger::open(directory.path())?;
+//! let (alice, bob) = (UserId::new(1).unwrap(), UserId::new(2).unwrap());
+//! let key = |key| IdempotencyKey::new(key).unwrap();
+//! let cents = |cents| Amount::new(cents).unwrap();
+//!
+//! ledger.charge(Charge::new(alice, cents(1_000), key("charge-1")))?.wait()?;
+//! let receipt = ledger.transfer(Transfer::new(alice, bob, cents(300), key("transfer-1")))?.wait()?;
+//! assert_eq!(receipt.balance.withdrawable, 700);
+//! assert!(ledger.audit()?.wait()?.is_balanced());
+//! ledger.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! In reading order: [`Charge`], [`Transfer`] and [`Withdraw`] say what is asked; [`Ledger`] is asked, with [`Options`] to
+//! open it; a [`Commit`] is an answer on its way; [`Balance`], [`Transaction`] and [`Audit`] are what is answered,
+//! [`Rejection`] and [`Halted`] how it says no. [`withdrawals`] is how a payout lives, for who brings a bank of their own.
+//! [`verify`] and [`inspect`] read a directory without opening it. `Storage` and `Clock` are where the disk and time come from.
 #![forbid(unsafe_code)]
 
 mod command;
