@@ -18,7 +18,7 @@ use crate::types::{
     Amount, Currency, Destination, Fingerprint, IdempotencyKey, Metadata, Timestamp, TransactionId, UserId,
 };
 use crate::view::{Status, TransactionKind};
-use crate::withdrawals::{AttemptClass, Event, InquiryAnswer, Substatus, WithdrawalEntry};
+use crate::withdrawals::{AttemptClass, EVIDENCE_BYTES_MAX, Event, InquiryAnswer, Substatus, WithdrawalEntry};
 
 const TRANSACTION: u8 = 1;
 const WITHDRAWAL: u8 = 2;
@@ -29,9 +29,6 @@ const METADATA: u8 = 4;
 const BATCH: u8 = 8;
 
 const HAS_RELEASE: u8 = 0b0001_0000;
-
-/// The longest evidence that an entry carries, in bytes.
-pub(crate) const EVIDENCE_BYTES_MAX: usize = 1024;
 
 /// More bytes than any transaction's entry with one posting takes, its texts and its place in a batch apart.
 pub(crate) const TRANSACTION_BYTES_MAX: usize = 96;

@@ -14,12 +14,12 @@ use crate::sync::{Arc, Ordering};
 use crate::types::{Seq, Timestamp, TransactionId};
 use crate::wal::Level;
 use crate::withdrawals::{
-    Attempt, Conflict, Due, DueQueue, Inquiry, Policy, Step, Submission, Substatus, Withdrawal, WithdrawalEntry,
-    answer_inquiry, end_attempt, interrupt_attempt, next_step, pass_deadline, start_attempt,
+    Attempt, Conflict, Due, DueQueue, EVIDENCE_BYTES_MAX, Inquiry, Policy, Step, Submission, Substatus, Withdrawal,
+    WithdrawalEntry, answer_inquiry, end_attempt, interrupt_attempt, next_step, pass_deadline, start_attempt,
 };
 
 /// More bytes than any withdrawal's entry takes, its evidence included.
-const ENTRY_BYTES_MAX: usize = codec::WITHDRAWAL_BYTES_MAX + codec::EVIDENCE_BYTES_MAX;
+const ENTRY_BYTES_MAX: usize = codec::WITHDRAWAL_BYTES_MAX + EVIDENCE_BYTES_MAX;
 
 /// How long a change waits that the log had no room for.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -13,7 +13,7 @@ use super::{
 use crate::types::Timestamp;
 
 /// The longest evidence that an entry keeps, in bytes.
-const EVIDENCE_BYTES_MAX: usize = 1024;
+pub(crate) const EVIDENCE_BYTES_MAX: usize = 1024;
 
 /// Why something that is said of a withdrawal changes nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -22,6 +22,7 @@ mod queue;
 mod reference;
 mod withdrawal;
 
+pub(crate) use decide::EVIDENCE_BYTES_MAX;
 pub use decide::{Conflict, answer_inquiry, end_attempt, interrupt_attempt, next_step, pass_deadline, start_attempt};
 pub use entry::{AttemptClass, Event, InquiryAnswer, Reservation, Substatus, WithdrawalEntry};
 pub use outcome::{Attempt, Due, Inquiry, Step, Submission};
