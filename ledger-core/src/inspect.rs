@@ -109,6 +109,10 @@ fn scan(
         wrong = visited.err().map(|reason| (record.seq, reason));
     })?;
     match wrong {
+        None if scanned.uuid.is_none() => {
+            let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no ledger in it");
+            Err(OpenError::Io { context: format!("reading {}", path.display()), source })
+        }
         None => Ok(scanned),
         Some((seq, reason)) => Err(damaged(path, Some(seq), reason)),
     }

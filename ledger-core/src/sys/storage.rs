@@ -118,9 +118,6 @@ impl std::fmt::Debug for DirectoryLock {
     }
 }
 
-/// The file whose lock is the directory's: never removed, since removing a locked file lets two processes hold "it".
-const LOCK_FILE: &str = "LOCK";
-
 /// A directory of the machine's file system.
 #[derive(Clone, Debug)]
 pub struct DirectoryStorage {
@@ -165,8 +162,8 @@ fn sync_path(directory: &Path) -> io::Result<()> {
 impl Storage for DirectoryStorage {
     fn lock(&self) -> io::Result<DirectoryLock> {
         self.create_directory()?;
-        let file =
-            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(self.path.join(LOCK_FILE))?;
+        // The directory itself: a lock file could be removed by who thinks it stale, and another one locked in its place.
+        let file = File::open(&self.path)?;
         match file.try_lock() {
             Ok(()) => Ok(DirectoryLock::new(file)),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
@@ -352,7 +349,7 @@ mod tests {
         storage.create("x").unwrap();
         assert_eq!(fs::metadata(path.join("x")).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(storage.create("x").err().unwrap().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(storage.list().unwrap(), ["LOCK", "x"]);
+        assert_eq!(storage.list().unwrap(), ["x"]);
     }
 
     #[test]

@@ -372,6 +372,9 @@ impl Wal {
     fn queue_for(&self, need: Need) -> Result<(), Refused> {
         let shared = self.shared();
         let room = &shared.room;
+        if self.is_known_full(need) {
+            return Err(Refused::StorageFull);
+        }
         let turn = room.queue();
         let mut failures_before = None;
         loop {
@@ -380,6 +383,10 @@ impl Wal {
                 Ok(()) => return Ok(()),
                 Err(Lack::Pipe) if shared.options.when_full == WhenFull::Refuse => return Err(Refused::Overloaded),
                 Err(Lack::Pipe) => shared.wake_committer(),
+                // He waited behind the one who found it so.
+                Err(Lack::Disk) if failures_before.is_none() && self.is_known_full(need) => {
+                    return Err(Refused::StorageFull);
+                }
                 Err(Lack::Disk) => match failures_before {
                     None => {
                         failures_before = Some(turn.demand(need.disk));
@@ -400,6 +407,20 @@ impl Wal {
                 return Err(Refused::Overloaded);
             }
         }
+    }
+
+    /// Whether the disk is known to be full: then nobody waits for another attempt. Without threads there is no time, and
+    /// every call makes its own.
+    fn is_known_full(&self, need: Need) -> bool {
+        let shared = self.shared();
+        if !shared.options.threads {
+            return false;
+        }
+        let (is_full, tries_again) = shared.room.is_known_full(need);
+        if tries_again {
+            shared.wake_background(true);
+        }
+        is_full
     }
 
     /// Appends one record. Its time is the larger of `not_before` and the log's time.

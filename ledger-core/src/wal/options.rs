@@ -74,6 +74,7 @@ impl Default for WalOptions {
 }
 
 const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// Larger frames gain nothing (2-3 GB/s from 1 MiB on) and make everybody in them wait for the last byte.
 const FRAME_PAYLOAD_BYTES_MAX: u64 = 8 << 20;
@@ -118,9 +119,9 @@ impl WalOptions {
     }
 
     /// The size of the segment that an opening starts with. Smaller than the others, since its zeros are written while
-    /// the caller waits; the first spare is prepared behind his back.
+    /// the caller waits, and since each opening leaves one; the first spare is prepared behind his back.
     pub(super) fn first_segment_bytes(&self) -> u64 {
-        (2 * self.frame_bytes_max() + 4 * frame::BLOCK as u64).min(self.segment_bytes)
+        FIRST_SEGMENT_BYTES.min(self.segment_bytes)
     }
 
     #[cfg(any(test, feature = "sim"))]

@@ -56,8 +56,20 @@ pub(super) struct Log {
 
 pub(super) struct Segment {
     pub(super) header: SegmentHeader,
-    pub(super) file: Arc<dyn StorageFile>,
+    /// Kept open for the last segment and the spares alone: a log has more segments than a process may have open files.
+    file: Option<Arc<dyn StorageFile>>,
     link: Option<ReadLink>,
+}
+
+impl Segment {
+    /// The file of the last segment, or of a spare.
+    pub(super) fn open_file(&self) -> &dyn StorageFile {
+        self.file.as_deref().expect("the last segment and the spares are kept open")
+    }
+
+    fn close(&mut self) {
+        self.file = None;
+    }
 }
 
 /// Where the log ends, and what is known there.
@@ -143,7 +155,13 @@ pub(super) fn read(
             // An opening that takes place meanwhile removes its predecessor's spares.
             Err(OpenError::Io { source, .. }) if reading == Reading::Shared && source.kind() == ErrorKind::NotFound => {
             }
-            segment => segments.push(segment?),
+            segment => {
+                let segment = segment?;
+                if let Some(previous) = segments.last_mut().filter(|_| segment.link.is_some()) {
+                    Segment::close(previous);
+                }
+                segments.push(segment);
+            }
         }
     }
     let unlinked = segments.iter().rev().take_while(|segment| segment.link.is_none()).count();
@@ -152,7 +170,7 @@ pub(super) fn read(
         return no_linked_segment(mark, spares, leftovers);
     }
     let epoch_max = segments.iter().chain(&spares).map(|segment| segment.header.epoch).fold(mark.epoch, Epoch::max);
-    let mut cursor = Cursor::new(&mark, seal, reading, options, visit);
+    let mut cursor = Cursor::new(storage, &mark, seal, reading, options, visit);
     cursor.follow(&segments)?;
     let torn_spare = cursor.look_into_spares(&spares)?;
     let mut end = cursor.finish()?;
@@ -245,7 +263,7 @@ fn open_segment(
         return Err(damaged(name, length.min(header.bytes), None, reason));
     }
     let link = read_link(&*file, reading.from(), number, seal).map_err(io_error("reading", &name))?;
-    Ok(Segment { header, file, link })
+    Ok(Segment { header, file: Some(file), link })
 }
 
 fn read_link(file: &dyn StorageFile, from: ReadFrom, number: u64, seal: Seal) -> std::io::Result<Option<ReadLink>> {
@@ -261,6 +279,7 @@ fn read_link(file: &dyn StorageFile, from: ReadFrom, number: u64, seal: Seal) ->
 
 /// Where reading stands.
 struct Cursor<'a> {
+    storage: &'a dyn Storage,
     mark: &'a Mark,
     seal: Seal,
     reading: Reading,
@@ -283,6 +302,7 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn new(
+        storage: &'a dyn Storage,
         mark: &'a Mark,
         seal: Seal,
         reading: Reading,
@@ -291,6 +311,7 @@ impl<'a> Cursor<'a> {
     ) -> Cursor<'a> {
         let at = Settled { offset: 0, chain: 0, next_seq: Seq::new(1), time: Timestamp::MIN, records_chain: 0 };
         Cursor {
+            storage,
             mark,
             seal,
             reading,
@@ -377,7 +398,8 @@ impl<'a> Cursor<'a> {
 
     /// A segment that has a successor: all of it is needed.
     fn read_until(&mut self, segment: &Segment, name: &str, end: u64) -> Result<(), OpenError> {
-        let mut window = Window::new(&*segment.file, ReadFrom::Cache, segment.header.bytes);
+        let file = self.storage.open(name).map_err(io_error("opening", name))?;
+        let mut window = Window::new(&*file, ReadFrom::Cache, segment.header.bytes);
         while self.at.offset < end {
             let offset = self.at.offset;
             match self.next_frame(&mut window, segment, name)? {
@@ -395,7 +417,7 @@ impl<'a> Cursor<'a> {
 
     fn read_last(&mut self, segment: &Segment, name: &str) -> Result<(), OpenError> {
         let from = self.reading.from();
-        let mut window = Window::new(&*segment.file, from, segment.header.bytes);
+        let mut window = Window::new(segment.open_file(), from, segment.header.bytes);
         let mut next = self.next_frame(&mut window, segment, name)?;
         loop {
             match next {
@@ -419,7 +441,7 @@ impl<'a> Cursor<'a> {
 
     fn check_closed(&mut self, segment: &Segment, name: &str, from: ReadFrom) -> Result<(), OpenError> {
         let end = self.at.offset + BLOCK as u64;
-        let zeros = segment.file.zeros_from(from, end).map_err(io_error("reading", name))?;
+        let zeros = segment.open_file().zeros_from(from, end).map_err(io_error("reading", name))?;
         if zeros > end {
             return Err(damaged(name, end, Some(self.at.next_seq), "there is something after its closing frame"));
         }
@@ -437,7 +459,7 @@ impl<'a> Cursor<'a> {
         from: ReadFrom,
     ) -> Result<(), OpenError> {
         let offset = self.at.offset;
-        let end = segment.file.zeros_from(from, offset).map_err(io_error("reading", name))?;
+        let end = segment.open_file().zeros_from(from, offset).map_err(io_error("reading", name))?;
         self.bad = Some((name.to_owned(), offset));
         if self.forgives() {
             self.torn = (end > offset).then_some(Torn { segment: segment.header.number, offset, end });
@@ -495,16 +517,16 @@ impl<'a> Cursor<'a> {
         for (index, spare) in spares.iter().enumerate() {
             let name = names::segment(spare.header.number);
             let from = self.reading.from();
-            let end = spare.file.zeros_from(from, LINK_AT).map_err(io_error("reading", &name))?;
+            let end = spare.open_file().zeros_from(from, LINK_AT).map_err(io_error("reading", &name))?;
             if end == LINK_AT || self.forgives() {
                 continue;
             }
-            let mut window = Window::new(&*spare.file, from, spare.header.bytes);
+            let mut window = Window::new(spare.open_file(), from, spare.header.bytes);
             let durable_before = self.durable;
             self.look_for_durable(&mut window, spare, &name, LINK_AT, end)?;
             let reason = "its link cannot be read";
             if self.reading == Reading::Shared
-                && read_link(&*spare.file, from, spare.header.number, self.seal)
+                && read_link(spare.open_file(), from, spare.header.number, self.seal)
                     .map_err(io_error("reading", &name))?
                     .is_some()
             {

@@ -214,7 +214,7 @@ fn fill(new: &NewFile<'_>, log: &Log, segment: SegmentHeader) -> Result<Filled, 
     new.write_at(&buf, LINK_AT)?;
     let mut filled = Filled { offset: FRAMES_AT, chain, records_chain: end.settled.records_chain };
     if let Some(last) = last {
-        let mut window = Window::new(&*last.file, ReadFrom::Device, last.header.bytes);
+        let mut window = Window::new(last.open_file(), ReadFrom::Device, last.header.bytes);
         for source in &end.unsettled {
             let name = names::segment(last.header.number);
             let payload = during(reader::reread(&mut window, source, seal), "reading", &name)?;

@@ -7,11 +7,15 @@
 //! frame's length is not counted: that much may be left over when the next frame does not fit.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use super::frame::{BLOCK, RECORD_DISK_OVERHEAD_MAX, RECORD_OVERHEAD_MAX};
 use super::segment::{FRAMES_AT, SegmentHeader};
 use crate::sync::{Arc, AtomicBool, AtomicI64, CachePadded, Condvar, Mutex, MutexGuard, Ordering};
 use crate::sys::StorageFile;
+
+/// How long a full disk is left alone: an attempt writes zeros until there is no room again.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What some records need.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -88,6 +92,8 @@ struct Segments {
     failures: u64,
     /// It did so, and nobody asked again since.
     resting: bool,
+    /// When it last did so, if no spare was prepared since.
+    full_since: Option<Instant>,
 }
 
 impl Segments {
@@ -110,6 +116,7 @@ impl Room {
             demand: 0,
             failures: 0,
             resting: false,
+            full_since: None,
         };
         segments.counted = segments.capacity();
         Room {
@@ -202,6 +209,7 @@ impl Room {
         let delta = self.recount(|segments| {
             segments.spares.push_back(spare);
             segments.resting = false;
+            segments.full_since = None;
         });
         self.give_back(Need { pipe: 0, disk: delta });
     }
@@ -211,8 +219,22 @@ impl Room {
         let mut segments = self.segments.lock();
         segments.failures += 1;
         segments.resting = true;
+        segments.full_since = Some(Instant::now());
         drop(segments);
         self.look_again();
+    }
+
+    /// Whether the disk was full when a spare was last tried, and it does not have `need` ready. One who asks long enough
+    /// after has it tried again, behind his back: `true` in the second place says that the background is to be woken.
+    pub(super) fn is_known_full(&self, need: Need) -> (bool, bool) {
+        if self.disk_free.load(Ordering::SeqCst) >= need.disk {
+            return (false, false);
+        }
+        let mut segments = self.segments.lock();
+        let Some(since) = segments.full_since else { return (false, false) };
+        let tries_again = segments.resting && since.elapsed() >= TRY_AGAIN_AFTER;
+        segments.resting &= !tries_again;
+        (true, tries_again)
     }
 
     pub(super) fn wants_spare(&self) -> bool {
