@@ -759,7 +759,6 @@ mod tests {
     fn a_charge_costs_21_bytes_and_at_most_9_in_its_list() {
         for each in [1, 2, 3, 5, 9, 17, 33, 64, 65, 80, 128, 129, 1_000, 100_000] {
             let (record, list) = bytes_each(each, |charge| charge);
-            println!("{each} records in each list: {record:.2} bytes a record, {list:.2} in the list");
             assert!(record <= 21.0 && list <= 9.2, "{each}: {record} + {list}");
         }
     }
@@ -770,7 +769,6 @@ mod tests {
         let hold = bytes_each(10, |charge| NewRecord { release_at: Some(charge.at.saturating_add(week)), ..charge }).0;
         let counterparty = UserId::new(1_000_000);
         let side = bytes_each(10, |charge| NewRecord { kind: TransactionKind::Transfer, counterparty, ..charge }).0;
-        println!("{hold:.2} bytes a charge with a hold, {side:.2} a side of a transfer");
         assert!(hold <= 29.1 && side <= 25.1, "{hold}, {side}");
     }
 }

@@ -255,7 +255,6 @@ mod tests {
             assert_eq!(shard.key_of(hash(i), id(i)), Some(&*key(i)));
         }
         let each = shard.bytes() as f64 / N as f64;
-        println!("{each:.2} bytes for a key of {}", key(1).len());
         assert!(each < 52.0, "{each}");
     }
 

@@ -285,8 +285,7 @@ mod tests {
             assert!((0..N).all(|r| index.find(shard_of(spread(r.into())), |found| found == r) == Some(r)));
             assert!((N..N + 10_000).all(|r| index.find(shard_of(spread(r.into())), |found| found == r).is_none()));
             assert!(index.tables.iter().all(|table| table.slots.len() < 8_192), "no table is long");
-            println!("{fewest:.2} to {most:.2} bytes a slot");
-            assert!(most < 12.5, "{most}");
+            assert!(most < 12.5, "{fewest:.2} to {most:.2} bytes a slot");
         }
     }
 }
