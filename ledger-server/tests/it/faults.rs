@@ -336,3 +336,31 @@ async fn a_closed_ledger_is_shutting_down() {
     let reply = server.post("/charge", json!({"user_id": 1, "amount": 5, "idempotency_key": "k"})).await;
     assert_eq!((reply.status, reply.code()), (503, "shutting_down".to_owned()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_writes_and_answers_reads_until_there_is_room() {
+    let (server, full, _directory) = Server::on_a_filling_disk();
+    full.store(true, std::sync::atomic::Ordering::Relaxed);
+    let charge = |number: u32| format!(r#"{{"user_id":1,"amount":1,"idempotency_key":"charge {number}"}}"#);
+    let mut accepted = 0;
+    let refused = loop {
+        let reply = server.post("/charge", charge(accepted)).await;
+        match reply.status {
+            200 => accepted += 1,
+            _ => break reply,
+        }
+        assert!(accepted < 10_000, "a segment of 1 MiB is not that long");
+    };
+    assert_eq!((refused.status, refused.code().as_str()), (507, "storage_full"));
+    assert_eq!(server.post("/charge", charge(0)).await.code(), "duplicate_request");
+    assert_eq!(server.get("/balance?user_id=1").await.json()["total"], accepted);
+    let batch =
+        format!(r#"{{"operations":[{}]}}"#, r#"{"type":"charge","user_id":1,"amount":1,"idempotency_key":"b"}"#);
+    assert_eq!(server.post("/batch", batch).await.json()["results"][0]["error"]["code"], "storage_full");
+    full.store(false, std::sync::atomic::Ordering::Relaxed);
+    // The disk is looked at again a while after it was last found full.
+    while server.post("/charge", charge(accepted)).await.status != 200 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(server.get("/audit?deep=true").await.json()["balanced"], true);
+}

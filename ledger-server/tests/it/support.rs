@@ -95,12 +95,24 @@ impl Server {
 
     /// On a disk that breaks when it is told to.
     pub(crate) fn on_a_failing_disk() -> (Server, Arc<AtomicBool>, tempfile::TempDir) {
+        let (server, broken, _, directory) = Server::on_a_bad_disk();
+        (server, broken, directory)
+    }
+
+    /// On a disk that has no room for another file while it is told so.
+    pub(crate) fn on_a_filling_disk() -> (Server, Arc<AtomicBool>, tempfile::TempDir) {
+        let (server, _, full, directory) = Server::on_a_bad_disk();
+        (server, full, directory)
+    }
+
+    fn on_a_bad_disk() -> (Server, Arc<AtomicBool>, Arc<AtomicBool>, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
-        let broken = Arc::new(AtomicBool::new(false));
+        let (broken, full) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let clock = ManualClock(Arc::new(AtomicI64::new(START_MICROS)));
-        let storage = FailingStorage { disk: DirectoryStorage::new(directory.path()), broken: Arc::clone(&broken) };
+        let disk = DirectoryStorage::new(directory.path());
+        let storage = FailingStorage { disk, broken: Arc::clone(&broken), full: Arc::clone(&full) };
         let options = Ledger::options().when_full(WhenFull::Refuse).clock(clock.clone()).segment_bytes(1 << 20);
-        (Server::around(options.open_on(storage).unwrap(), clock, |app| app), broken, directory)
+        (Server::around(options.open_on(storage).unwrap(), clock, |app| app), broken, full, directory)
     }
 
     fn around(ledger: Ledger, clock: ManualClock, options: impl FnOnce(AppOptions) -> AppOptions) -> Server {
@@ -140,6 +152,7 @@ pub(crate) fn post(path: &str, body: impl Into<Body>) -> Request<Body> {
 struct FailingStorage {
     disk: DirectoryStorage,
     broken: Arc<AtomicBool>,
+    full: Arc<AtomicBool>,
 }
 
 struct FailingFile {
@@ -161,6 +174,9 @@ impl Storage for FailingStorage {
         self.disk.list()
     }
     fn create(&self, name: &str) -> std::io::Result<Arc<dyn StorageFile>> {
+        if self.full.load(Ordering::Relaxed) {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
         Ok(self.file(self.disk.create(name)?))
     }
     fn open(&self, name: &str) -> std::io::Result<Arc<dyn StorageFile>> {
