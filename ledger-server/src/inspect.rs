@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use ledger_core::withdrawals::Event;
 use ledger_core::{Entry, Epoch, Party, Posting, Seq, Timestamp, TransactionEntry};
 
 use crate::wire::json::{self, Object};
@@ -45,8 +46,20 @@ fn write_entry(out: &mut Vec<u8>, seq: Seq, epoch: Epoch, time: Timestamp, entry
                 .integer("user_id", withdrawal.user.get())
                 .word("currency", withdrawal.currency.as_str())
                 .integer("amount", withdrawal.amount.minor())
-                .text("event", &format!("{:?}", withdrawal.event))
-                .text("to", &format!("{:?}", withdrawal.to));
+                .word("event", withdrawal.event.as_str())
+                .word("to", withdrawal.to.as_str());
+            match withdrawal.event {
+                Event::AttemptStarted { attempt } => {
+                    object.integer("attempt", attempt.into());
+                }
+                Event::AttemptEnded { attempt, class } => {
+                    object.integer("attempt", attempt.into()).word("class", class.as_str());
+                }
+                Event::Inquired { answer } => {
+                    object.word("answer", answer.as_str());
+                }
+                _ => {}
+            }
             if let Some(due) = withdrawal.due {
                 object.time("due", due);
             }

@@ -8,13 +8,12 @@
 //!
 //! | name | what |
 //! | --- | --- |
-//! | `LOCK` | held (flock) by who has the directory; empty |
 //! | `durable.mark` | a lower bound of what is durable |
 //! | `<number, 16 hex digits>.segment` | the log, in order of the numbers; numbers may skip |
 //! | `<number>-<offset, 8 hex digits>.torn` | bytes that a power cut left behind the log; nothing reads them |
 //! | `<any of these>.tmp` | not whole yet; removed at the next opening |
 //!
-//! A file appears under its name when all its bytes are durable: temporary name, write, fsync, rename, fsync of the
+//! The directory itself is locked (flock) by who has the ledger open. A file appears under its name when all its bytes are durable: temporary name, write, fsync, rename, fsync of the
 //! directory. A segment is zero-written to its full length before it is used, and keeps that length.
 //!
 //! # Segment

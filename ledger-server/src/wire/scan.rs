@@ -339,7 +339,7 @@ fn plain_prefix(bytes: &[u8]) -> usize {
     length + bytes[length..].iter().take_while(plain).count()
 }
 
-/// The character of `XXXX` or `XXXX\uXXXX`, and how many bytes say it.
+/// The character of four hexadecimal digits, or of a surrogate pair (`D83D\uDE00`), and how many bytes say it.
 fn decode_unicode(bytes: &[u8]) -> Option<(char, usize)> {
     let unit = |bytes: &[u8]| -> Option<u32> {
         bytes.get(..4)?.iter().try_fold(0, |unit, &byte| Some(unit << 4 | char::from(byte).to_digit(16)?))

@@ -118,7 +118,7 @@ pub(crate) fn transaction(out: &mut Vec<u8>, shown: &ShownTransaction<'_>) {
     }
     if let Some(payout) = &shown.payout {
         object
-            .word("substatus", substatus(payout.substatus))
+            .word("substatus", payout.substatus.as_str())
             .integer("attempts", u64::from(payout.attempts))
             .text("bank_reference", &payout.bank_reference.to_string());
         match payout.failure_reason {
@@ -133,22 +133,6 @@ pub(crate) fn transaction(out: &mut Vec<u8>, shown: &ShownTransaction<'_>) {
         metadata::write(object.name("metadata"), bytes);
     }
     object.end();
-}
-
-const fn substatus(substatus: Substatus) -> &'static str {
-    match substatus {
-        Substatus::Reserved => "reserved",
-        Substatus::Submitting => "submitting",
-        Substatus::Accepted => "accepted",
-        Substatus::Unknown => "unknown",
-        Substatus::NeedsReview => "needs_review",
-        Substatus::Completed => "completed",
-        Substatus::Failed => "failed",
-        Substatus::Cancelled => "cancelled",
-        Substatus::Returned => "returned",
-        // A newer engine's word: where the money is cannot be told by this server, and a person must look.
-        _ => "needs_review",
-    }
 }
 
 pub(crate) fn balance(out: &mut Vec<u8>, balance: &Balance) {
