@@ -50,6 +50,8 @@ pub use error::{Error, Halted, OpenError, Rejection};
 pub use inspect::{Inspected, Verified, inspect, verify};
 pub use ledger::Ledger;
 pub use options::Options;
+#[cfg(any(test, feature = "sim"))]
+pub use sim::PlantedBug;
 pub use state::{BatchPosition, Entry, Party, Posting, TransactionEntry};
 pub use sys::{Clock, DirectoryLock, DirectoryStorage, ReadFrom, Storage, StorageFile, SystemClock};
 pub use types::{
@@ -60,7 +62,5 @@ pub use view::{
     AtomicReceipt, Audit, Balance, CurrencyAudit, Direction, Histogram, Memory, Page, PageStart, Payout, Query,
     Receipt, Stats, Status, Transaction, TransactionKind,
 };
-#[cfg(any(test, feature = "sim"))]
-pub use wal::PlantedBug;
 pub use wal::{Durability, WhenFull};
 pub use withdrawals::{BankReference, Substatus};

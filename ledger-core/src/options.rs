@@ -37,7 +37,7 @@ pub struct Options {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) threads: bool,
     #[cfg(any(test, feature = "sim"))]
-    pub(crate) planted: Option<crate::wal::PlantedBug>,
+    pub(crate) planted: Option<crate::sim::PlantedBug>,
 }
 
 impl Default for Options {
@@ -159,10 +159,10 @@ impl Options {
         }
     }
 
-    /// Puts a fault into the log on purpose, to show that a test would find it.
+    /// Puts a fault into the ledger on purpose, to show that a test would find it.
     #[cfg(any(test, feature = "sim"))]
     #[must_use]
-    pub fn planted_bug(mut self, bug: crate::wal::PlantedBug) -> Options {
+    pub fn planted_bug(mut self, bug: crate::sim::PlantedBug) -> Options {
         self.planted = Some(bug);
         self
     }

@@ -249,7 +249,7 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
 
     fn execute_one(
         &mut self,
-        locked: &mut LockedShards<'_>,
+        locked: &mut LockedShards<'e>,
         index: usize,
     ) -> Result<(Receipt, TransactionId, Option<Place<'e>>), Refusal> {
         let engine = self.engine;

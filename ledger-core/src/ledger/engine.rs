@@ -45,6 +45,8 @@ pub(crate) struct Engine {
     pub(super) withdrawals_open: AtomicU64,
     memory: MemoryGauge,
     closing: AtomicBool,
+    #[cfg(any(test, feature = "sim"))]
+    planted: Option<crate::sim::PlantedBug>,
 }
 
 /// A command with what is computed of it before any lock is taken.
@@ -102,7 +104,14 @@ impl Engine {
             withdrawals_open: AtomicU64::new(0),
             memory: MemoryGauge::new(options.memory_bytes_max),
             closing: AtomicBool::new(false),
+            #[cfg(any(test, feature = "sim"))]
+            planted: options.planted,
         }
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn has(&self, bug: crate::sim::PlantedBug) -> bool {
+        self.planted == Some(bug)
     }
 
     /// Which opening of which ledger this is.
@@ -173,9 +182,9 @@ impl Engine {
     }
 
     /// Plans, appends and applies one command under its shards' locks.
-    pub(super) fn execute(
-        &self,
-        shards: &mut LockedShards<'_>,
+    pub(super) fn execute<'e>(
+        &'e self,
+        shards: &mut LockedShards<'e>,
         prepared: &Prepared<'_, '_>,
         movement: &Movement,
         now: Timestamp,
@@ -186,8 +195,14 @@ impl Engine {
         if !users.all(|&user| shards.get(self.tables.shard_of(user)).has_room_for(1)) {
             return Err(Refusal::Rejected(Rejection::Overloaded, Seq::ZERO));
         }
+        let matured_by = now;
+        #[cfg(any(test, feature = "sim"))]
+        let matured_by = match self.has(crate::sim::PlantedBug::ReleaseEarly) {
+            true => now.saturating_add(std::time::Duration::from_secs(1)),
+            false => matured_by,
+        };
         let parts = |user: Option<UserId>| {
-            user.map(|user| shards.get(self.tables.shard_of(user)).parts(user, movement.currency, now))
+            user.map(|user| shards.get(self.tables.shard_of(user)).parts(user, movement.currency, matured_by))
         };
         let (source, destination) = (parts(movement.debit), parts(movement.credit));
         let seen = source.iter().chain(&destination).map(|&(_, seq)| seq).max().unwrap_or_default();
@@ -199,6 +214,10 @@ impl Engine {
             })?;
         bytes.clear();
         codec::encode_transaction(&entry, bytes);
+        #[cfg(any(test, feature = "sim"))]
+        if self.has(crate::sim::PlantedBug::UnlockBeforeAppend) {
+            shards.unlock_and_lock(&self.tables);
+        }
         let stamp = self.wal.append(room, now, bytes)?;
         let id = self.apply(shards, &entry, stamp, prepared.key_hash);
         Ok((self.receipt(shards, movement, &entry, stamp, id), id))

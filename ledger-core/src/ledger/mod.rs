@@ -252,6 +252,13 @@ impl Ledger {
         self.engine.pass_deadline(id)
     }
 
+    /// Of a ledger without threads: takes one step of what the log's threads would do. `interval_is_over`: it is time for
+    /// the sync of [`crate::Durability::Interval`]. `false`: there is nothing to do.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn step_log(&self, interval_is_over: bool) -> bool {
+        self.engine.wal.step_by_hand(interval_is_over)
+    }
+
     /// What an operator watches.
     pub fn stats(&self) -> Stats {
         self.engine.stats()

@@ -97,7 +97,12 @@ impl Engine {
         outcome: &Submission,
     ) -> Result<Commit<Substatus>, Error> {
         self.change(id, Level::Acknowledged, substatus, |withdrawal, policy, now| {
-            end_attempt(withdrawal, policy, attempt, outcome, now)
+            let entry = end_attempt(withdrawal, policy, attempt, outcome, now)?;
+            #[cfg(any(test, feature = "sim"))]
+            if self.has(crate::sim::PlantedBug::RefundOnTimeout) && entry.to == Substatus::Unknown {
+                return Ok(WithdrawalEntry { to: Substatus::Failed, due: None, ..entry });
+            }
+            Ok(entry)
         })
     }
 

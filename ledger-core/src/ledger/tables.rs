@@ -28,7 +28,7 @@ pub(super) struct LockedShards<'a> {
     guards: SmallVec<[(usize, MutexGuard<'a, Shard>); 2]>,
 }
 
-impl LockedShards<'_> {
+impl<'a> LockedShards<'a> {
     pub(super) fn get(&self, index: usize) -> &Shard {
         &self.guards[self.position(index)].1
     }
@@ -40,6 +40,13 @@ impl LockedShards<'_> {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Shard> {
         self.guards.iter().map(|(_, guard)| &**guard)
+    }
+
+    /// The planted bug: lets others in between a plan and its append.
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn unlock_and_lock(&mut self, tables: &'a Tables) {
+        let indexes = self.guards.drain(..).map(|(index, _)| index).collect();
+        *self = tables.lock(indexes);
     }
 
     fn position(&self, index: usize) -> usize {

@@ -59,6 +59,8 @@ struct Inner {
     is_off: bool,
     faults: Vec<(u64, Fault)>,
     capacity: Option<u64>,
+    to_photograph: BTreeMap<u64, u64>,
+    photographs: Vec<SimDisk>,
 }
 
 #[derive(Clone, Default)]
@@ -124,6 +126,8 @@ impl SimDisk {
             is_off: false,
             faults: Vec::new(),
             capacity: None,
+            to_photograph: BTreeMap::new(),
+            photographs: Vec::new(),
         })
     }
 
@@ -175,36 +179,19 @@ impl SimDisk {
     /// What is found after a power cut now: what was synced, and of every other operation what `seed` decides.
     #[must_use]
     pub fn survivor(&self, seed: u64) -> SimDisk {
-        let inner = self.inner.lock();
-        let mut random = Random::new(seed ^ inner.seed.rotate_left(32));
-        let mut names = inner.durable_names.clone();
-        for change in &inner.pending_names {
-            match random.below(8) {
-                0..=3 => change.apply(&mut names),
-                4 => change.apply_in_part(&mut names),
-                _ => {}
-            }
-        }
-        let mut files = BTreeMap::new();
-        for id in names.values() {
-            let mut image = FileImage { seen: inner.files[id].durable.clone(), ..FileImage::default() };
-            for write in &inner.files[id].pending {
-                write.survive(&mut image.seen, &mut random);
-            }
-            image.durable = image.seen.clone();
-            files.insert(*id, image);
-        }
-        SimDisk::of(Inner {
-            files,
-            durable_names: names.clone(),
-            names,
-            pending_names: Vec::new(),
-            operations: 0,
-            power_off_at: None,
-            is_off: false,
-            faults: Vec::new(),
-            ..*inner
-        })
+        self.inner.lock().survivor(seed)
+    }
+
+    /// Has a survivor by `seed` made when operation `n` (counted from 0 over the disk's life) begins: what would be found
+    /// if the power failed there, while the run goes on undisturbed.
+    pub fn photograph_at(&self, n: u64, seed: u64) {
+        self.inner.lock().to_photograph.insert(n, seed);
+    }
+
+    /// Hands over the survivors that were made since the last call.
+    #[must_use]
+    pub fn photographs(&self) -> Vec<SimDisk> {
+        std::mem::take(&mut self.inner.lock().photographs)
     }
 
     /// What a new process finds after the old one was killed: all that it wrote, synced or not. Unsynced it stays.
@@ -213,6 +200,8 @@ impl SimDisk {
         let mut inner = self.inner.lock().clone();
         (inner.operations, inner.power_off_at, inner.is_off) = (0, None, false);
         inner.faults.clear();
+        inner.to_photograph.clear();
+        inner.photographs.clear();
         SimDisk::of(inner)
     }
 
@@ -282,6 +271,41 @@ impl SimDisk {
 }
 
 impl Inner {
+    /// See [`SimDisk::survivor`].
+    fn survivor(&self, seed: u64) -> SimDisk {
+        let mut random = Random::new(seed ^ self.seed.rotate_left(32));
+        let mut names = self.durable_names.clone();
+        for change in &self.pending_names {
+            match random.below(8) {
+                0..=3 => change.apply(&mut names),
+                4 => change.apply_in_part(&mut names),
+                _ => {}
+            }
+        }
+        let mut files = BTreeMap::new();
+        for id in names.values() {
+            let mut image = FileImage { seen: self.files[id].durable.clone(), ..FileImage::default() };
+            for write in &self.files[id].pending {
+                write.survive(&mut image.seen, &mut random);
+            }
+            image.durable = image.seen.clone();
+            files.insert(*id, image);
+        }
+        SimDisk::of(Inner {
+            files,
+            durable_names: names.clone(),
+            names,
+            pending_names: Vec::new(),
+            operations: 0,
+            power_off_at: None,
+            is_off: false,
+            faults: Vec::new(),
+            to_photograph: BTreeMap::new(),
+            photographs: Vec::new(),
+            ..*self
+        })
+    }
+
     fn used(&self) -> u64 {
         self.names.values().map(|id| self.files[id].seen.len).sum()
     }
@@ -294,6 +318,10 @@ impl Inner {
     fn begin(&mut self, operation: Operation) -> io::Result<Course> {
         self.check_power()?;
         let n = self.operations;
+        if let Some(seed) = self.to_photograph.remove(&n) {
+            let survivor = self.survivor(seed);
+            self.photographs.push(survivor);
+        }
         self.operations += 1;
         if self.power_off_at.is_some_and(|at| n >= at) {
             self.is_off = true;

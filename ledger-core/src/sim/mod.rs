@@ -4,9 +4,11 @@
 
 mod clock;
 mod disk;
+mod planted;
 
 pub use clock::SimClock;
 pub use disk::{Fault, SimDisk};
+pub use planted::PlantedBug;
 
 /// SplitMix64: small, seedable from anything, and the same on every machine.
 #[derive(Clone, Debug)]

@@ -65,6 +65,9 @@ impl Committer {
     pub(super) fn step(&mut self, shared: &Shared) -> Result<(), Failure> {
         // Read before the batch is taken: nothing is appended after it, so the batch is then the last.
         let is_closing = shared.is_closing();
+        if self.owes_sync(shared) {
+            return self.sync(shared);
+        }
         if let Some(batch) = self.take_batch(shared) {
             return self.commit(shared, batch);
         }
@@ -115,11 +118,13 @@ impl Committer {
         shared.commits_done.fetch_add(1, Ordering::Relaxed); // A pace for the mark; it orders nothing.
         self.idle_buf = batch.buf;
         #[cfg(any(test, feature = "sim"))]
-        if shared.options.has(super::options::PlantedBug::AckBeforeFsync) {
+        if shared.options.has(crate::sim::PlantedBug::AckBeforeFsync) {
             shared.publish_durable(self.writer.last_seq(), self.writer.records_chain);
         }
         match shared.options.durability {
-            Durability::Sync => self.sync(shared),
+            Durability::Sync if shared.options.threads => self.sync(shared),
+            // Without threads in a step of its own, so that a simulation can do something else in between.
+            Durability::Sync => Ok(()),
             Durability::Interval(every) => {
                 shared.publish_written(self.writer.last_seq());
                 if self.must_sync(shared) || shared.options.threads && self.last_sync.elapsed() >= every {
@@ -145,7 +150,13 @@ impl Committer {
 
     fn must_sync(&self, shared: &Shared) -> bool {
         // SeqCst: as in `due`.
-        self.writer.unsynced > 0 && shared.sync_wanted.load(Ordering::SeqCst) > self.durable.get()
+        self.owes_sync(shared)
+            || self.writer.unsynced > 0 && shared.sync_wanted.load(Ordering::SeqCst) > self.durable.get()
+    }
+
+    /// A frame was written that others wait for, and no other frame comes before its sync.
+    fn owes_sync(&self, shared: &Shared) -> bool {
+        self.writer.unsynced > 0 && shared.options.durability == Durability::Sync
     }
 
     fn sync(&mut self, shared: &Shared) -> Result<(), Failure> {
@@ -156,7 +167,7 @@ impl Committer {
         let synced = self.writer.sync();
         #[cfg(any(test, feature = "sim"))]
         let synced = match synced {
-            Err(_) if shared.options.has(super::options::PlantedBug::RetryFsync) => self.writer.sync(),
+            Err(_) if shared.options.has(crate::sim::PlantedBug::RetryFsync) => self.writer.sync(),
             synced => synced,
         };
         synced?;

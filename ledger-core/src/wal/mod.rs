@@ -111,8 +111,6 @@ use std::task::{Context, Poll};
 
 use uuid::Uuid;
 
-#[cfg(any(test, feature = "sim"))]
-pub use options::PlantedBug;
 pub(crate) use options::WalOptions;
 pub use options::{Durability, WhenFull};
 pub(crate) use stats::{COMMIT_ENTRIES, Counts, FSYNC_MICROS, WalStats};
@@ -551,6 +549,15 @@ impl Wal {
                 true
             }
         }
+    }
+
+    /// Takes one step of what the threads would do, in their place. `false`: there is nothing to do.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn step_by_hand(&self, interval_is_over: bool) -> bool {
+        if interval_is_over {
+            self.shared().want(self.appended(), Level::Durable);
+        }
+        self.step()
     }
 
     /// What happened since the log was opened.

@@ -6,6 +6,8 @@ use uuid::Uuid;
 
 use super::frame;
 use crate::error::OpenError;
+#[cfg(any(test, feature = "sim"))]
+use crate::sim::PlantedBug;
 
 /// When a reply may leave. Whatever is chosen, a withdrawal's reservation and each started attempt are synced before
 /// any byte leaves for the bank.
@@ -25,20 +27,6 @@ pub enum WhenFull {
     Wait,
     /// Is rejected with [`crate::Rejection::Overloaded`].
     Refuse,
-}
-
-/// A fault that is put into the log on purpose, to show that the tests would find it.
-#[cfg(any(test, feature = "sim"))]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PlantedBug {
-    /// Callers are answered before the sync.
-    AckBeforeFsync,
-    /// A new segment's name is not synced.
-    SkipDirectoryFsync,
-    /// The first bad frame ends the log, whatever says that it was durable.
-    TruncateMidLog,
-    /// A failed sync is tried again.
-    RetryFsync,
 }
 
 /// The options of [`super::Wal::open`].

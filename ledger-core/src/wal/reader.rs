@@ -548,7 +548,7 @@ impl<'a> Cursor<'a> {
     /// The planted bug that takes the first bad frame for the end of the log.
     fn forgives(&self) -> bool {
         #[cfg(any(test, feature = "sim"))]
-        return self.options.has(super::options::PlantedBug::TruncateMidLog);
+        return self.options.has(crate::sim::PlantedBug::TruncateMidLog);
         #[cfg(not(any(test, feature = "sim")))]
         {
             let _ = self.options;

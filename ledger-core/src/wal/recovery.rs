@@ -159,7 +159,7 @@ fn begin_segment(
 
 fn skips_directory_sync(options: &WalOptions) -> bool {
     #[cfg(any(test, feature = "sim"))]
-    return options.has(super::options::PlantedBug::SkipDirectoryFsync);
+    return options.has(crate::sim::PlantedBug::SkipDirectoryFsync);
     #[cfg(not(any(test, feature = "sim")))]
     {
         let _ = options;

@@ -284,7 +284,7 @@ impl Shared {
 
     pub(super) fn skips_directory_sync(&self) -> bool {
         #[cfg(any(test, feature = "sim"))]
-        return self.options.has(super::options::PlantedBug::SkipDirectoryFsync);
+        return self.options.has(crate::sim::PlantedBug::SkipDirectoryFsync);
         #[cfg(not(any(test, feature = "sim")))]
         false
     }

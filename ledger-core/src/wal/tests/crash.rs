@@ -4,7 +4,7 @@
 //! `LEDGER_SEEDS` runs more seeds than the few that every test run can afford.
 
 use super::*;
-use crate::sim::Fault;
+use crate::sim::{Fault, PlantedBug};
 
 /// What was asked of a log, and what it promised.
 #[derive(Clone, Default)]

@@ -2,6 +2,7 @@
 //! silently less than what was durable.
 
 use super::*;
+use crate::sim::PlantedBug;
 
 const BLOCK: u64 = 4096;
 
