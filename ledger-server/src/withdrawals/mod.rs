@@ -5,9 +5,11 @@ mod executor;
 mod figures;
 mod gateway;
 mod shares;
+mod signature;
 mod simulated;
 
 pub use executor::{Executor, ExecutorOptions};
 pub use figures::Figures;
 pub use gateway::{Gateway, Payout};
+pub use signature::{BadSignature, NoticeSecret, SIGNATURE_HEADER};
 pub use simulated::{BankRecord, BankState, Latency, SimulatedBank, SimulatedBankOptions};
