@@ -1,7 +1,10 @@
 //! What a caller can ask for: charges, transfers and withdrawals. A command borrows its texts, so that a batch of
 //! thousands allocates nothing.
 
-use crate::types::{Amount, Currency, Destination, IdempotencyKey, Metadata, Timestamp, UserId};
+use crate::types::{
+    Amount, Currency, Destination, Evidence, IdempotencyKey, Metadata, Operator, Timestamp, TransactionId, UserId,
+};
+use crate::withdrawals::{BankReference, NoticeOutcome, Resolution};
 
 /// Credit a user's account from the world outside.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +57,43 @@ pub struct Withdraw<'a> {
     pub destination: Option<Destination<'a>>,
     /// Opaque bytes to keep with the transaction.
     pub metadata: Option<Metadata<'a>>,
+}
+
+/// Give a withdrawal up before its first attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct CancelWithdrawal<'a> {
+    /// Which.
+    pub id: TransactionId,
+    /// The caller's name for this command. It names the withdrawal's transaction from then on.
+    pub key: IdempotencyKey<'a>,
+}
+
+/// Decide a withdrawal whose fate the bank does not tell.
+#[derive(Clone, Copy, Debug)]
+pub struct ResolveWithdrawal<'a> {
+    /// Which.
+    pub id: TransactionId,
+    /// How.
+    pub outcome: Resolution,
+    /// What the operator goes by.
+    pub evidence: Evidence<'a>,
+    /// Who decides.
+    pub operator: Operator<'a>,
+    /// The caller's name for this command. It names the withdrawal's transaction from then on.
+    pub key: IdempotencyKey<'a>,
+}
+
+/// What a bank tells by itself. A repeat changes nothing, so it needs no key.
+#[derive(Clone, Copy, Debug)]
+pub struct Notice<'a> {
+    /// Of which withdrawal.
+    pub reference: BankReference,
+    /// What.
+    pub outcome: NoticeOutcome,
+    /// When it happened, by the bank's clock.
+    pub occurred_at: Timestamp,
+    /// What the bank said, for people to read; cut to 1 KiB.
+    pub evidence: &'a str,
 }
 
 /// Any of the commands, for batches.

@@ -23,6 +23,17 @@ impl<T> Commit<T> {
         Commit { answer: Some(answer), seq, level, wal }
     }
 
+    /// The same answer, to leave at another level.
+    pub(crate) fn at(self, level: Level) -> Commit<T> {
+        Commit { level, ..self }
+    }
+
+    /// The same answer, depending on entries up to `seq` alone.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn resting_on(self, seq: Seq) -> Commit<T> {
+        Commit { seq, ..self }
+    }
+
     /// The last entry that the answer depends on.
     pub fn seq(&self) -> Seq {
         self.seq

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::types::TransactionId;
 use crate::view::Transaction;
-use crate::withdrawals::Conflict;
+use crate::withdrawals::{Conflict, Withdrawal};
 
 /// Why a command has no receipt.
 #[derive(Clone, PartialEq, Debug)]
@@ -17,7 +17,8 @@ pub enum Error {
     Halted(Halted),
 }
 
-/// A business "no", in the order in which the reasons are looked for. Nothing is written and the key is as it was.
+/// A business "no", in the order in which the reasons are looked for. The key is as it was and nothing is written, but
+/// for contradictions about a withdrawal: those are recorded with it.
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -59,7 +60,16 @@ pub enum Rejection {
     BalanceOverflow,
     /// There is no transaction of that id (or it is not of the kind asked about).
     TransactionNotFound,
-    /// What is said of the withdrawal changes nothing.
+    /// The withdrawal cannot be cancelled: an attempt was started, or may have been. This is how it stands.
+    NotCancellable(Box<Withdrawal>),
+    /// The withdrawal cannot be resolved: it was never attempted. Cancel it. This is how it stands.
+    NeverAttempted(Box<Withdrawal>),
+    /// The withdrawal has ended. If it is to be resolved otherwise than it ended, that is recorded with it as a
+    /// discrepancy, and nothing else follows. This is how it stands.
+    AlreadyResolved(Box<Withdrawal>),
+    /// An attempt is under way, so nobody can know that the bank will not pay: wait for its end.
+    AttemptUnderWay(Box<Withdrawal>),
+    /// What is said of the withdrawal changes nothing, but that a contradiction is recorded with it.
     WithdrawalConflict {
         /// Which withdrawal.
         id: TransactionId,
@@ -110,6 +120,26 @@ impl fmt::Display for Rejection {
             }
             Rejection::BalanceOverflow => f.write_str("the balance would exceed 9007199254740991; lower the amount"),
             Rejection::TransactionNotFound => f.write_str("there is no such transaction"),
+            Rejection::NotCancellable(withdrawal) => write!(
+                f,
+                "withdrawal {} is {} after {} attempts; only one that was never attempted can be cancelled",
+                withdrawal.id, withdrawal.substatus, withdrawal.attempts
+            ),
+            Rejection::NeverAttempted(withdrawal) => {
+                write!(f, "withdrawal {} was never attempted; cancel it in place of resolving it", withdrawal.id)
+            }
+            Rejection::AlreadyResolved(withdrawal) => {
+                write!(
+                    f,
+                    "withdrawal {} has ended as {}; compare it with the bank",
+                    withdrawal.id, withdrawal.substatus
+                )
+            }
+            Rejection::AttemptUnderWay(withdrawal) => write!(
+                f,
+                "attempt {} of withdrawal {} is under way; wait for its end, then resolve it",
+                withdrawal.attempts, withdrawal.id
+            ),
             Rejection::WithdrawalConflict { id, conflict } => write!(f, "withdrawal {id}: {conflict}"),
             Rejection::BatchRejected { index, rejection } => write!(f, "operation {index} was rejected: {rejection}"),
         }

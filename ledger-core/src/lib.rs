@@ -44,7 +44,7 @@ mod view;
 mod wal;
 pub mod withdrawals;
 
-pub use command::{Charge, Command, Transfer, Withdraw};
+pub use command::{CancelWithdrawal, Charge, Command, Notice, ResolveWithdrawal, Transfer, Withdraw};
 pub use commit::{Commit, CommitFuture};
 pub use error::{Error, Halted, OpenError, Rejection};
 pub use inspect::{Inspected, Verified, inspect, verify};
@@ -55,12 +55,13 @@ pub use sim::PlantedBug;
 pub use state::{BatchPosition, Entry, Party, Posting, TransactionEntry};
 pub use sys::{Clock, DirectoryLock, DirectoryStorage, ReadFrom, Storage, StorageFile, SystemClock};
 pub use types::{
-    Amount, Currency, Destination, Epoch, Fingerprint, INTEGER_MAX, IdempotencyKey, Metadata, Seq, Timestamp,
-    TransactionId, UserId,
+    Amount, Currency, Destination, Epoch, Evidence, Fingerprint, INTEGER_MAX, IdempotencyKey, Metadata, Operator, Seq,
+    Timestamp, TransactionId, UserId,
 };
 pub use view::{
-    AtomicReceipt, Audit, Balance, CurrencyAudit, Direction, Histogram, Memory, Page, PageStart, Payout, Query,
-    Receipt, Stats, Status, Transaction, TransactionKind,
+    AtomicReceipt, Audit, Balance, CurrencyAudit, Direction, Histogram, Memory, NoticeChange, Noticed, Page, PageStart,
+    Payout, Query, Receipt, Stats, Status, Transaction, TransactionKind, WithdrawalFigures, WithdrawalPage,
+    WithdrawalQuery,
 };
 pub use wal::{Durability, WhenFull};
 pub use withdrawals::{BankReference, Substatus};

@@ -23,7 +23,8 @@ pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engin
     let (wal, opened) = Wal::open(storage, options.wal(), &mut |record| replay(&mut tables, &record), &accept)?;
     tables.name_ledger(opened.uuid);
     let open = tables.open_withdrawals();
-    let engine = Engine::new(options, wal, tables, time);
+    let mut engine = Engine::new(options, wal, tables, time);
+    engine.go_on();
     engine.resume(open);
     Ok(engine)
 }

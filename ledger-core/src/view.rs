@@ -1,7 +1,7 @@
 //! What the ledger answers: balances, transactions, pages, audits. Values, cut loose from the ledger.
 
 use crate::types::{Amount, Currency, Seq, Timestamp, TransactionId, UserId};
-use crate::withdrawals::{BankReference, Substatus};
+use crate::withdrawals::{BankReference, Substatus, Withdrawal};
 
 /// One account at one moment. `total() = withdrawable + held + reserved`, each ≥ 0, always.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,15 +52,18 @@ pub enum TransactionKind {
     Transfer,
     /// Money out to the world outside, by way of the bank.
     Withdrawal,
+    /// What a withdrawal paid, back again: a credit that the bank's notice made, and no command.
+    Return,
 }
 
 impl TransactionKind {
-    /// The word: `charge`, `transfer` or `withdrawal`.
+    /// The word: `charge`, `transfer`, `withdrawal` or `return`.
     pub const fn as_str(self) -> &'static str {
         match self {
             TransactionKind::Charge => "charge",
             TransactionKind::Transfer => "transfer",
             TransactionKind::Withdrawal => "withdrawal",
+            TransactionKind::Return => "return",
         }
     }
 }
@@ -113,7 +116,7 @@ pub struct Transaction {
     pub direction: Direction,
     /// Where it is in its life.
     pub status: Status,
-    /// The caller's name for the command.
+    /// The caller's name for the command; empty for a return, which nobody commanded.
     pub idempotency_key: Box<str>,
     /// The first entry's time.
     pub created_at: Timestamp,
@@ -123,6 +126,8 @@ pub struct Transaction {
     pub counterparty: Option<UserId>,
     /// What only a withdrawal has.
     pub withdrawal: Option<Payout>,
+    /// The withdrawal whose money came back, of a return.
+    pub returns: Option<TransactionId>,
     /// The bytes that came with the command.
     pub metadata: Option<Box<[u8]>>,
     /// The last entry that changed it: durable once this is.
@@ -203,6 +208,93 @@ pub struct Page {
     /// Continue with [`PageStart::After`] this one; `None` at the end. A page that is not full can have one: the scan
     /// stopped after 100,000 transactions. It need not be one that matches.
     pub next: Option<TransactionId>,
+}
+
+/// Which withdrawals, oldest first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WithdrawalQuery {
+    /// In one public status, or in any.
+    pub status: Option<Status>,
+    /// In one substatus, or in any.
+    pub substatus: Option<Substatus>,
+    /// Reserved before this time.
+    pub older_than: Option<Timestamp>,
+    /// After this one: a walk does not shift while withdrawals come and change.
+    pub after: Option<TransactionId>,
+    /// At most so many, 1 ..= 100.
+    pub limit: usize,
+}
+
+impl Default for WithdrawalQuery {
+    /// The first ten of all.
+    fn default() -> WithdrawalQuery {
+        WithdrawalQuery { status: None, substatus: None, older_than: None, after: None, limit: 10 }
+    }
+}
+
+/// One page of withdrawals.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WithdrawalPage {
+    /// The withdrawals, in the order of their ids, which is that of their reservations.
+    pub withdrawals: Vec<Withdrawal>,
+    /// Continue after this one; `None` at the end. A page that is not full can have one: the search stopped after it had
+    /// looked at 10,000. It need not be one that matches.
+    pub next: Option<TransactionId>,
+}
+
+/// What an operator watches of withdrawals. Counted shard by shard, so not at one moment.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct WithdrawalFigures {
+    /// Those whose fate is open.
+    pub open: u64,
+    /// How many are in each substatus, in the order of [`Substatus::ALL`].
+    pub by_substatus: [u64; Substatus::ALL.len()],
+    /// When the oldest one was reserved that is `unknown`.
+    pub unknown_oldest_at: Option<Timestamp>,
+    /// Those that wait for a person.
+    pub needs_review: u64,
+    /// What is reserved for the open ones, in minor units; sorted by currency.
+    pub reserved: Vec<(Currency, u128)>,
+    /// Discrepancies that were recorded.
+    pub discrepancies: u64,
+    /// Those whose payment came back.
+    pub returned: u64,
+    /// The balance of suspense, in minor units: below zero by what was paid after a release, above by returns that their
+    /// accounts had no room for; sorted by currency.
+    pub suspense: Vec<(Currency, i128)>,
+}
+
+impl WithdrawalFigures {
+    /// How many are in `substatus`.
+    pub fn count(&self, substatus: Substatus) -> u64 {
+        self.counted(|other| other == substatus)
+    }
+
+    pub(crate) fn counted(&self, is_counted: impl Fn(Substatus) -> bool) -> u64 {
+        let counts = Substatus::ALL.into_iter().zip(self.by_substatus);
+        counts.filter(|(substatus, _)| is_counted(*substatus)).map(|(_, count)| count).sum()
+    }
+}
+
+/// What a bank's notice came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Noticed {
+    /// The withdrawal as it is now.
+    pub withdrawal: Withdrawal,
+    /// What the notice changed.
+    pub change: NoticeChange,
+}
+
+/// What a bank's notice changed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum NoticeChange {
+    /// It is recorded, with what follows from it.
+    Changed,
+    /// Nothing: it was recorded before, or says no more than is known.
+    Repeat,
+    /// It contradicts how the withdrawal ended. That is recorded, and no more follows unless it is that the bank paid
+    /// after a release: then the payment is posted from suspense.
+    Discrepancy,
 }
 
 /// All accounts of the ledger at one moment, by currency.

@@ -413,6 +413,7 @@ mod tests {
                 release_at: None,
                 counterparty: None,
                 withdrawal: None,
+                returns: None,
                 metadata: None,
                 last_seq: id.seq(),
             })

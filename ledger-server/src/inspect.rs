@@ -58,7 +58,28 @@ fn write_entry(out: &mut Vec<u8>, seq: Seq, epoch: Epoch, time: Timestamp, entry
                 Event::Inquired { answer } => {
                     object.word("answer", answer.as_str());
                 }
+                Event::Resolved { outcome } => {
+                    object.word("outcome", outcome.as_str());
+                }
+                Event::Noticed { outcome, occurred_at } => {
+                    object.word("outcome", outcome.as_str()).time("occurred_at", occurred_at);
+                }
+                Event::Returned { credit, occurred_at } => {
+                    object.word("credit", credit.as_str()).time("occurred_at", occurred_at);
+                }
+                Event::Contradicted { said, says, posted } => {
+                    object.word("by", said.by()).word("said", said.as_str()).word("says", says.as_str());
+                    if posted {
+                        object.word("posted", "suspense");
+                    }
+                }
                 _ => {}
+            }
+            if let Some(operator) = withdrawal.operator {
+                object.text("operator", operator.as_str());
+            }
+            if let Some((key, fingerprint)) = withdrawal.command {
+                object.text("idempotency_key", key.as_str()).text("fingerprint", &format!("{fingerprint:?}"));
             }
             if let Some(due) = withdrawal.due {
                 object.time("due", due);

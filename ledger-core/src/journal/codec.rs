@@ -7,18 +7,31 @@
 //!               · postings u8, each: shape u8 (debit 2 bits, credit 2 bits, release_at 1 bit, currency length − 3 in
 //!                 3 bits) · currency · amount · debit user · credit user · release_at (zigzag), where present
 //!               · destination length u8, bytes · metadata length, bytes · batch index, count, where present
-//! withdrawal    2 · id · user · currency length u8, bytes · amount · event u8 (with attempt and class u8, or answer
-//!                 u8) · to u8 · due (0, or 1 and zigzag) · evidence length, bytes
+//! withdrawal    2 · id · user · currency length u8, bytes · amount · event u8 and what is its own
+//!               · to u8 · due (0, or 1 and zigzag) · evidence length, bytes
+//!               · operator length u8, bytes (resolved; contradicted by an operator)
+//!               · key length u8, bytes · fingerprint u128 little-endian (cancelled, resolved)
+//! event         1 started: attempt · 2 ended: attempt, class u8 · 3 inquired: answer u8 · 4 deadline passed
+//!               · 5 cancelled · 6 resolved: outcome u8 · 7 noticed: outcome u8, occurred at (zigzag)
+//!               · 8 returned: credit u8, occurred at (zigzag) · 9 contradicted: by u8 (1 attempt, 2 inquiry, 3 notice,
+//!                 4 operator), attempt where it is one, what was said u8, says u8, posted u8 · 10 doubted
 //! ```
 
 use smallvec::SmallVec;
 
 use crate::state::{BatchPosition, Entry, Party, Posting, TransactionEntry};
 use crate::types::{
-    Amount, Currency, Destination, Fingerprint, IdempotencyKey, Metadata, Timestamp, TransactionId, UserId,
+    Amount, Currency, Destination, Fingerprint, IdempotencyKey, Metadata, Operator, Timestamp, TransactionId, UserId,
 };
-use crate::view::{Status, TransactionKind};
-use crate::withdrawals::{AttemptClass, EVIDENCE_BYTES_MAX, Event, InquiryAnswer, Substatus, WithdrawalEntry};
+use crate::view::Status;
+use crate::withdrawals::{EVIDENCE_BYTES_MAX, Event, Said, WithdrawalEntry};
+
+mod words;
+
+use words::{
+    answer_code, answer_of, class_code, class_of, credit_code, credit_of, kind_code, kind_of, notice_code, notice_of,
+    resolution_code, resolution_of, says_code, says_of, substatus_code, substatus_of,
+};
 
 const TRANSACTION: u8 = 1;
 const WITHDRAWAL: u8 = 2;
@@ -34,8 +47,10 @@ const HAS_RELEASE: u8 = 0b0001_0000;
 pub(crate) const TRANSACTION_BYTES_MAX: usize = 96;
 /// As many bytes as a place in a batch takes at most.
 pub(crate) const BATCH_BYTES_MAX: usize = 10;
-/// More bytes than any withdrawal's entry takes, its evidence apart.
+/// More bytes than any withdrawal's entry takes, its evidence, operator and key apart.
 pub(crate) const WITHDRAWAL_BYTES_MAX: usize = 80;
+/// As many bytes as an operator's name and a key with its fingerprint take at most.
+pub(crate) const COMMANDED_BYTES_MAX: usize = 1 + Operator::BYTES_MAX + 1 + IdempotencyKey::BYTES_MAX + 16;
 
 /// Appends the entry's bytes to `out`.
 pub(crate) fn encode(entry: &Entry<'_>, out: &mut Vec<u8>) {
@@ -107,19 +122,7 @@ fn encode_withdrawal(entry: &WithdrawalEntry<'_>, out: &mut Vec<u8>) {
     out.push(currency.len() as u8);
     out.extend_from_slice(currency);
     put_varint(entry.amount.minor(), out);
-    match entry.event {
-        Event::AttemptStarted { attempt } => {
-            out.push(1);
-            put_varint(attempt.into(), out);
-        }
-        Event::AttemptEnded { attempt, class } => {
-            out.push(2);
-            put_varint(attempt.into(), out);
-            out.push(class_code(class));
-        }
-        Event::Inquired { answer } => out.extend_from_slice(&[3, answer_code(answer)]),
-        Event::DeadlinePassed => out.push(4),
-    }
+    encode_event(entry.event, out);
     out.push(substatus_code(entry.to));
     match entry.due {
         None => out.push(0),
@@ -131,6 +134,68 @@ fn encode_withdrawal(entry: &WithdrawalEntry<'_>, out: &mut Vec<u8>) {
     let evidence = &entry.evidence[..entry.evidence.floor_char_boundary(EVIDENCE_BYTES_MAX)];
     put_varint(evidence.len() as u64, out);
     out.extend_from_slice(evidence.as_bytes());
+    if has_operator(entry.event) {
+        let operator = entry.operator.expect("who decides has a name").as_str();
+        out.push(operator.len() as u8);
+        out.extend_from_slice(operator.as_bytes());
+    }
+    if has_command(entry.event) {
+        let (key, fingerprint) = entry.command.expect("a command has a key");
+        out.push(key.as_str().len() as u8);
+        out.extend_from_slice(key.as_str().as_bytes());
+        out.extend_from_slice(&fingerprint.get().to_le_bytes());
+    }
+}
+
+fn encode_event(event: Event, out: &mut Vec<u8>) {
+    match event {
+        Event::AttemptStarted { attempt } => {
+            out.push(1);
+            put_varint(attempt.into(), out);
+        }
+        Event::AttemptEnded { attempt, class } => {
+            out.push(2);
+            put_varint(attempt.into(), out);
+            out.push(class_code(class));
+        }
+        Event::Inquired { answer } => out.extend_from_slice(&[3, answer_code(answer)]),
+        Event::DeadlinePassed => out.push(4),
+        Event::Cancelled => out.push(5),
+        Event::Resolved { outcome } => out.extend_from_slice(&[6, resolution_code(outcome)]),
+        Event::Noticed { outcome, occurred_at } => {
+            out.extend_from_slice(&[7, notice_code(outcome)]);
+            put_zigzag(occurred_at.micros(), out);
+        }
+        Event::Returned { credit, occurred_at } => {
+            out.extend_from_slice(&[8, credit_code(credit)]);
+            put_zigzag(occurred_at.micros(), out);
+        }
+        Event::Contradicted { said, says, posted } => {
+            out.push(9);
+            match said {
+                Said::Attempt { attempt, class } => {
+                    out.push(1);
+                    put_varint(attempt.into(), out);
+                    out.push(class_code(class));
+                }
+                Said::Inquiry { answer } => out.extend_from_slice(&[2, answer_code(answer)]),
+                Said::Notice { outcome } => out.extend_from_slice(&[3, notice_code(outcome)]),
+                Said::Operator { outcome } => out.extend_from_slice(&[4, resolution_code(outcome)]),
+            }
+            out.extend_from_slice(&[says_code(says), posted.into()]);
+        }
+        Event::Doubted => out.push(10),
+    }
+}
+
+/// Whether an entry of that event names an operator.
+const fn has_operator(event: Event) -> bool {
+    matches!(event, Event::Resolved { .. } | Event::Contradicted { said: Said::Operator { .. }, .. })
+}
+
+/// Whether an entry of that event is a command with a key.
+const fn has_command(event: Event) -> bool {
+    matches!(event, Event::Cancelled | Event::Resolved { .. })
 }
 
 /// Reads one entry that fills `bytes` exactly.
@@ -154,8 +219,8 @@ fn decode_transaction<'a>(input: &mut Input<'a>) -> Result<TransactionEntry<'a>,
         return Err("a transaction with flags that this version does not know");
     }
     let key_len = input.byte()?.into();
-    let key = IdempotencyKey::new(input.text(key_len)?).ok_or("an idempotency key that is not one")?;
-    let fingerprint = u128::from_le_bytes(input.take(16)?.try_into().expect("16 bytes were taken"));
+    let key = input.key(key_len)?;
+    let fingerprint = input.fingerprint()?;
     let mut postings = SmallVec::new();
     for _ in 0..input.byte()? {
         postings.push(decode_posting(input)?);
@@ -188,7 +253,6 @@ fn decode_transaction<'a>(input: &mut Input<'a>) -> Result<TransactionEntry<'a>,
         }
     };
     let status = if flags & PENDING == 0 { Status::Completed } else { Status::Pending };
-    let fingerprint = Fingerprint::new(fingerprint);
     Ok(TransactionEntry { kind, status, key, fingerprint, postings, destination, metadata, batch })
 }
 
@@ -208,18 +272,7 @@ fn decode_withdrawal<'a>(input: &mut Input<'a>) -> Result<WithdrawalEntry<'a>, &
     let currency_len = input.byte()?.into();
     let currency = input.currency(currency_len)?;
     let amount = input.amount()?;
-    let event = match input.byte()? {
-        1 => Event::AttemptStarted { attempt: input.u32()? },
-        2 => Event::AttemptEnded {
-            attempt: input.u32()?,
-            class: class_of(input.byte()?).ok_or("an attempt of a class that this version does not know")?,
-        },
-        3 => Event::Inquired {
-            answer: answer_of(input.byte()?).ok_or("an answer of the bank that this version does not know")?,
-        },
-        4 => Event::DeadlinePassed,
-        _ => return Err("an event of a withdrawal that this version does not know"),
-    };
+    let event = decode_event(input)?;
     let to = substatus_of(input.byte()?).ok_or("a substatus that this version does not know")?;
     let due = match input.byte()? {
         0 => None,
@@ -231,7 +284,49 @@ fn decode_withdrawal<'a>(input: &mut Input<'a>) -> Result<WithdrawalEntry<'a>, &
         return Err("evidence that is too long");
     }
     let evidence = input.text(evidence_len)?;
-    Ok(WithdrawalEntry { id, user, currency, amount, event, to, due, evidence })
+    let operator = if has_operator(event) {
+        let len = input.byte()?.into();
+        Some(Operator::new(input.text(len)?).ok_or("an operator without a name")?)
+    } else {
+        None
+    };
+    let command = if has_command(event) {
+        let len = input.byte()?.into();
+        Some((input.key(len)?, input.fingerprint()?))
+    } else {
+        None
+    };
+    Ok(WithdrawalEntry { id, user, currency, amount, event, to, due, evidence, operator, command })
+}
+
+fn decode_event(input: &mut Input<'_>) -> Result<Event, &'static str> {
+    Ok(match input.byte()? {
+        1 => Event::AttemptStarted { attempt: input.u32()? },
+        2 => Event::AttemptEnded { attempt: input.u32()?, class: input.word(class_of)? },
+        3 => Event::Inquired { answer: input.word(answer_of)? },
+        4 => Event::DeadlinePassed,
+        5 => Event::Cancelled,
+        6 => Event::Resolved { outcome: input.word(resolution_of)? },
+        7 => Event::Noticed { outcome: input.word(notice_of)?, occurred_at: input.time()? },
+        8 => Event::Returned { credit: input.word(credit_of)?, occurred_at: input.time()? },
+        9 => Event::Contradicted {
+            said: match input.byte()? {
+                1 => Said::Attempt { attempt: input.u32()?, class: input.word(class_of)? },
+                2 => Said::Inquiry { answer: input.word(answer_of)? },
+                3 => Said::Notice { outcome: input.word(notice_of)? },
+                4 => Said::Operator { outcome: input.word(resolution_of)? },
+                _ => return Err("a discrepancy by someone whom this version does not know"),
+            },
+            says: input.word(says_of)?,
+            posted: match input.byte()? {
+                0 => false,
+                1 => true,
+                _ => return Err("a payment that is neither posted nor not"),
+            },
+        },
+        10 => Event::Doubted,
+        _ => return Err("an event of a withdrawal that this version does not know"),
+    })
 }
 
 const fn party_code(party: Party) -> u8 {
@@ -240,96 +335,6 @@ const fn party_code(party: Party) -> u8 {
         Party::External => 1,
         Party::Suspense => 2,
     }
-}
-
-const fn kind_code(kind: TransactionKind) -> u8 {
-    match kind {
-        TransactionKind::Charge => 1,
-        TransactionKind::Transfer => 2,
-        TransactionKind::Withdrawal => 3,
-    }
-}
-
-const fn kind_of(code: u8) -> Option<TransactionKind> {
-    Some(match code {
-        1 => TransactionKind::Charge,
-        2 => TransactionKind::Transfer,
-        3 => TransactionKind::Withdrawal,
-        _ => return None,
-    })
-}
-
-const fn class_code(class: AttemptClass) -> u8 {
-    match class {
-        AttemptClass::Settled => 1,
-        AttemptClass::Accepted => 2,
-        AttemptClass::Rejected => 3,
-        AttemptClass::NotSent => 4,
-        AttemptClass::Ambiguous => 5,
-    }
-}
-
-const fn class_of(code: u8) -> Option<AttemptClass> {
-    Some(match code {
-        1 => AttemptClass::Settled,
-        2 => AttemptClass::Accepted,
-        3 => AttemptClass::Rejected,
-        4 => AttemptClass::NotSent,
-        5 => AttemptClass::Ambiguous,
-        _ => return None,
-    })
-}
-
-const fn answer_code(answer: InquiryAnswer) -> u8 {
-    match answer {
-        InquiryAnswer::Settled => 1,
-        InquiryAnswer::Failed => 2,
-        InquiryAnswer::Pending => 3,
-        InquiryAnswer::NotFound => 4,
-        InquiryAnswer::Unsupported => 5,
-        InquiryAnswer::Unanswered => 6,
-    }
-}
-
-const fn answer_of(code: u8) -> Option<InquiryAnswer> {
-    Some(match code {
-        1 => InquiryAnswer::Settled,
-        2 => InquiryAnswer::Failed,
-        3 => InquiryAnswer::Pending,
-        4 => InquiryAnswer::NotFound,
-        5 => InquiryAnswer::Unsupported,
-        6 => InquiryAnswer::Unanswered,
-        _ => return None,
-    })
-}
-
-const fn substatus_code(substatus: Substatus) -> u8 {
-    match substatus {
-        Substatus::Reserved => 1,
-        Substatus::Submitting => 2,
-        Substatus::Accepted => 3,
-        Substatus::Unknown => 4,
-        Substatus::NeedsReview => 5,
-        Substatus::Completed => 6,
-        Substatus::Failed => 7,
-        Substatus::Cancelled => 8,
-        Substatus::Returned => 9,
-    }
-}
-
-const fn substatus_of(code: u8) -> Option<Substatus> {
-    Some(match code {
-        1 => Substatus::Reserved,
-        2 => Substatus::Submitting,
-        3 => Substatus::Accepted,
-        4 => Substatus::Unknown,
-        5 => Substatus::NeedsReview,
-        6 => Substatus::Completed,
-        7 => Substatus::Failed,
-        8 => Substatus::Cancelled,
-        9 => Substatus::Returned,
-        _ => return None,
-    })
 }
 
 fn put_varint(mut value: u64, out: &mut Vec<u8>) {
@@ -385,6 +390,20 @@ impl<'a> Input<'a> {
 
     fn text(&mut self, len: usize) -> Result<&'a str, &'static str> {
         std::str::from_utf8(self.take(len)?).map_err(|_| "a text that is not UTF-8")
+    }
+
+    fn key(&mut self, len: usize) -> Result<IdempotencyKey<'a>, &'static str> {
+        IdempotencyKey::new(self.text(len)?).ok_or("an idempotency key that is not one")
+    }
+
+    fn fingerprint(&mut self) -> Result<Fingerprint, &'static str> {
+        let bytes = self.take(16)?.try_into().expect("16 bytes were taken");
+        Ok(Fingerprint::new(u128::from_le_bytes(bytes)))
+    }
+
+    /// One of a closed list of words.
+    fn word<T>(&mut self, of: impl Fn(u8) -> Option<T>) -> Result<T, &'static str> {
+        of(self.byte()?).ok_or("a word of a withdrawal that this version does not know")
     }
 
     fn amount(&mut self) -> Result<Amount, &'static str> {

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::fingerprint::fingerprint;
 use super::keys::{Claim, Settled, Unclaimed};
+use super::patience::Patience;
 use super::payouts::OpenWithdrawals;
 use super::tables::{LockedShards, Origin, Tables};
 use super::time::LedgerTime;
@@ -28,7 +29,7 @@ use crate::sys::MemoryGauge;
 use crate::types::{Fingerprint, Seq, Timestamp, TransactionId, UserId};
 use crate::view::{Balance, Receipt};
 use crate::wal::{Level, Refused, Reservation, Stamp, Wal};
-use crate::withdrawals::{Places, Policy};
+use crate::withdrawals::Places;
 
 /// The most shards: the locator keeps a shard in one byte.
 pub(crate) const SHARDS_MAX: usize = 128;
@@ -41,12 +42,12 @@ pub(crate) struct Engine {
     pub(super) places: Places,
     pub(super) open: Mutex<OpenWithdrawals>,
     pub(super) notify: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
-    pub(super) policy: Policy,
+    pub(super) patience: Patience,
     pub(super) withdrawals_open: AtomicU64,
     memory: MemoryGauge,
     closing: AtomicBool,
     #[cfg(any(test, feature = "sim"))]
-    planted: Option<crate::sim::PlantedBug>,
+    pub(super) planted: Option<crate::sim::PlantedBug>,
 }
 
 /// A command with what is computed of it before any lock is taken.
@@ -100,7 +101,7 @@ impl Engine {
             places: Places::new(options.withdrawal_places),
             open: Mutex::new(OpenWithdrawals::default()),
             notify: Mutex::new(None),
-            policy: options.policy.clone(),
+            patience: Patience::new(options.policy.clone()),
             withdrawals_open: AtomicU64::new(0),
             memory: MemoryGauge::new(options.memory_bytes_max),
             closing: AtomicBool::new(false),
@@ -112,6 +113,14 @@ impl Engine {
     #[cfg(any(test, feature = "sim"))]
     pub(super) fn has(&self, bug: crate::sim::PlantedBug) -> bool {
         self.planted == Some(bug)
+    }
+
+    /// Goes on where the log ends, in time too.
+    pub(crate) fn go_on(&mut self) {
+        let last = self.wal.time();
+        if self.time.go_on_from(last) {
+            self.patience.doubt_until(last);
+        }
     }
 
     /// Which opening of which ledger this is.
@@ -333,9 +342,14 @@ impl Engine {
 
     /// The answer to a command whose key names an accepted one.
     pub(super) fn repeat(&self, prepared: &Prepared<'_, '_>, settled: Settled) -> Refusal {
+        self.repeat_of(prepared.fingerprint, settled)
+    }
+
+    /// As [`Engine::repeat`], of whatever says what `fingerprint` is a hash of.
+    pub(super) fn repeat_of(&self, fingerprint: Fingerprint, settled: Settled) -> Refusal {
         let original = self.view(settled.id, None).expect("a settled key names a transaction");
         let seen = original.last_seq;
-        let same = settled.fingerprint == prepared.fingerprint.get() as u64;
+        let same = settled.fingerprint == fingerprint.get() as u64;
         let original = Box::new(original);
         let rejection =
             if same { Rejection::DuplicateRequest(original) } else { Rejection::IdempotencyKeyReused(original) };

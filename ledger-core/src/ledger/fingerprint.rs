@@ -2,8 +2,9 @@
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::command::Command;
+use crate::command::{CancelWithdrawal, Command, ResolveWithdrawal};
 use crate::types::{Fingerprint, Timestamp};
+use crate::withdrawals::Resolution;
 
 /// XXH3-128 over everything that the command says but its key: kind, currency, amount, users, `release_at` as an
 /// instant, destination, metadata. Each part has one length, or is preceded by it.
@@ -25,6 +26,30 @@ pub(crate) fn fingerprint(command: &Command<'_>) -> Fingerprint {
         let text = text.unwrap_or_default();
         said.put(&(text.len() as u32).to_le_bytes());
         said.put(text);
+    }
+    Fingerprint::new(said.hash())
+}
+
+/// As [`fingerprint`], of giving a withdrawal up.
+pub(crate) fn fingerprint_of_cancel(cancel: &CancelWithdrawal<'_>) -> Fingerprint {
+    let mut said = Said { bytes: [0; INLINE], len: 0, spilled: Vec::new() };
+    said.put(&[4]);
+    said.put(&cancel.id.get().to_le_bytes());
+    Fingerprint::new(said.hash())
+}
+
+/// As [`fingerprint`], of an operator's decision, his name and evidence included.
+pub(crate) fn fingerprint_of_resolve(resolve: &ResolveWithdrawal<'_>) -> Fingerprint {
+    let mut said = Said { bytes: [0; INLINE], len: 0, spilled: Vec::new() };
+    said.put(&[5]);
+    said.put(&resolve.id.get().to_le_bytes());
+    said.put(&[match resolve.outcome {
+        Resolution::Completed => 1,
+        Resolution::Failed => 2,
+    }]);
+    for text in [resolve.evidence.as_str(), resolve.operator.as_str()] {
+        said.put(&(text.len() as u32).to_le_bytes());
+        said.put(text.as_bytes());
     }
     Fingerprint::new(said.hash())
 }

@@ -4,7 +4,11 @@ mod batch;
 mod engine;
 mod fingerprint;
 mod keys;
+mod lists;
+mod patience;
 mod payouts;
+#[cfg(any(test, feature = "sim"))]
+mod planted;
 mod reads;
 mod tables;
 mod time;
@@ -17,7 +21,7 @@ use uuid::Uuid;
 pub(crate) use self::engine::{Engine, SHARDS_MAX};
 pub(crate) use self::tables::{Origin, Tables};
 pub(crate) use self::time::LedgerTime;
-use crate::command::{Charge, Command, Transfer, Withdraw};
+use crate::command::{CancelWithdrawal, Charge, Command, Notice, ResolveWithdrawal, Transfer, Withdraw};
 use crate::commit::Commit;
 use crate::error::{Error, Halted, OpenError, Rejection};
 use crate::options::Options;
@@ -25,8 +29,11 @@ use crate::recovery;
 use crate::sync::{Arc, Ordering};
 use crate::sys::Storage;
 use crate::types::{Currency, Epoch, IdempotencyKey, Seq, Timestamp, TransactionId, UserId};
-use crate::view::{AtomicReceipt, Audit, Balance, Page, Query, Receipt, Stats, Transaction};
-use crate::withdrawals::{Attempt, Due, Inquiry, Submission, Substatus, Withdrawal};
+use crate::view::{
+    AtomicReceipt, Audit, Balance, Noticed, Page, Query, Receipt, Stats, Transaction, WithdrawalFigures,
+    WithdrawalPage, WithdrawalQuery,
+};
+use crate::withdrawals::{Attempt, BankReference, Due, Inquiry, Submission, Substatus, Withdrawal};
 
 /// An open ledger. Clones are handles to the same one; it is closed by [`Ledger::close`], or when the last is dropped.
 ///
@@ -191,6 +198,68 @@ impl Ledger {
         self.engine.withdrawal(id)
     }
 
+    /// The withdrawal that the bank knows by `reference`; `None` if it is not one of this ledger.
+    ///
+    /// # Errors
+    /// [`Halted`].
+    pub fn withdrawal_by_reference(&self, reference: &BankReference) -> Result<Commit<Option<Withdrawal>>, Error> {
+        self.engine.withdrawal_by_reference(*reference)
+    }
+
+    /// One page of withdrawals, oldest first. `query.limit` is taken as at least 1.
+    ///
+    /// # Errors
+    /// [`Halted`].
+    pub fn withdrawals(&self, query: &WithdrawalQuery) -> Result<Commit<WithdrawalPage>, Error> {
+        self.engine.withdrawals(query)
+    }
+
+    /// What an operator watches of withdrawals. The figures are kept as withdrawals change: asking costs no walk.
+    pub fn withdrawal_figures(&self) -> WithdrawalFigures {
+        self.engine.withdrawal_figures()
+    }
+
+    /// Gives a withdrawal up before its first attempt: its money is the user's to spend again. When the commit is through,
+    /// that is durable.
+    ///
+    /// # Errors
+    /// [`Rejection::NotCancellable`] from the first attempt on; the key's own ([`Rejection::DuplicateRequest`],
+    /// [`Rejection::IdempotencyKeyReused`]); [`Rejection::TransactionNotFound`]; [`Rejection::StorageFull`]; [`Halted`].
+    pub fn cancel_withdrawal(&self, cancel: CancelWithdrawal<'_>) -> Result<Commit<Withdrawal>, Error> {
+        self.engine.cancel_withdrawal(&cancel)
+    }
+
+    /// Decides a withdrawal on an operator's word, which is kept with his name. When the commit is through, that is
+    /// durable.
+    ///
+    /// # Errors
+    /// [`Rejection::NeverAttempted`]: cancel it. [`Rejection::AttemptUnderWay`]: wait, unless the bank paid.
+    /// [`Rejection::AlreadyResolved`]: it has ended; if otherwise, that is recorded as a discrepancy. The key's own;
+    /// [`Rejection::TransactionNotFound`]; [`Rejection::StorageFull`]; [`Halted`].
+    pub fn resolve_withdrawal(&self, resolve: ResolveWithdrawal<'_>) -> Result<Commit<Withdrawal>, Error> {
+        self.engine.resolve_withdrawal(&resolve)
+    }
+
+    /// Records what a bank tells by itself, and what follows from it. Neither a full account nor the memory limit keeps it
+    /// from being recorded: what the bank did is done.
+    ///
+    /// # Errors
+    /// [`Rejection::TransactionNotFound`] if the reference is not one of this ledger; [`Rejection::StorageFull`];
+    /// [`Halted`].
+    pub fn notify_withdrawal(&self, notice: Notice<'_>) -> Result<Commit<Noticed>, Error> {
+        self.engine.notify_withdrawal(&notice)
+    }
+
+    /// Counts an open withdrawal as attempted, because the log may lack what was done since it was written, as after a
+    /// restore from a copy: the bank is asked before anything is sent.
+    ///
+    /// # Errors
+    /// [`Rejection::WithdrawalConflict`] if it has ended or is in review; [`Rejection::TransactionNotFound`];
+    /// [`Rejection::StorageFull`]; [`Halted`].
+    pub fn doubt_withdrawal(&self, id: TransactionId) -> Result<Commit<Substatus>, Error> {
+        self.engine.doubt_withdrawal(id)
+    }
+
     /// Takes up to `max` open withdrawals whose time has come, earliest first: `fresh` ones (no attempt yet and accepted
     /// by this process, so each holds a place) or the others (retries, inquiries, and work found in the log). Each is
     /// handed out once until its next change; hand it back with [`Ledger::defer_withdrawal`] if it cannot be done now.
@@ -226,7 +295,7 @@ impl Ledger {
     /// Records how an attempt ended, and what follows from it.
     ///
     /// # Errors
-    /// [`Rejection::WithdrawalConflict`] if it changes nothing; [`Rejection::StorageFull`]; [`Halted`].
+    /// [`Rejection::WithdrawalConflict`] if it changes nothing, or contradicts how the withdrawal ended, which is recorded; [`Rejection::StorageFull`]; [`Halted`].
     pub fn end_attempt(
         &self,
         id: TransactionId,
@@ -236,10 +305,10 @@ impl Ledger {
         self.engine.end_attempt(id, attempt, outcome)
     }
 
-    /// Records what the bank says of a withdrawal, and what follows from it.
+    /// Records what the bank says of a withdrawal when it is asked, and what follows from it.
     ///
     /// # Errors
-    /// [`Rejection::WithdrawalConflict`] if it changes nothing; [`Rejection::StorageFull`]; [`Halted`].
+    /// [`Rejection::WithdrawalConflict`] if it changes nothing, or contradicts how the withdrawal ended, which is recorded; [`Rejection::StorageFull`]; [`Halted`].
     pub fn record_inquiry(&self, id: TransactionId, outcome: &Inquiry) -> Result<Commit<Substatus>, Error> {
         self.engine.record_inquiry(id, outcome)
     }

@@ -1,4 +1,4 @@
-//! Withdrawals after their reservation: what an executor asks for and reports.
+//! Withdrawals after their reservation: what an executor asks for and reports, what an operator decides, what a bank tells.
 //!
 //! Every change is one compare-and-set under the account's shard: decided from the withdrawal as it is, appended, applied.
 
@@ -6,16 +6,22 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::engine::{Engine, Fuse, Refusal};
+use super::fingerprint::{fingerprint_of_cancel, fingerprint_of_resolve};
+use super::keys::{Settled, Unclaimed};
+use crate::command::{CancelWithdrawal, Notice, ResolveWithdrawal};
 use crate::commit::Commit;
 use crate::error::{Error, Rejection};
 use crate::journal::codec;
 use crate::state::Entry;
+use crate::state::locator::Locator;
 use crate::sync::{Arc, Ordering};
-use crate::types::{Seq, Timestamp, TransactionId};
+use crate::types::{Fingerprint, IdempotencyKey, Seq, Timestamp, TransactionId};
+use crate::view::{NoticeChange, Noticed};
 use crate::wal::Level;
 use crate::withdrawals::{
-    Attempt, Conflict, Due, DueQueue, EVIDENCE_BYTES_MAX, Inquiry, Policy, Step, Submission, Substatus, Withdrawal,
-    WithdrawalEntry, answer_inquiry, end_attempt, interrupt_attempt, next_step, pass_deadline, start_attempt,
+    Attempt, Conflict, Due, DueQueue, EVIDENCE_BYTES_MAX, Event, Inquiry, Policy, Step, Submission, Substatus,
+    Withdrawal, WithdrawalEntry, answer_inquiry, cancel, doubt, end_attempt, interrupt_attempt, next_step,
+    pass_deadline, resolve, start_attempt, take_notice,
 };
 
 /// More bytes than any withdrawal's entry takes, its evidence included.
@@ -35,30 +41,28 @@ pub(super) struct OpenWithdrawals {
 }
 
 impl Engine {
-    pub(crate) fn withdrawal(&self, id: TransactionId) -> Result<Commit<Option<Withdrawal>>, Error> {
-        self.check_halted()?;
-        let found = self
-            .tables
-            .home(id)
-            .and_then(|shard| shard.withdrawals.get(&id).map(|held| (held.withdrawal.clone(), held.last_seq)));
-        let seen = found.as_ref().map_or(Seq::ZERO, |found| found.1);
-        Ok(self.commit(Ok(found.map(|found| found.0)), seen))
-    }
-
     pub(crate) fn due_withdrawals(&self, fresh: bool, max: usize) -> Vec<Due> {
         let now = self.now();
         let ids = self.open.lock().queue.take(fresh, now, max);
         let due = ids.into_iter().filter_map(|id| {
             self.interrupt(id);
             let shard = self.tables.home(id)?;
-            let step = next_step(&shard.withdrawals.get(&id)?.withdrawal, &self.policy, now);
+            let withdrawal = &shard.withdrawals.get(&id)?.withdrawal;
+            let step = next_step(withdrawal, self.patience.of(withdrawal, self.time.leap().is_some()), now);
+            let has_ended = !withdrawal.substatus.is_open();
             drop(shard);
             match step {
                 Step::WaitUntil(time) => {
                     self.open.lock().queue.schedule(id, time, fresh);
                     None
                 }
-                Step::Nothing => None,
+                Step::Nothing => {
+                    // It can end before it is announced, by a notice or a caller who guessed its id.
+                    if has_ended && self.open.lock().holders.remove(&id) {
+                        self.places.give_back();
+                    }
+                    None
+                }
                 step => Some(Due { id, step }),
             }
         });
@@ -86,8 +90,13 @@ impl Engine {
 
     pub(crate) fn start_attempt(&self, id: TransactionId) -> Result<Commit<Attempt>, Error> {
         let form = |withdrawal: &Withdrawal| Attempt { number: withdrawal.attempts, withdrawal: withdrawal.clone() };
+        let started = self.change(id, form, |seen| start_attempt(seen.withdrawal, seen.policy, seen.now))?;
+        #[cfg(any(test, feature = "sim"))]
+        if self.has(crate::sim::PlantedBug::AttemptNotLogged) {
+            return Ok(started.resting_on(Seq::ZERO));
+        }
         // Durable in every mode: no byte may leave for the bank before.
-        self.change(id, Level::Durable, form, start_attempt)
+        Ok(started.at(Level::Durable))
     }
 
     pub(crate) fn end_attempt(
@@ -96,24 +105,112 @@ impl Engine {
         attempt: u32,
         outcome: &Submission,
     ) -> Result<Commit<Substatus>, Error> {
-        self.change(id, Level::Acknowledged, substatus, |withdrawal, policy, now| {
-            let entry = end_attempt(withdrawal, policy, attempt, outcome, now)?;
-            #[cfg(any(test, feature = "sim"))]
-            if self.has(crate::sim::PlantedBug::RefundOnTimeout) && entry.to == Substatus::Unknown {
-                return Ok(WithdrawalEntry { to: Substatus::Failed, due: None, ..entry });
-            }
-            Ok(entry)
-        })
+        self.change(id, substatus, |seen| end_attempt(seen.withdrawal, seen.policy, attempt, outcome, seen.now))
     }
 
     pub(crate) fn record_inquiry(&self, id: TransactionId, outcome: &Inquiry) -> Result<Commit<Substatus>, Error> {
-        self.change(id, Level::Acknowledged, substatus, |withdrawal, policy, now| {
-            answer_inquiry(withdrawal, policy, outcome, now)
-        })
+        self.change(id, substatus, |seen| answer_inquiry(seen.withdrawal, seen.policy, outcome, seen.now))
     }
 
     pub(crate) fn pass_deadline(&self, id: TransactionId) -> Result<Commit<Substatus>, Error> {
-        self.change(id, Level::Acknowledged, substatus, pass_deadline)
+        self.change(id, substatus, |seen| pass_deadline(seen.withdrawal, seen.policy, seen.now))
+    }
+
+    pub(crate) fn doubt_withdrawal(&self, id: TransactionId) -> Result<Commit<Substatus>, Error> {
+        self.interrupt(id);
+        self.change(id, substatus, |seen| doubt(seen.withdrawal, seen.policy, seen.now))
+    }
+
+    pub(crate) fn notify_withdrawal(&self, notice: &Notice<'_>) -> Result<Commit<Noticed>, Error> {
+        self.check_halted()?;
+        let id = notice.reference.id;
+        let is_known = self.tables.home(id).and_then(|shard| Some(shard.withdrawals.get(&id)?.withdrawal.reference))
+            == Some(notice.reference);
+        if !is_known {
+            return Err(Rejection::TransactionNotFound.into());
+        }
+        self.interrupt(id);
+        let Notice { outcome, occurred_at, evidence, .. } = *notice;
+        let changed = self.compare_and_set(id, ENTRY_BYTES_MAX, |seen| {
+            take_notice(
+                seen.withdrawal,
+                seen.policy,
+                outcome,
+                occurred_at,
+                evidence,
+                seen.has_room_for_return,
+                seen.now,
+            )
+        })?;
+        self.notify();
+        let change = match &changed.decided {
+            Ok(Event::Contradicted { .. }) => NoticeChange::Discrepancy,
+            Ok(_) => NoticeChange::Changed,
+            Err(_) => NoticeChange::Repeat,
+        };
+        Ok(self.commit(Ok(Noticed { withdrawal: changed.withdrawal, change }), changed.seq))
+    }
+
+    pub(crate) fn cancel_withdrawal(&self, asked: &CancelWithdrawal<'_>) -> Result<Commit<Withdrawal>, Error> {
+        self.command(
+            asked.id,
+            asked.key,
+            fingerprint_of_cancel(asked),
+            |seen| cancel(seen.withdrawal),
+            |no, withdrawal| {
+                let _: Conflict = no;
+                Rejection::NotCancellable(Box::new(withdrawal))
+            },
+        )
+    }
+
+    pub(crate) fn resolve_withdrawal(&self, asked: &ResolveWithdrawal<'_>) -> Result<Commit<Withdrawal>, Error> {
+        let decide = |seen: &Seen<'_>| resolve(seen.withdrawal, asked.outcome, asked.evidence, asked.operator);
+        self.command(asked.id, asked.key, fingerprint_of_resolve(asked), decide, |_, withdrawal| {
+            let withdrawal = Box::new(withdrawal);
+            match withdrawal.substatus {
+                Substatus::Submitting => Rejection::AttemptUnderWay(withdrawal),
+                substatus if substatus.is_open() => Rejection::NeverAttempted(withdrawal),
+                _ => Rejection::AlreadyResolved(withdrawal),
+            }
+        })
+    }
+
+    /// A command about a withdrawal, under a key of its own. `refuse` says why it is not done, for a withdrawal as it
+    /// stands: also where the entry that was made is a discrepancy.
+    fn command<'e>(
+        &self,
+        id: TransactionId,
+        key: IdempotencyKey<'e>,
+        fingerprint: Fingerprint,
+        decide: impl FnOnce(&Seen<'_>) -> Result<WithdrawalEntry<'e>, Conflict>,
+        refuse: impl FnOnce(Conflict, Withdrawal) -> Rejection,
+    ) -> Result<Commit<Withdrawal>, Error> {
+        self.check_halted()?;
+        self.interrupt(id);
+        let hash = self.tables.keys.hash(key.as_str());
+        let claim = match self.tables.keys.claim(hash, key.as_str()) {
+            Ok(claim) => claim,
+            Err(Unclaimed::Full) => return Err(Rejection::Overloaded.into()),
+            Err(Unclaimed::Settled(settled)) => match self.repeat_of(fingerprint, settled) {
+                Refusal::Rejected(rejection, seen) => return self.refuse(rejection, seen),
+                Refusal::Halted(halted) => return Err(halted.into()),
+            },
+        };
+        let changed = self.compare_and_set(id, ENTRY_BYTES_MAX + codec::COMMANDED_BYTES_MAX, |seen| {
+            decide(seen).map(|entry| WithdrawalEntry { command: Some((key, fingerprint)), ..entry })
+        })?;
+        let conflict = match changed.decided {
+            Ok(Event::Contradicted { .. }) => Conflict::Ended,
+            Ok(_) => {
+                // Before anyone is told of it: what is called then is not ours, and may ask.
+                claim.settle(key.as_str(), Settled { id, fingerprint: fingerprint.get() as u64 });
+                self.notify();
+                return Ok(self.commit(Ok(changed.withdrawal), changed.seq));
+            }
+            Err(conflict) => conflict,
+        };
+        self.refuse(refuse(conflict, changed.withdrawal), changed.seq)
     }
 
     /// Queues the open withdrawals that the log had. They hold no place.
@@ -137,7 +234,7 @@ impl Engine {
         if !self.open.lock().interrupted.remove(&id) {
             return;
         }
-        let interrupted = self.change(id, Level::Acknowledged, substatus, interrupt_attempt);
+        let interrupted = self.change(id, substatus, |seen| interrupt_attempt(seen.withdrawal, seen.policy, seen.now));
         if let Err(Error::Rejected(Rejection::StorageFull | Rejection::Overloaded)) = interrupted {
             let mut open = self.open.lock();
             open.interrupted.insert(id);
@@ -145,48 +242,78 @@ impl Engine {
         }
     }
 
-    /// One compare-and-set: `decide` sees the withdrawal as it is, and what it says is appended and applied.
+    /// One compare-and-set, of which the caller wants only where the withdrawal is then. That nothing follows is an
+    /// error, and so is a contradiction, which is recorded.
     fn change<'e, T>(
         &self,
         id: TransactionId,
-        level: Level,
         form: impl FnOnce(&Withdrawal) -> T,
-        decide: impl FnOnce(&Withdrawal, &Policy, Timestamp) -> Result<WithdrawalEntry<'e>, Conflict>,
+        decide: impl FnOnce(&Seen<'_>) -> Result<WithdrawalEntry<'e>, Conflict>,
     ) -> Result<Commit<T>, Error> {
+        let Changed { decided, withdrawal, seq } = self.compare_and_set(id, ENTRY_BYTES_MAX, decide)?;
+        self.notify();
+        let conflict = match decided {
+            Ok(Event::Contradicted { says, .. }) => Conflict::Contradicted { ended: withdrawal.substatus, says },
+            Ok(_) => return Ok(self.commit(Ok(form(&withdrawal)), seq)),
+            Err(conflict) => conflict,
+        };
+        self.refuse(Rejection::WithdrawalConflict { id, conflict }, seq)
+    }
+
+    /// One compare-and-set: `decide` sees the withdrawal as it is, and what it says is appended and applied. The caller
+    /// tells the executor of it.
+    fn compare_and_set<'e>(
+        &self,
+        id: TransactionId,
+        bytes_max: usize,
+        decide: impl FnOnce(&Seen<'_>) -> Result<WithdrawalEntry<'e>, Conflict>,
+    ) -> Result<Changed, Error> {
         self.check_halted()?;
-        let mut room = match self.admit_change(ENTRY_BYTES_MAX) {
+        let mut room = match self.admit_change(bytes_max) {
             Ok(room) => room,
             Err(Refusal::Rejected(rejection, _)) => return Err(rejection.into()),
             Err(Refusal::Halted(halted)) => return Err(halted.into()),
         };
-        let now = self.now();
-        let mut bytes = Vec::with_capacity(ENTRY_BYTES_MAX);
-        let (answer, stamp) = {
+        let mut bytes = Vec::with_capacity(bytes_max);
+        {
             let _fuse = Fuse(&self.wal);
             let mut shard = self.tables.home(id).ok_or(Rejection::TransactionNotFound)?;
             let held = shard.withdrawals.get(&id).ok_or(Rejection::TransactionNotFound)?;
-            let seen = held.last_seq;
-            let entry = match decide(&held.withdrawal, &self.policy, now) {
+            // Under the lock: while it was waited for, a window may have closed.
+            let now = self.now();
+            let (withdrawal, leapt) = (&held.withdrawal, self.time.leap().is_some());
+            let has_room_for_return =
+                shard.has_room_for_return(id, now) && Locator::has_room_after(self.wal.appended(), 1);
+            let seen = Seen { withdrawal, policy: self.patience.of(withdrawal, leapt), now, has_room_for_return };
+            let decided = decide(&seen);
+            #[cfg(any(test, feature = "sim"))]
+            let decided = self.spoilt(withdrawal, decided);
+            let entry = match decided {
                 Ok(entry) => Entry::Withdrawal(entry),
                 Err(conflict) => {
-                    drop(shard);
-                    return self.refuse(Rejection::WithdrawalConflict { id, conflict }, seen);
+                    let (withdrawal, seq) = (withdrawal.clone(), held.last_seq);
+                    return Ok(Changed { decided: Err(conflict), withdrawal, seq });
                 }
             };
+            let from = withdrawal.substatus;
             codec::encode(&entry, &mut bytes);
             let stamp = self.wal.append(&mut room, now, &bytes)?;
             let Entry::Withdrawal(entry) = entry else { unreachable!("just made") };
-            shard.apply_withdrawal(&entry, stamp.seq, stamp.time);
+            self.tables.apply_withdrawal(&mut shard, &entry, stamp);
             // Still under the shard's lock, so that two changes of one withdrawal reach the queue in their order.
-            self.follow(&entry);
-            (form(&shard.withdrawals[&id].withdrawal), stamp)
-        };
-        self.notify();
-        Ok(Commit::new(Ok(answer), stamp.seq, level, self.wal.clone()))
+            self.follow(&entry, from);
+            let withdrawal = shard.withdrawals[&id].withdrawal.clone();
+            Ok(Changed { decided: Ok(entry.event), withdrawal, seq: stamp.seq })
+        }
     }
 
-    /// Keeps the queue, the places and the gauge true after a change.
-    fn follow(&self, entry: &WithdrawalEntry<'_>) {
+    /// Keeps the queue, the places and the gauge true after a change from `from`.
+    fn follow(&self, entry: &WithdrawalEntry<'_>, from: Substatus) {
+        // What was only noted changes nothing for whoever has the withdrawal in hand.
+        let is_noted = matches!(entry.event, Event::Noticed { .. }) && entry.to == from;
+        if is_noted || !from.is_open() {
+            return;
+        }
         let (mut gives_back, id) = (false, entry.id);
         {
             let mut open = self.open.lock();
@@ -208,6 +335,24 @@ impl Engine {
             self.withdrawals_open.fetch_sub(1, Ordering::Relaxed);
         }
     }
+}
+
+/// What a decision goes by, under the account's lock.
+struct Seen<'s> {
+    withdrawal: &'s Withdrawal,
+    policy: &'s Policy,
+    now: Timestamp,
+    has_room_for_return: bool,
+}
+
+/// What a decision came to.
+struct Changed {
+    /// What was recorded, or why nothing was.
+    decided: Result<Event, Conflict>,
+    /// The withdrawal after it.
+    withdrawal: Withdrawal,
+    /// The last entry about it.
+    seq: Seq,
 }
 
 fn substatus(withdrawal: &Withdrawal) -> Substatus {

@@ -95,6 +95,9 @@ impl Engine {
     /// Adds the idempotency key, which lies under another lock.
     fn named(&self, seen: Seen) -> Transaction {
         let Seen { mut transaction, key_hash } = seen;
+        if transaction.kind == TransactionKind::Return {
+            return transaction;
+        }
         transaction.idempotency_key = self.tables.keys.key_of(key_hash, transaction.id);
         transaction
     }
@@ -208,6 +211,10 @@ impl Seen {
             release_at: view.release_at,
             counterparty: view.counterparty,
             withdrawal: payout,
+            returns: match view.kind {
+                TransactionKind::Return => shard.register.returned_by(view.id),
+                _ => None,
+            },
             metadata: view.metadata.map(|metadata| metadata.as_bytes().into()),
             last_seq: held.map_or(view.id.seq(), |held| held.last_seq),
         };

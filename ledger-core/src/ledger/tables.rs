@@ -14,7 +14,7 @@ use crate::sync::{CachePadded, Mutex, MutexGuard};
 use crate::types::{Epoch, Timestamp, TransactionId, UserId};
 use crate::view::{CurrencyAudit, Memory};
 use crate::wal::Stamp;
-use crate::withdrawals::{BankReference, Withdrawal};
+use crate::withdrawals::{BankReference, Event, ReturnCredit, Withdrawal, WithdrawalEntry};
 
 /// The state of the whole ledger.
 pub(crate) struct Tables {
@@ -130,17 +130,37 @@ impl Tables {
     pub(crate) fn replay(&mut self, entry: &Entry<'_>, origin: Origin, stamp: Stamp) -> Result<(), String> {
         match entry {
             Entry::Transaction(entry) => self.replay_transaction(entry, origin, stamp),
-            Entry::Withdrawal(entry) => {
-                let home = self.locator.get(entry.id.seq()).map(usize::from);
-                let shard = home.map(|home| self.shards[home].get_mut());
-                let shard = shard.filter(|shard| shard.withdrawals.contains_key(&entry.id));
-                let shard =
-                    shard.ok_or_else(|| format!("an entry about withdrawal {}, which is not there", entry.id))?;
-                shard.check_withdrawal(entry)?;
-                shard.apply_withdrawal(entry, stamp.seq, stamp.time);
-                Ok(())
-            }
+            Entry::Withdrawal(entry) => self.replay_withdrawal(entry, stamp),
         }
+    }
+
+    /// Applies an entry about a withdrawal to its locked shard, and makes what it credits findable by its id.
+    pub(super) fn apply_withdrawal(&self, shard: &mut Shard, entry: &WithdrawalEntry<'_>, stamp: Stamp) {
+        shard.apply_withdrawal(entry, stamp.seq, stamp.time);
+        if makes_transaction(entry) {
+            self.locator.set(stamp.seq, self.shard_of(entry.user) as u8);
+        }
+    }
+
+    fn replay_withdrawal(&mut self, entry: &WithdrawalEntry<'_>, stamp: Stamp) -> Result<(), String> {
+        let home = self.locator.get(entry.id.seq());
+        let shard = home.map(|home| self.shards[usize::from(home)].get_mut());
+        let shard = shard.filter(|shard| shard.withdrawals.contains_key(&entry.id));
+        let shard = shard.ok_or_else(|| format!("an entry about withdrawal {}, which is not there", entry.id))?;
+        shard.check_withdrawal(entry, stamp.time)?;
+        if makes_transaction(entry) && stamp.seq.get() >= Locator::SEQ_END {
+            return Err(FULL.into());
+        }
+        if let Some((key, fingerprint)) = entry.command {
+            let key = key.as_str();
+            let settled = Settled { id: entry.id, fingerprint: fingerprint.get() as u64 };
+            self.keys.restore(self.keys.hash(key), key, settled).map_err(|unclaimed| twice(key, unclaimed))?;
+        }
+        shard.apply_withdrawal(entry, stamp.seq, stamp.time);
+        if let Some(home) = home.filter(|_| makes_transaction(entry)) {
+            self.locator.set(stamp.seq, home);
+        }
+        Ok(())
     }
 
     fn replay_transaction(&mut self, entry: &TransactionEntry<'_>, origin: Origin, stamp: Stamp) -> Result<(), String> {
@@ -165,10 +185,7 @@ impl Tables {
         let key_hash = self.keys.hash(key);
         let (id, applied) = applied(origin, stamp, key_hash);
         let settled = Settled { id, fingerprint: entry.fingerprint.get() as u64 };
-        self.keys.restore(key_hash, key, settled).map_err(|unclaimed| match unclaimed {
-            Unclaimed::Settled(_) => format!("the idempotency key {key:?} names an earlier transaction"),
-            Unclaimed::Full => FULL.into(),
-        })?;
+        self.keys.restore(key_hash, key, settled).map_err(|unclaimed| twice(key, unclaimed))?;
         for index in touched {
             let shards = self.shards.len();
             let is_mine = |user: UserId| shard_among(shards, user) == index;
@@ -223,6 +240,19 @@ impl Tables {
 
 /// Why an entry is not taken where the running ledger would say [`Overloaded`](crate::Rejection::Overloaded).
 const FULL: &str = "more transactions than the tables hold; open the ledger with more shards";
+
+/// Why a key of the log cannot be taken.
+fn twice(key: &str, unclaimed: Unclaimed) -> String {
+    match unclaimed {
+        Unclaimed::Settled(_) => format!("the idempotency key {key:?} names an earlier transaction"),
+        Unclaimed::Full => FULL.into(),
+    }
+}
+
+/// Whether the entry's seq is also the id of a transaction: a return's credit.
+fn makes_transaction(entry: &WithdrawalEntry<'_>) -> bool {
+    matches!(entry.event, Event::Returned { credit: ReturnCredit::User, .. })
+}
 
 /// Fibonacci hashing: users are numbered as the caller likes, often densely.
 fn shard_among(shards: usize, user: UserId) -> usize {

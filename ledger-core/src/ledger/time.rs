@@ -1,4 +1,7 @@
 //! The ledger's time: the wall clock, as far as it is believed, and never behind the log.
+//!
+//! Where the wall clock is set back, and where it leaps ahead and is not believed, the ledger goes on by the monotonic
+//! clock: so much time has passed, whatever the wall says. A bank's idempotency window counts on it.
 
 use std::time::Duration;
 
@@ -26,6 +29,9 @@ pub(crate) struct LedgerTime {
     referenced: AtomicI64,
     /// How far ahead the wall clock is that is not believed, in microseconds; zero: it is believed.
     leap: AtomicI64,
+    /// The largest difference between the ledger's time and the monotonic clock so far, in microseconds: while the wall
+    /// clock is behind that, it was set back.
+    ahead_of_monotonic: AtomicI64,
 }
 
 impl LedgerTime {
@@ -36,7 +42,16 @@ impl LedgerTime {
             offset: AtomicI64::new(wall - monotonic),
             referenced: AtomicI64::new(monotonic),
             leap: AtomicI64::new(0),
+            ahead_of_monotonic: AtomicI64::new(i64::MIN),
         }
+    }
+
+    /// Goes on from `last`, the time of the log's last entry, where the wall clock is behind it. Says whether it is.
+    pub(crate) fn go_on_from(&self, last: Timestamp) -> bool {
+        // Relaxed: see `now`.
+        let monotonic = micros(self.clock.monotonic());
+        self.ahead_of_monotonic.fetch_max(last.micros() - monotonic, Ordering::Relaxed);
+        self.clock.wall() < last
     }
 
     /// Whether the clock fits the log's last entry.
@@ -54,13 +69,25 @@ impl LedgerTime {
 
     /// The time of day as far as it is believed. It may be behind the log's time; the caller takes the larger.
     pub(crate) fn now(&self) -> Timestamp {
+        let (believed, monotonic) = self.believed();
+        let ahead = believed - monotonic;
+        let furthest = self.ahead_of_monotonic.load(Ordering::Relaxed);
+        if ahead <= furthest {
+            return bounded(monotonic + furthest);
+        }
+        self.ahead_of_monotonic.fetch_max(ahead, Ordering::Relaxed);
+        bounded(believed)
+    }
+
+    /// The wall clock as far as it is believed, and the monotonic one, in microseconds.
+    fn believed(&self) -> (i64, i64) {
         let (wall, monotonic) = (self.clock.wall().micros(), micros(self.clock.monotonic()));
         // Relaxed, here and below: each cell is a hint of its own; a stale reference is a valid one.
         let expected = monotonic + self.offset.load(Ordering::Relaxed);
         let ahead = wall - expected;
         if ahead > STEP_MAX {
             self.leap.store(ahead, Ordering::Relaxed);
-            return bounded(expected);
+            return (expected, monotonic);
         }
         if self.leap.load(Ordering::Relaxed) != 0 {
             self.leap.store(0, Ordering::Relaxed);
@@ -68,12 +95,12 @@ impl LedgerTime {
         if monotonic - self.referenced.load(Ordering::Relaxed) > REFERENCE_EVERY {
             self.refer_to(wall, monotonic);
         }
-        bounded(wall)
+        (wall, monotonic)
     }
 
     /// How far ahead the wall clock is that is not believed.
     pub(crate) fn leap(&self) -> Option<Duration> {
-        self.now();
+        self.believed();
         let leap = self.leap.load(Ordering::Relaxed);
         (leap > 0).then(|| Duration::from_micros(leap.unsigned_abs()))
     }

@@ -23,11 +23,19 @@ pub enum PlantedBug {
     RefundOnTimeout,
     /// A plan takes a hold for matured a second before it is.
     ReleaseEarly,
+    /// An attempt may leave for the bank before its entry is synced.
+    AttemptNotLogged,
+    /// An operator's decision is taken although the withdrawal has ended.
+    DoubleResolve,
+    /// A definite refusal of one attempt fails a withdrawal of which an earlier one may have paid.
+    ReleaseInDoubt,
+    /// A payment that turns out after a release is posted nowhere.
+    SuspenseDropped,
 }
 
 impl PlantedBug {
     /// Every one, in the order of their declaration.
-    pub const ALL: [PlantedBug; 7] = [
+    pub const ALL: [PlantedBug; 11] = [
         PlantedBug::AckBeforeFsync,
         PlantedBug::SkipDirectoryFsync,
         PlantedBug::TruncateMidLog,
@@ -35,6 +43,10 @@ impl PlantedBug {
         PlantedBug::UnlockBeforeAppend,
         PlantedBug::RefundOnTimeout,
         PlantedBug::ReleaseEarly,
+        PlantedBug::AttemptNotLogged,
+        PlantedBug::DoubleResolve,
+        PlantedBug::ReleaseInDoubt,
+        PlantedBug::SuspenseDropped,
     ];
 
     /// The word, as `ack_before_fsync`.
@@ -47,6 +59,10 @@ impl PlantedBug {
             PlantedBug::UnlockBeforeAppend => "unlock_before_append",
             PlantedBug::RefundOnTimeout => "refund_on_timeout",
             PlantedBug::ReleaseEarly => "release_early",
+            PlantedBug::AttemptNotLogged => "attempt_not_logged",
+            PlantedBug::DoubleResolve => "double_resolve",
+            PlantedBug::ReleaseInDoubt => "release_in_doubt",
+            PlantedBug::SuspenseDropped => "suspense_dropped",
         }
     }
 }

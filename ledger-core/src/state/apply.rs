@@ -6,7 +6,7 @@ use super::history::NewRecord;
 use super::shard::{HeldWithdrawal, Shard};
 use crate::types::{Seq, Timestamp, TransactionId, UserId};
 use crate::view::{Direction, Status, TransactionKind};
-use crate::withdrawals::{BankReference, Reservation, Withdrawal, WithdrawalEntry};
+use crate::withdrawals::{BankReference, Event, Reservation, ReturnCredit, Withdrawal, WithdrawalEntry};
 
 /// What comes with an entry from the log and from its key.
 #[derive(Clone, Copy)]
@@ -71,6 +71,7 @@ impl Shard {
                 applied.time,
             );
             self.withdrawals.insert(id, HeldWithdrawal { withdrawal, record, slot, last_seq: applied.seq });
+            self.register.add(id);
         }
     }
 
@@ -140,6 +141,9 @@ impl Shard {
         time: Timestamp,
         is_mine: impl Fn(UserId) -> bool,
     ) -> Result<(), String> {
+        if entry.kind == TransactionKind::Return {
+            return Err("a return that is not an entry of its withdrawal".into());
+        }
         if (entry.kind == TransactionKind::Withdrawal) != (entry.status == Status::Pending) {
             return Err(format!("a {} that is {}", entry.kind.as_str(), entry.status.as_str()));
         }
@@ -167,41 +171,118 @@ impl Shard {
     ///
     /// # Errors
     /// What does not follow.
-    pub(crate) fn check_withdrawal(&self, entry: &WithdrawalEntry<'_>) -> Result<(), String> {
+    pub(crate) fn check_withdrawal(&self, entry: &WithdrawalEntry<'_>, time: Timestamp) -> Result<(), String> {
         let withdrawal = &self.withdrawals[&entry.id].withdrawal;
         let same =
             (withdrawal.user, withdrawal.currency, withdrawal.amount) == (entry.user, entry.currency, entry.amount);
         if !same {
             return Err(format!("an entry about withdrawal {} with another user, currency or amount", entry.id));
         }
-        if !withdrawal.substatus.is_open() {
-            return Err(format!("an entry about withdrawal {}, which is {}", entry.id, withdrawal.substatus));
+        let (before, after) = (withdrawal.substatus.reservation(), entry.to.reservation());
+        if before != Reservation::Stands && before != after {
+            return Err(format!(
+                "an entry that takes withdrawal {} from {} to {}",
+                entry.id, withdrawal.substatus, entry.to
+            ));
         }
-        Ok(())
+        match entry.event {
+            Event::Contradicted { posted: true, .. } if after != Reservation::Released || withdrawal.is_paid_late() => {
+                Err(format!("a late payment of withdrawal {}, which was paid before", entry.id))
+            }
+            Event::Returned { .. } if withdrawal.dossier().returned.is_some() => {
+                Err(format!("a second return of withdrawal {}", entry.id))
+            }
+            Event::Returned { credit: ReturnCredit::User, .. } if !self.has_room_for_return(entry.id, time) => {
+                Err(format!("a return of withdrawal {}, for which the account has no room", entry.id))
+            }
+            Event::Returned { credit, .. } if (after == Reservation::Paid) == (credit == ReturnCredit::Nobody) => {
+                Err(format!("a return of withdrawal {} to {}", entry.id, credit.as_str()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the account of a withdrawal, which is of this shard, can take its money back at `time`, and the shard the
+    /// record.
+    pub(crate) fn has_room_for_return(&self, id: TransactionId, time: Timestamp) -> bool {
+        let held = &self.withdrawals[&id];
+        // While it is open its money is still counted in the account.
+        let is_open = held.withdrawal.substatus.is_open();
+        let fits = is_open || self.accounts.parts(held.slot, time).has_room_for(held.withdrawal.amount.minor());
+        fits && self.has_room_for(1)
     }
 
     /// Does what the entry says to a withdrawal of this shard.
     pub(crate) fn apply_withdrawal(&mut self, entry: &WithdrawalEntry<'_>, seq: Seq, time: Timestamp) {
         let held = self.withdrawals.get_mut(&entry.id).expect("a withdrawal's entries follow its reservation");
-        let (slot, record) = (held.slot, held.record);
-        let before = held.withdrawal.substatus.reservation();
-        held.withdrawal.apply(entry, time);
+        let (slot, record, from) = (held.slot, held.record, held.withdrawal.substatus);
+        held.withdrawal.apply(entry, seq, time);
         held.last_seq = seq;
-        let (paid, released) = match (before, entry.to.reservation()) {
-            (Reservation::Stands, Reservation::Paid) => (entry.amount.minor(), 0),
-            (Reservation::Stands, Reservation::Released) => (0, entry.amount.minor()),
+        self.register.change(entry.id, from, entry.to);
+        let amount = entry.amount.minor();
+        let (paid, released) = match (from.reservation(), entry.to.reservation()) {
+            (Reservation::Stands, Reservation::Paid) => (amount, 0),
+            (Reservation::Stands, Reservation::Released) => (0, amount),
             _ => (0, 0),
         };
         self.history.set_status(record, entry.to.status(), seq);
-        if paid + released == 0 {
+        if paid + released > 0 {
+            self.accounts.fold(slot, time);
+            self.accounts.end_reservation(slot, time, paid, released);
+            self.accounts.get_mut(slot).last_seq = seq;
+            let sums = self.sums_mut(entry.currency);
+            sums.reserved -= u128::from(paid + released);
+            sums.total -= u128::from(paid);
+            sums.external += i128::from(paid);
+        }
+        match entry.event {
+            Event::Contradicted { posted, .. } => {
+                self.register.add_discrepancy();
+                if posted {
+                    let sums = self.sums_mut(entry.currency);
+                    sums.suspense -= i128::from(amount);
+                    sums.external += i128::from(amount);
+                }
+            }
+            Event::Returned { credit, .. } => self.take_back(entry, credit, slot, seq, time),
+            _ => {}
+        }
+    }
+
+    /// What was paid came back.
+    fn take_back(&mut self, entry: &WithdrawalEntry<'_>, credit: ReturnCredit, slot: Slot, seq: Seq, time: Timestamp) {
+        let id = TransactionId::new(seq.get()).expect("the first seq is 1");
+        self.register.add_return(entry.id, (credit == ReturnCredit::User).then_some(id));
+        if credit == ReturnCredit::Nobody {
             return;
         }
-        self.accounts.fold(slot, time);
-        self.accounts.end_reservation(slot, time, paid, released);
-        self.accounts.get_mut(slot).last_seq = seq;
+        let amount = entry.amount.minor();
         let sums = self.sums_mut(entry.currency);
-        sums.reserved -= u128::from(paid + released);
-        sums.total -= u128::from(paid);
-        sums.external += i128::from(paid);
+        sums.external -= i128::from(amount);
+        if credit == ReturnCredit::Suspense {
+            sums.suspense += i128::from(amount);
+            return;
+        }
+        sums.total += u128::from(amount);
+        self.accounts.fold(slot, time);
+        self.accounts.credit(slot, time, amount, None);
+        self.accounts.get_mut(slot).last_seq = seq;
+        let record = NewRecord {
+            id,
+            at: time,
+            kind: TransactionKind::Return,
+            status: Status::Completed,
+            direction: Direction::Credit,
+            amount: entry.amount,
+            account: slot,
+            counterparty: None,
+            release_at: None,
+            key_hash: 0,
+            metadata: None,
+            destination: None,
+            batch: None,
+            last_seq: seq,
+        };
+        self.history.push(&mut self.accounts.get_mut(slot).list, &record);
     }
 }

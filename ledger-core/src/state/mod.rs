@@ -11,6 +11,7 @@ pub(crate) mod holds;
 pub(crate) mod idempotency;
 pub(crate) mod locator;
 pub(crate) mod plan;
+pub(crate) mod register;
 pub(crate) mod shard;
 pub(crate) mod slots;
 

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use super::account::{AccountTable, Parts, Slot};
 use super::history::{History, RecordRef};
 use super::holds::Schedule;
+use super::register::Register;
 use crate::types::{Currency, Seq, Timestamp, TransactionId, UserId};
 use crate::view::Memory;
 use crate::withdrawals::Withdrawal;
@@ -18,6 +19,8 @@ pub(crate) struct Shard {
     pub(crate) history: History,
     /// Looked up by id, never walked, but for the open ones after a replay, which are sorted then.
     pub(crate) withdrawals: HashMap<TransactionId, HeldWithdrawal, RandomState>,
+    /// The same withdrawals in order.
+    pub(crate) register: Register,
     /// By currency, in the order of first use. A ledger has few currencies: a walk beats a table.
     sums: Vec<CurrencySums>,
     hasher: RandomState,
@@ -57,6 +60,7 @@ impl Shard {
             accounts: AccountTable::new(),
             history: History::new(),
             withdrawals: HashMap::with_hasher(hasher.clone()),
+            register: Register::default(),
             sums: Vec::new(),
             hasher,
         }
@@ -89,7 +93,7 @@ impl Shard {
         Memory {
             accounts: (self.accounts.bytes() + sums) as u64,
             history: self.history.bytes() as u64,
-            withdrawals: self.withdrawals.allocation_size() as u64,
+            withdrawals: (self.withdrawals.allocation_size() + self.register.bytes()) as u64,
             ..Memory::default()
         }
     }

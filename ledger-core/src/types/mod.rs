@@ -13,7 +13,7 @@ pub use amount::Amount;
 pub use currency::Currency;
 pub use key::{Fingerprint, IdempotencyKey};
 pub use seq::{Epoch, Seq, TransactionId};
-pub use text::{Destination, Metadata};
+pub use text::{Destination, Evidence, Metadata, Operator};
 pub use time::Timestamp;
 pub use user::UserId;
 

@@ -1,4 +1,4 @@
-//! Opaque bytes that a caller attaches to a command.
+//! Texts and bytes that a caller attaches to a command.
 
 /// What a caller attaches to a transaction: opaque bytes, 1 ..= 4096 of them, given back as they came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +33,44 @@ impl<'a> Destination<'a> {
     }
 
     /// The destination.
+    pub fn as_str(&self) -> &'a str {
+        self.0
+    }
+}
+
+/// What an operator goes by when he decides a withdrawal, for people to read: 1 ..= 1024 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Evidence<'a>(&'a str);
+
+impl<'a> Evidence<'a> {
+    /// The longest evidence, in bytes.
+    pub const BYTES_MAX: usize = 1024;
+
+    /// `None` outside 1 ..= 1024 bytes.
+    pub fn new(evidence: &'a str) -> Option<Evidence<'a>> {
+        (1..=Self::BYTES_MAX).contains(&evidence.len()).then_some(Evidence(evidence))
+    }
+
+    /// The evidence.
+    pub fn as_str(&self) -> &'a str {
+        self.0
+    }
+}
+
+/// The name of an operator: 1 ..= 255 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Operator<'a>(&'a str);
+
+impl<'a> Operator<'a> {
+    /// The longest name, in bytes.
+    pub const BYTES_MAX: usize = 255;
+
+    /// `None` outside 1 ..= 255 bytes.
+    pub fn new(name: &'a str) -> Option<Operator<'a>> {
+        (1..=Self::BYTES_MAX).contains(&name.len()).then_some(Operator(name))
+    }
+
+    /// The name.
     pub fn as_str(&self) -> &'a str {
         self.0
     }

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::evidence::after_the_end;
 use super::{
-    AttemptClass, Event, Inquiry, InquiryAnswer, Policy, Reservation, Step, Submission, Substatus, Withdrawal,
+    AttemptClass, Event, Inquiry, InquiryAnswer, Policy, Reservation, Said, Step, Submission, Substatus, Withdrawal,
     WithdrawalEntry,
 };
-use crate::types::Timestamp;
+use crate::types::{Evidence, Timestamp};
 
 /// The longest evidence that an entry keeps, in bytes.
-pub(crate) const EVIDENCE_BYTES_MAX: usize = 1024;
+pub(crate) const EVIDENCE_BYTES_MAX: usize = Evidence::BYTES_MAX;
 
 /// Why something that is said of a withdrawal changes nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,7 +23,7 @@ pub enum Conflict {
     Repeat,
     /// The withdrawal has ended, and this says nothing against how.
     Ended,
-    /// The withdrawal has ended, and this is evidence that it ended otherwise: to be reported, never dropped.
+    /// The withdrawal has ended, and this is evidence that it ended otherwise. It is recorded, as a discrepancy.
     Contradicted {
         /// How it ended.
         ended: Substatus,
@@ -99,7 +100,8 @@ pub fn start_attempt(
 /// What the outcome of attempt number `attempt` changes.
 ///
 /// An answer that comes late, when its attempt is no longer running, still completes an open withdrawal if it says that
-/// the bank paid; nothing else that is said late decides anything, the inquiry does.
+/// the bank paid; nothing else that is said late decides anything, the inquiry does. One that comes when the withdrawal
+/// has ended is recorded with its attempt, and as a discrepancy where it says that it ended otherwise.
 ///
 /// # Errors
 /// See [`Conflict`].
@@ -112,7 +114,7 @@ pub fn end_attempt<'a>(
 ) -> Result<WithdrawalEntry<'a>, Conflict> {
     let record = withdrawal.attempt(attempt).ok_or(Conflict::NotNow)?;
     if !withdrawal.substatus.is_open() {
-        return Err(after_the_end_of(withdrawal.substatus, record.class(), outcome.class));
+        return end_attempt_late(withdrawal, attempt, outcome);
     }
     let is_running = withdrawal.is_running() && attempt == withdrawal.attempts;
     if !is_running && outcome.class != AttemptClass::Settled {
@@ -176,7 +178,13 @@ pub fn answer_inquiry<'a>(
 ) -> Result<WithdrawalEntry<'a>, Conflict> {
     let from = withdrawal.substatus;
     if !from.is_open() {
-        return Err(inquired_after_the_end(from, outcome.answer));
+        let says = match outcome.answer {
+            InquiryAnswer::Settled => Some(Reservation::Paid),
+            InquiryAnswer::Failed => Some(Reservation::Released),
+            InquiryAnswer::Pending => Some(Reservation::Stands),
+            InquiryAnswer::NotFound | InquiryAnswer::Unsupported | InquiryAnswer::Unanswered => None,
+        };
+        return after_the_end(withdrawal, Said::Inquiry { answer: outcome.answer }, says, cut(&outcome.evidence));
     }
     let is_asked_about = matches!(from, Substatus::Unknown | Substatus::Accepted);
     let (to, due) = match outcome.answer {
@@ -218,7 +226,7 @@ pub fn pass_deadline(
     }
 }
 
-fn entry<'a>(
+pub(super) fn entry<'a>(
     withdrawal: &Withdrawal,
     event: Event,
     to: Substatus,
@@ -226,37 +234,38 @@ fn entry<'a>(
     evidence: &'a str,
 ) -> WithdrawalEntry<'a> {
     let Withdrawal { id, user, currency, amount, .. } = *withdrawal;
-    WithdrawalEntry { id, user, currency, amount, event, to, due, evidence }
+    WithdrawalEntry { id, user, currency, amount, event, to, due, evidence, operator: None, command: None }
 }
 
 /// An attempt's outcome that comes when the withdrawal has ended.
-fn after_the_end_of(ended: Substatus, recorded: Option<AttemptClass>, said: AttemptClass) -> Conflict {
-    let was_paid = ended.reservation() == Reservation::Paid;
-    match said {
-        _ if recorded == Some(said) => Conflict::Repeat,
-        AttemptClass::Settled if was_paid => Conflict::Repeat,
-        AttemptClass::Settled => Conflict::Contradicted { ended, says: Reservation::Paid },
-        AttemptClass::Accepted | AttemptClass::Ambiguous if !was_paid => {
-            Conflict::Contradicted { ended, says: Reservation::Stands }
-        }
-        AttemptClass::Rejected | AttemptClass::NotSent if recorded == Some(AttemptClass::Settled) => {
-            Conflict::Contradicted { ended, says: Reservation::Released }
-        }
-        // Another attempt decided, or this one says less than is known.
-        _ => Conflict::Ended,
+fn end_attempt_late<'a>(
+    withdrawal: &Withdrawal,
+    attempt: u32,
+    outcome: &'a Submission,
+) -> Result<WithdrawalEntry<'a>, Conflict> {
+    let recorded = withdrawal.attempt(attempt).ok_or(Conflict::NotNow)?.class();
+    let class = outcome.class;
+    if recorded == Some(class) {
+        return Err(Conflict::Repeat);
     }
-}
-
-/// An answer to an inquiry that comes when the withdrawal has ended.
-fn inquired_after_the_end(ended: Substatus, answer: InquiryAnswer) -> Conflict {
-    let was_paid = ended.reservation() == Reservation::Paid;
-    match answer {
-        InquiryAnswer::Settled if was_paid => Conflict::Repeat,
-        InquiryAnswer::Settled => Conflict::Contradicted { ended, says: Reservation::Paid },
-        InquiryAnswer::Failed if was_paid => Conflict::Contradicted { ended, says: Reservation::Released },
-        InquiryAnswer::Failed => Conflict::Repeat,
-        InquiryAnswer::Pending if !was_paid => Conflict::Contradicted { ended, says: Reservation::Stands },
-        _ => Conflict::Ended,
+    let definitely_not = |class: AttemptClass| matches!(class, AttemptClass::Rejected | AttemptClass::NotSent);
+    let every_attempt_failed = withdrawal.substatus.reservation() == Reservation::Paid
+        && !withdrawal.maybe_paid
+        && withdrawal.history.iter().all(|record| record.class().is_none_or(definitely_not));
+    let says = match class {
+        AttemptClass::Settled => Some(Reservation::Paid),
+        AttemptClass::Accepted | AttemptClass::Ambiguous => Some(Reservation::Stands),
+        _ if recorded == Some(AttemptClass::Settled) || every_attempt_failed => Some(Reservation::Released),
+        // Another attempt decided, or may have.
+        AttemptClass::Rejected | AttemptClass::NotSent => None,
+    };
+    let evidence = cut(&outcome.evidence);
+    match after_the_end(withdrawal, Said::Attempt { attempt, class }, says, evidence) {
+        // It says nothing against how the withdrawal ended, but nobody knew yet how this attempt did.
+        Err(_) if recorded.is_none() => {
+            Ok(entry(withdrawal, Event::AttemptEnded { attempt, class }, withdrawal.substatus, None, evidence))
+        }
+        decided => decided,
     }
 }
 
@@ -287,7 +296,7 @@ fn is_past_deadline(withdrawal: &Withdrawal, policy: &Policy, now: Timestamp) ->
 }
 
 /// `wait` from now, but not past a deadline that is still to come.
-fn before_deadline(withdrawal: &Withdrawal, policy: &Policy, now: Timestamp, wait: Duration) -> Timestamp {
+pub(super) fn before_deadline(withdrawal: &Withdrawal, policy: &Policy, now: Timestamp, wait: Duration) -> Timestamp {
     let at = now.saturating_add(wait);
     deadline(withdrawal, policy).filter(|deadline| *deadline > now).map_or(at, |deadline| at.min(deadline))
 }
@@ -317,7 +326,7 @@ fn spread(base: Duration, doublings: u32, max: Duration, withdrawal: &Withdrawal
 }
 
 /// The longest prefix of whole characters that an entry can keep.
-fn cut(evidence: &str) -> &str {
+pub(super) fn cut(evidence: &str) -> &str {
     &evidence[..evidence.floor_char_boundary(EVIDENCE_BYTES_MAX)]
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::types::{Amount, Currency, Timestamp, TransactionId, UserId};
+use crate::types::{Amount, Currency, Fingerprint, IdempotencyKey, Operator, Timestamp, TransactionId, UserId};
 use crate::view::Status;
 
 /// Something happened to a withdrawal. The effect is decided: `to` says where the withdrawal is now, and with that
@@ -26,6 +26,11 @@ pub struct WithdrawalEntry<'a> {
     pub due: Option<Timestamp>,
     /// What the bank or the operator said, for people to read: at most 1 KiB of UTF-8.
     pub evidence: &'a str,
+    /// Who said it, where it was an operator.
+    pub operator: Option<Operator<'a>>,
+    /// The key of the command that this is, and the hash of what it said. Kept only where it was done: a discrepancy does
+    /// not use its key up.
+    pub command: Option<(IdempotencyKey<'a>, Fingerprint)>,
 }
 
 /// What happened to a withdrawal.
@@ -51,6 +56,99 @@ pub enum Event {
     },
     /// The bank was asked for as long as the policy allows, and never told.
     DeadlinePassed,
+    /// It was given up before its first attempt.
+    Cancelled,
+    /// An operator decided.
+    Resolved {
+        /// How.
+        outcome: Resolution,
+    },
+    /// The bank told something by itself.
+    Noticed {
+        /// What.
+        outcome: NoticeOutcome,
+        /// When it happened, by the bank's clock.
+        occurred_at: Timestamp,
+    },
+    /// The bank told that what it had paid came back.
+    Returned {
+        /// Who has the money now.
+        credit: ReturnCredit,
+        /// When it happened, by the bank's clock.
+        occurred_at: Timestamp,
+    },
+    /// After its end somebody said that it ended otherwise: a discrepancy, for a person to look at.
+    Contradicted {
+        /// Who said what.
+        said: Said,
+        /// What that says of the money: `Paid` after a release, `Released` after a payment, `Stands` where the bank may
+        /// yet pay what was released.
+        says: Reservation,
+        /// Whether the payment is posted from suspense to the world outside: the user has spent the money, or may.
+        posted: bool,
+    },
+    /// The log may lack what was done since, as after a restore: it counts as attempted.
+    Doubted,
+}
+
+/// How an operator decides.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Resolution {
+    /// The bank paid.
+    Completed,
+    /// The bank did not pay, and will not.
+    Failed,
+}
+
+/// What the bank tells by itself of a reference.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum NoticeOutcome {
+    /// It was paid.
+    Settled,
+    /// It was definitely not paid and will not be.
+    Failed,
+    /// It is under way.
+    Pending,
+    /// It was paid, and the money came back.
+    Returned,
+}
+
+/// Who has the money of a payment that came back.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ReturnCredit {
+    /// The user, by a transaction of its own: its id is the entry's seq.
+    User,
+    /// Suspense: the account has no room, or the payment was posted from there.
+    Suspense,
+    /// Nobody: the payment was never recorded, so nor is its return.
+    Nobody,
+}
+
+/// Who said something of a withdrawal, and what.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Said {
+    /// An attempt ended.
+    Attempt {
+        /// From 1.
+        attempt: u32,
+        /// Its class.
+        class: AttemptClass,
+    },
+    /// The bank answered an inquiry.
+    Inquiry {
+        /// What it said.
+        answer: InquiryAnswer,
+    },
+    /// The bank told by itself.
+    Notice {
+        /// What it told.
+        outcome: NoticeOutcome,
+    },
+    /// An operator.
+    Operator {
+        /// How he wanted to decide.
+        outcome: Resolution,
+    },
 }
 
 /// How an attempt ended, by type, never by text.
@@ -121,13 +219,101 @@ pub enum Reservation {
 }
 
 impl Event {
-    /// The word: `attempt_started`, `attempt_ended`, `inquired` or `deadline_passed`.
+    /// The word: `attempt_started`, `attempt_ended`, `inquired`, `deadline_passed`, `cancelled`, `resolved`, `noticed`,
+    /// `returned`, `contradicted` or `doubted`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Event::AttemptStarted { .. } => "attempt_started",
             Event::AttemptEnded { .. } => "attempt_ended",
             Event::Inquired { .. } => "inquired",
             Event::DeadlinePassed => "deadline_passed",
+            Event::Cancelled => "cancelled",
+            Event::Resolved { .. } => "resolved",
+            Event::Noticed { .. } => "noticed",
+            Event::Returned { .. } => "returned",
+            Event::Contradicted { .. } => "contradicted",
+            Event::Doubted => "doubted",
+        }
+    }
+}
+
+impl Resolution {
+    /// Both, in the order of their declaration.
+    pub const ALL: [Resolution; 2] = [Resolution::Completed, Resolution::Failed];
+
+    /// The word: `completed` or `failed`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Resolution::Completed => "completed",
+            Resolution::Failed => "failed",
+        }
+    }
+
+    /// What it says of the money.
+    pub const fn says(self) -> Reservation {
+        match self {
+            Resolution::Completed => Reservation::Paid,
+            Resolution::Failed => Reservation::Released,
+        }
+    }
+}
+
+impl NoticeOutcome {
+    /// Every outcome, in the order of their declaration.
+    pub const ALL: [NoticeOutcome; 4] =
+        [NoticeOutcome::Settled, NoticeOutcome::Failed, NoticeOutcome::Pending, NoticeOutcome::Returned];
+
+    /// The word: `settled`, `failed`, `pending` or `returned`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            NoticeOutcome::Settled => "settled",
+            NoticeOutcome::Failed => "failed",
+            NoticeOutcome::Pending => "pending",
+            NoticeOutcome::Returned => "returned",
+        }
+    }
+}
+
+impl ReturnCredit {
+    /// The word: `user`, `suspense` or `nobody`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ReturnCredit::User => "user",
+            ReturnCredit::Suspense => "suspense",
+            ReturnCredit::Nobody => "nobody",
+        }
+    }
+}
+
+impl Said {
+    /// Who said it: `attempt`, `inquiry`, `notice` or `operator`.
+    pub const fn by(self) -> &'static str {
+        match self {
+            Said::Attempt { .. } => "attempt",
+            Said::Inquiry { .. } => "inquiry",
+            Said::Notice { .. } => "notice",
+            Said::Operator { .. } => "operator",
+        }
+    }
+
+    /// The word that was said: of a class, an answer, a notice or a resolution.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Said::Attempt { class, .. } => class.as_str(),
+            Said::Inquiry { answer } => answer.as_str(),
+            Said::Notice { outcome } => outcome.as_str(),
+            Said::Operator { outcome } => outcome.as_str(),
+        }
+    }
+}
+
+impl Reservation {
+    /// The word: `stands`, `paid` or `released`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Reservation::Stands => "stands",
+            Reservation::Paid => "paid",
+            Reservation::Released => "released",
         }
     }
 }

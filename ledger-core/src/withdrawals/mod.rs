@@ -4,7 +4,7 @@
 //! reserved ─► submitting(n) ─► accepted ─► completed ─► returned
 //!    │            │ ▲  └─────────┬───────► failed
 //!    └► cancelled ▼ │ same key   │
-//!               unknown ◄────────┘  ── inquiry ──► completed | failed
+//!               unknown ◄────────┘  ── inquiry · notice · operator ──► completed | failed
 //!                   └─ deadline ► needs_review
 //! ```
 //!
@@ -14,7 +14,9 @@
 //! only thing that changes a withdrawal, and replay uses it alone.
 
 mod decide;
+mod dossier;
 mod entry;
+mod evidence;
 mod outcome;
 mod places;
 mod policy;
@@ -24,10 +26,15 @@ mod withdrawal;
 
 pub(crate) use decide::EVIDENCE_BYTES_MAX;
 pub use decide::{Conflict, answer_inquiry, end_attempt, interrupt_attempt, next_step, pass_deadline, start_attempt};
-pub use entry::{AttemptClass, Event, InquiryAnswer, Reservation, Substatus, WithdrawalEntry};
+pub use dossier::{AnswerRecord, Discrepancy, Dossier, NoticeRecord, ResolutionRecord, ReturnRecord};
+pub use entry::{
+    AttemptClass, Event, InquiryAnswer, NoticeOutcome, Reservation, Resolution, ReturnCredit, Said, Substatus,
+    WithdrawalEntry,
+};
+pub use evidence::{cancel, doubt, resolve, take_notice};
 pub use outcome::{Attempt, Due, Inquiry, Step, Submission};
 pub(crate) use places::Places;
 pub use policy::Policy;
 pub(crate) use queue::DueQueue;
-pub use reference::BankReference;
+pub use reference::{BankReference, NotAReference};
 pub use withdrawal::{AttemptRecord, Ending, Withdrawal};

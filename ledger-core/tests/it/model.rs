@@ -97,6 +97,10 @@ pub(crate) enum Happened {
     Ended { id: u64, class: AttemptClass, to: Substatus },
     /// The bank was asked.
     Inquired { id: u64, to: Substatus },
+    /// Something was recorded that changes nothing.
+    Noted { id: u64 },
+    /// It was said that the withdrawal ended otherwise; `posted`: that it was paid after its release.
+    Contradicted { id: u64, posted: bool },
 }
 
 /// A change of one account. Balances are sums of these.
@@ -121,6 +125,10 @@ pub(crate) struct Record {
     pub(crate) attempts: u32,
     /// Whether some attempt may have been executed, as far as its outcome told.
     pub(crate) ambiguous: bool,
+    /// Whether it ended while an attempt was under way, whose outcome is still to come.
+    pub(crate) is_loose: bool,
+    /// Whether a payment after its release was posted.
+    pub(crate) late: bool,
     pub(crate) last_seq: u64,
     pub(crate) changed_at: Timestamp,
 }
@@ -380,6 +388,8 @@ impl Model {
                     substatus,
                     attempts: 0,
                     ambiguous: false,
+                    is_loose: false,
+                    late: false,
                     last_seq,
                     changed_at: time,
                 };
@@ -399,6 +409,15 @@ impl Model {
                 self.placed.remove(id);
                 self.withdrawal_is_at(*id, seq, time, *to);
             }
+            Happened::Noted { id } => {
+                let record = self.records.get_mut(id).expect("a withdrawal");
+                (record.last_seq, record.changed_at, record.is_loose) = (seq, time, false);
+            }
+            Happened::Contradicted { id, posted } => {
+                let record = self.records.get_mut(id).expect("a withdrawal");
+                (record.last_seq, record.changed_at) = (seq, time);
+                record.late |= posted;
+            }
         }
         self.facts.push(fact);
     }
@@ -406,6 +425,7 @@ impl Model {
     fn withdrawal_is_at(&mut self, id: u64, seq: u64, time: Timestamp, to: Substatus) {
         let record = self.records.get_mut(&id).expect("a withdrawal");
         assert_eq!(record.status, Status::Pending, "an ended withdrawal changes no more");
+        record.is_loose = record.substatus == Substatus::Submitting;
         record.substatus = to;
         record.last_seq = seq;
         record.changed_at = time;
@@ -518,6 +538,7 @@ impl Model {
                 failure_reason: (record.status == Status::Failed).then(|| "…".into()),
                 destination: asked.destination.as_deref().map(Into::into),
             }),
+            returns: None,
             metadata: asked.metadata.as_deref().map(Into::into),
             last_seq: Seq::new(record.last_seq),
         };
@@ -591,6 +612,10 @@ impl Model {
             match (record.asked.kind, record.status) {
                 (TransactionKind::Charge, _) => sum.external -= amount,
                 (TransactionKind::Withdrawal, Status::Completed) => sum.external += amount,
+                (TransactionKind::Withdrawal, Status::Failed) if record.late => {
+                    sum.external += amount;
+                    sum.suspense -= amount;
+                }
                 _ => {}
             }
         }

@@ -348,6 +348,18 @@ impl Pair {
         let under_way = record.substatus == Substatus::Submitting && number == record.attempts;
         let outcome = match found {
             Ok(to) if self.ledger().appended() != before => {
+                if record.status != Status::Pending {
+                    if !record.is_loose || number != record.attempts {
+                        return Err(format!(
+                            "{record:?}: attempt {number} ended {class:?} after the end, and was recorded"
+                        ));
+                    }
+                    expect("where an outcome after the end leads", record.substatus, to)?;
+                    let seq = self.next_seq(before)?;
+                    self.model.apply(Fact { seq, time: now, what: Happened::Noted { id: of } });
+                    self.in_step()?;
+                    return Ok("noted");
+                }
                 let allowed = self.model.after_attempt(&record, class);
                 // Late news of a payment is welcome while the withdrawal is open; nothing else changes what is decided.
                 let late = record.status == Status::Pending && class == AttemptClass::Settled;
@@ -363,8 +375,10 @@ impl Pair {
                 "no change"
             }
             Err(Error::Rejected(rejection)) if !under_way => {
-                let paid_after_all = record.status == Status::Failed && class == AttemptClass::Settled;
-                match conflict(&record, of, &rejection)? {
+                let paid_after_all = record.status == Status::Failed && class == AttemptClass::Settled && !record.late;
+                let word = conflict(&record, of, &rejection)?;
+                self.take_in_contradiction(of, word, paid_after_all, before)?;
+                match word {
                     // Never dropped: money that left although it was released.
                     "contradicted" if paid_after_all => "contradicted",
                     word if paid_after_all && number <= record.attempts && number > 0 => {
@@ -411,8 +425,9 @@ impl Pair {
                 "no change"
             }
             Err(Error::Rejected(rejection)) if !(open && must) => {
-                let paid_after_all = record.status == Status::Failed && said == InquiryAnswer::Settled;
+                let paid_after_all = record.status == Status::Failed && said == InquiryAnswer::Settled && !record.late;
                 let word = conflict(&record, of, &rejection)?;
+                self.take_in_contradiction(of, word, paid_after_all, before)?;
                 if paid_after_all && word != "contradicted" {
                     return Err(format!("{record:?}: paid after all, and told {word}"));
                 }
@@ -422,6 +437,17 @@ impl Pair {
         };
         self.in_step()?;
         Ok(outcome)
+    }
+
+    /// A contradiction is an entry; nothing else that is refused is one.
+    fn take_in_contradiction(&mut self, of: u64, word: &str, posted: bool, before: Seq) -> Result<(), String> {
+        if word != "contradicted" {
+            return Ok(());
+        }
+        let seq = self.next_seq(before)?;
+        let time = self.ledger().now();
+        self.model.apply(Fact { seq, time, what: Happened::Contradicted { id: of, posted } });
+        Ok(())
     }
 
     /// Takes what is due, checks that it is what the rules allow, and hands it back.
@@ -520,8 +546,10 @@ impl Pair {
 
     /// Ends the ledger and opens it again: the same state, whatever the end.
     pub(crate) fn reopen(&mut self, end: End) -> Checked {
-        // A clean stop keeps the ledger's time, which answers may have raised above the last entry's.
-        let kept = matches!(end, End::Close).then(|| self.ledger().now());
+        // A clean stop keeps the ledger's time, which answers may have raised above the last entry's; another stop may. It
+        // shows where the wall clock is behind it.
+        let (now, wall) = (self.ledger().now(), self.clock.wall());
+        let kept = (matches!(end, End::Close) || now > wall).then_some(now);
         if let End::Close = end {
             self.ledger().close().map_err(|err| format!("close: {err:?}"))?;
             let refused =
@@ -698,7 +726,8 @@ impl TimeRules {
         if now > latest {
             return Err(format!("the ledger's time leapt: {says}"));
         }
-        let least = self.last.max(wall);
+        // A wall clock that was set back is overtaken: so much time has passed.
+        let least = self.last.saturating_add(elapsed).max(wall);
         if !self.stepped && (now < least || now > least.saturating_add(self.slack)) {
             return Err(format!("the ledger's time is not the clock's: {says}"));
         }

@@ -7,6 +7,10 @@ use proptest::sample::select;
 
 use super::*;
 use crate::types::INTEGER_MAX;
+use crate::view::TransactionKind;
+use crate::withdrawals::{
+    AttemptClass, InquiryAnswer, NoticeOutcome, Reservation, Resolution, ReturnCredit, Substatus,
+};
 
 /// An entry with texts of its own, for a generator to make.
 #[derive(Clone, Debug)]
@@ -29,6 +33,8 @@ enum Sketch {
         to: Substatus,
         due: Option<Timestamp>,
         evidence: String,
+        operator: String,
+        command: (String, u128),
     },
 }
 
@@ -47,7 +53,7 @@ impl Sketch {
                     batch: *batch,
                 })
             }
-            Sketch::Withdrawal { id, user, currency, amount, event, to, due, evidence } => {
+            Sketch::Withdrawal { id, user, currency, amount, event, to, due, evidence, operator, command } => {
                 Entry::Withdrawal(WithdrawalEntry {
                     id: *id,
                     user: *user,
@@ -57,6 +63,9 @@ impl Sketch {
                     to: *to,
                     due: *due,
                     evidence,
+                    operator: has_operator(*event).then(|| Operator::new(operator).unwrap()),
+                    command: has_command(*event)
+                        .then(|| (IdempotencyKey::new(&command.0).unwrap(), Fingerprint::new(command.1))),
                 })
             }
         }
@@ -106,8 +115,8 @@ fn posting() -> impl Strategy<Value = Posting> {
 }
 
 fn transaction() -> impl Strategy<Value = Sketch> {
-    let kinds = [TransactionKind::Charge, TransactionKind::Transfer, TransactionKind::Withdrawal];
-    let words = (select(kinds.to_vec()), select(vec![Status::Pending, Status::Completed]));
+    let kinds = (1..=4).map(|code| kind_of(code).unwrap()).collect::<Vec<_>>();
+    let words = (select(kinds), select(vec![Status::Pending, Status::Completed]));
     let metadata = prop_oneof![4 => vec(any::<u8>(), 1..40), 1 => Just(vec![0; Metadata::BYTES_MAX])];
     let batch = (any::<u32>(), any::<u32>())
         .prop_filter("an index below the count", |(index, count)| index < count)
@@ -121,14 +130,36 @@ fn transaction() -> impl Strategy<Value = Sketch> {
     })
 }
 
+fn said() -> impl Strategy<Value = Said> {
+    prop_oneof![
+        (any::<u32>(), select(AttemptClass::ALL.to_vec()))
+            .prop_map(|(attempt, class)| Said::Attempt { attempt, class }),
+        select(InquiryAnswer::ALL.to_vec()).prop_map(|answer| Said::Inquiry { answer }),
+        select(NoticeOutcome::ALL.to_vec()).prop_map(|outcome| Said::Notice { outcome }),
+        select(Resolution::ALL.to_vec()).prop_map(|outcome| Said::Operator { outcome }),
+    ]
+}
+
 fn event() -> impl Strategy<Value = Event> {
-    let classes = (1..=5).map(|code| class_of(code).unwrap()).collect::<Vec<_>>();
-    let answers = (1..=6).map(|code| answer_of(code).unwrap()).collect::<Vec<_>>();
+    let credits = vec![ReturnCredit::User, ReturnCredit::Suspense, ReturnCredit::Nobody];
+    let says = vec![Reservation::Stands, Reservation::Paid, Reservation::Released];
     prop_oneof![
         any::<u32>().prop_map(|attempt| Event::AttemptStarted { attempt }),
-        (0..9u32, select(classes)).prop_map(|(attempt, class)| Event::AttemptEnded { attempt, class }),
-        select(answers).prop_map(|answer| Event::Inquired { answer }),
+        (0..9u32, select(AttemptClass::ALL.to_vec()))
+            .prop_map(|(attempt, class)| Event::AttemptEnded { attempt, class }),
+        select(InquiryAnswer::ALL.to_vec()).prop_map(|answer| Event::Inquired { answer }),
         Just(Event::DeadlinePassed),
+        Just(Event::Cancelled),
+        select(Resolution::ALL.to_vec()).prop_map(|outcome| Event::Resolved { outcome }),
+        (select(NoticeOutcome::ALL.to_vec()), time())
+            .prop_map(|(outcome, occurred_at)| Event::Noticed { outcome, occurred_at }),
+        (select(credits), time()).prop_map(|(credit, occurred_at)| Event::Returned { credit, occurred_at }),
+        (said(), select(says), any::<bool>()).prop_map(|(said, says, posted)| Event::Contradicted {
+            said,
+            says,
+            posted
+        }),
+        Just(Event::Doubted),
     ]
 }
 
@@ -136,8 +167,10 @@ fn withdrawal() -> impl Strategy<Value = Sketch> {
     let id = number(u64::MAX).prop_map(|n| TransactionId::new(n).unwrap());
     let to = select((1..=9).map(|code| substatus_of(code).unwrap()).collect::<Vec<_>>());
     let evidence = prop_oneof![1 => Just(String::new()), 4 => text(EVIDENCE_BYTES_MAX)];
-    (id, user(), currency(), amount(), event(), to, option::of(time()), evidence).prop_map(
-        |(id, user, currency, amount, event, to, due, evidence)| Sketch::Withdrawal {
+    let key = text(IdempotencyKey::BYTES_MAX).prop_filter("a key", |key| IdempotencyKey::new(key).is_some());
+    let who = (text(Operator::BYTES_MAX), (key, any::<u128>()));
+    (id, user(), currency(), amount(), event(), to, option::of(time()), evidence, who).prop_map(
+        |(id, user, currency, amount, event, to, due, evidence, (operator, command))| Sketch::Withdrawal {
             id,
             user,
             currency,
@@ -146,6 +179,8 @@ fn withdrawal() -> impl Strategy<Value = Sketch> {
             to,
             due,
             evidence,
+            operator,
+            command,
         },
     )
 }
@@ -183,7 +218,11 @@ proptest! {
                 prop_assert!(bytes.len() <= TRANSACTION_BYTES_MAX + texts + batch);
             }
             Entry::Transaction(_) => {}
-            Entry::Withdrawal(w) => prop_assert!(bytes.len() <= WITHDRAWAL_BYTES_MAX + w.evidence.len()),
+            Entry::Withdrawal(w) => {
+                let commanded = w.operator.is_some() || w.command.is_some();
+                let commanded = if commanded { COMMANDED_BYTES_MAX } else { 0 };
+                prop_assert!(bytes.len() <= WITHDRAWAL_BYTES_MAX + w.evidence.len() + commanded);
+            }
         }
     }
 

@@ -200,6 +200,7 @@ pub(super) fn encode<'a>(record: &NewRecord<'a>, anchor: Anchor) -> Encoded<'a> 
         TransactionKind::Charge => 0,
         TransactionKind::Transfer => 1,
         TransactionKind::Withdrawal => 2,
+        TransactionKind::Return => 3,
     };
     let (seq_code, time_code) = (width_code(seq, SEQ_WIDTHS), width_code(time, TIME_WIDTHS));
     let (amount_code, account_code) = (width_code(amount, AMOUNT_WIDTHS), width_code(account, ACCOUNT_WIDTHS));
@@ -288,7 +289,8 @@ pub(super) fn decode(bytes: &[u8], anchor: Anchor) -> RecordView<'_> {
         kind: match head >> KIND_AT & 3 {
             0 => TransactionKind::Charge,
             1 => TransactionKind::Transfer,
-            _ => TransactionKind::Withdrawal,
+            2 => TransactionKind::Withdrawal,
+            _ => TransactionKind::Return,
         },
         status: match head & STATUS_MASK {
             0 => Status::Pending,

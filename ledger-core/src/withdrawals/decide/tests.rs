@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::types::{Amount, Currency, Destination, Epoch, TransactionId, UserId};
+use crate::types::{Amount, Currency, Destination, Epoch, Seq, TransactionId, UserId};
 use crate::view::Status;
 use crate::withdrawals::BankReference;
 
@@ -67,14 +67,14 @@ impl Life {
     fn start(&mut self) {
         assert_eq!(self.next(), Step::Submit);
         let entry = start_attempt(&self.withdrawal, &self.policy, self.now).unwrap();
-        self.withdrawal.apply(&entry, self.now);
+        self.withdrawal.apply(&entry, Seq::new(1), self.now);
     }
 
     fn end(&mut self, class: AttemptClass) -> Substatus {
         let outcome = submission(class);
         let attempt = self.withdrawal.attempts;
         let entry = end_attempt(&self.withdrawal, &self.policy, attempt, &outcome, self.now).unwrap();
-        self.withdrawal.apply(&entry, self.now);
+        self.withdrawal.apply(&entry, Seq::new(1), self.now);
         self.withdrawal.substatus
     }
 
@@ -87,7 +87,7 @@ impl Life {
         assert_eq!(self.next(), Step::Inquire);
         let outcome = inquiry(answer);
         let entry = answer_inquiry(&self.withdrawal, &self.policy, &outcome, self.now).unwrap();
-        self.withdrawal.apply(&entry, self.now);
+        self.withdrawal.apply(&entry, Seq::new(1), self.now);
         self.withdrawal.substatus
     }
 
@@ -170,13 +170,16 @@ fn situation(name: &str) -> Life {
 
 fn word(decided: Result<WithdrawalEntry<'_>, Conflict>) -> &'static str {
     match decided {
+        Ok(WithdrawalEntry { event: Event::Contradicted { says, .. }, .. }) => match says {
+            Reservation::Paid => "but paid",
+            Reservation::Released => "but not paid",
+            Reservation::Stands => "but maybe paid",
+        },
         Ok(entry) => entry.to.as_str(),
         Err(Conflict::Repeat) => "repeat",
         Err(Conflict::Ended) => "ended",
         Err(Conflict::NotNow) => "not now",
-        Err(Conflict::Contradicted { says: Reservation::Paid, .. }) => "but paid",
-        Err(Conflict::Contradicted { says: Reservation::Released, .. }) => "but not paid",
-        Err(Conflict::Contradicted { says: Reservation::Stands, .. }) => "but maybe paid",
+        Err(Conflict::Contradicted { .. }) => unreachable!("a contradiction is an entry"),
     }
 }
 
@@ -322,7 +325,7 @@ fn a_doubt_is_asked_about_after_the_settle_delay_and_then_ever_more_rarely() {
         assert_eq!(life.next(), Step::Review);
         assert_eq!(life.now, at(0).saturating_add(life.policy.deadline), "the deadline counts from the first attempt");
         let entry = pass_deadline(&life.withdrawal, &life.policy, life.now).unwrap();
-        life.withdrawal.apply(&entry, life.now);
+        life.withdrawal.apply(&entry, Seq::new(1), life.now);
         assert_eq!((life.withdrawal.substatus, life.next()), (Substatus::NeedsReview, Step::Nothing));
         assert_eq!(life.inquire_anyway(InquiryAnswer::Settled), Substatus::Completed);
     }
@@ -332,7 +335,7 @@ impl Life {
     fn inquire_anyway(&mut self, answer: InquiryAnswer) -> Substatus {
         let outcome = inquiry(answer);
         let entry = answer_inquiry(&self.withdrawal, &self.policy, &outcome, self.now).unwrap();
-        self.withdrawal.apply(&entry, self.now);
+        self.withdrawal.apply(&entry, Seq::new(1), self.now);
         self.withdrawal.substatus
     }
 }
@@ -377,7 +380,7 @@ fn a_doubt_that_arises_past_the_deadline_still_waits_for_the_settle_delay() {
 fn an_interrupted_attempt_is_a_doubt_and_its_late_success_completes() {
     let mut life = situation("running");
     let entry = interrupt_attempt(&life.withdrawal, &life.policy, life.now).unwrap();
-    life.withdrawal.apply(&entry, life.now);
+    life.withdrawal.apply(&entry, Seq::new(1), life.now);
     assert_eq!(life.withdrawal.substatus, Substatus::Unknown);
     assert_eq!(life.wait(), life.policy.settle_delay);
     assert!(life.withdrawal.maybe_paid);
@@ -400,7 +403,7 @@ fn evidence_is_cut_between_characters() {
     let outcome = Submission { class: Settled, evidence: "€".repeat(1_000) };
     let entry = end_attempt(&life.withdrawal, &life.policy, 1, &outcome, life.now).unwrap();
     assert_eq!(entry.evidence, "€".repeat(341));
-    life.withdrawal.apply(&entry, life.now);
+    life.withdrawal.apply(&entry, Seq::new(1), life.now);
     assert_eq!(&*life.withdrawal.ending.unwrap().evidence, "€".repeat(341));
 }
 
@@ -495,7 +498,8 @@ impl Heard {
                 self.paid |= answer == InquiryAnswer::Settled;
                 self.denied |= answer == InquiryAnswer::Failed;
             }
-            Event::DeadlinePassed => {}
+            Event::DeadlinePassed | Event::Contradicted { .. } => {}
+            other => unreachable!("nobody here makes it {other}"),
         }
     }
 
@@ -534,10 +538,10 @@ proptest! {
                 heard.hear(&entry, life.now, &life.policy);
                 // An entry's time may be later than that of its plan.
                 let time = life.now.saturating_add(Duration::from_micros(entries.len() as u64 % 2));
-                life.withdrawal.apply(&entry, time);
+                life.withdrawal.apply(&entry, Seq::new(1), time);
                 heard.check(&life.withdrawal);
                 let evidence = entry.evidence.to_owned().leak();
-                entries.push((WithdrawalEntry { evidence, ..entry }, time));
+                entries.push((WithdrawalEntry { evidence, operator: None, command: None, ..entry }, time));
             }
         };
 
@@ -588,7 +592,7 @@ proptest! {
 
         let mut replayed = reserved(1);
         for (entry, time) in &entries {
-            replayed.apply(entry, *time);
+            replayed.apply(entry, Seq::new(1), *time);
         }
         prop_assert_eq!(replayed, life.withdrawal);
     }
