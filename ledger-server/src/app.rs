@@ -19,15 +19,21 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::future::RouteFuture;
-use ledger_core::{BankReference, Ledger, TransactionId};
-use tokio::sync::Notify;
+use ledger_core::{BankReference, Clock, Ledger, SystemClock, TransactionId};
+use tokio::sync::{Notify, Semaphore};
 use tower_service::Service;
 
 use crate::error::Problem;
-use crate::metrics::{Metrics, Route};
+use crate::metrics::Metrics;
 use crate::payouts::{NoPayouts, Payouts};
+use crate::route::Route;
 use crate::routes;
 use crate::wire::operation::Terms;
+use crate::withdrawals::NoticeSecret;
+
+/// How many statements are compared with the log at once. Each may take memory in proportion to the withdrawals that it
+/// names.
+const RECONCILIATIONS_MAX: usize = 4;
 
 /// What the application is told once, when it starts.
 #[derive(Clone)]
@@ -46,6 +52,10 @@ pub struct AppOptions {
     pub queue: usize,
     /// Who performs withdrawals.
     pub payouts: Arc<dyn Payouts>,
+    /// What a bank signs its notices with: any of these. Without one, notices are not taken.
+    pub notice_secrets: Vec<NoticeSecret>,
+    /// What the age of a signature is measured by.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl AppOptions {
@@ -59,6 +69,8 @@ impl AppOptions {
             workers: 50,
             queue: 100,
             payouts: Arc::new(NoPayouts),
+            notice_secrets: Vec::new(),
+            clock: Arc::new(SystemClock),
         }
     }
 }
@@ -74,6 +86,7 @@ pub struct Shared {
     pub(crate) options: AppOptions,
     pub(crate) metrics: Metrics,
     pub(crate) started: Instant,
+    pub(crate) reconciliations: Semaphore,
     stopping: AtomicBool,
     stop: Notify,
 }
@@ -96,6 +109,7 @@ impl App {
             options,
             metrics: Metrics::default(),
             started: Instant::now(),
+            reconciliations: Semaphore::new(RECONCILIATIONS_MAX),
             stopping: AtomicBool::new(false),
             stop: Notify::new(),
         }))

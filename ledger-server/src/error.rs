@@ -8,10 +8,11 @@ use std::borrow::Cow;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use ledger_core::withdrawals::Withdrawal;
 use ledger_core::{Error, Halted, Rejection, Transaction};
 
 use crate::wire::json::Object;
-use crate::wire::views;
+use crate::wire::{views, withdrawals};
 
 /// The stable name of a fault.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -36,6 +37,8 @@ pub enum Code {
     InvalidPage,
     /// A cursor that this list did not give.
     InvalidCursor,
+    /// A notice that is not signed as agreed.
+    Unauthenticated,
     /// No such path.
     NotFound,
     /// No such transaction, or none that this user is a party of.
@@ -46,12 +49,18 @@ pub enum Code {
     RequestTimeout,
     /// The body, or the batch, is too large.
     PayloadTooLarge,
-    /// The body is not declared as JSON.
+    /// The body is not declared as what is taken here.
     UnsupportedMediaType,
     /// The same command was accepted before.
     DuplicateRequest,
     /// The withdrawal has ended.
     AlreadyResolved,
+    /// The withdrawal is at the bank, or has ended.
+    NotCancellable,
+    /// The bank is being called for the withdrawal.
+    AttemptUnderWay,
+    /// The withdrawal was never sent to the bank, so there is nothing to resolve.
+    NeverAttempted,
     /// Not enough is withdrawable.
     InsufficientBalance,
     /// The credited balance would be too large.
@@ -80,7 +89,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of their statuses.
-    pub const ALL: [Code; 30] = [
+    pub const ALL: [Code; 34] = [
         Code::InvalidJson,
         Code::InvalidRequest,
         Code::InvalidUserId,
@@ -91,12 +100,16 @@ impl Code {
         Code::InvalidIdempotencyKey,
         Code::InvalidPage,
         Code::InvalidCursor,
+        Code::Unauthenticated,
         Code::NotFound,
         Code::TransactionNotFound,
         Code::MethodNotAllowed,
         Code::RequestTimeout,
         Code::DuplicateRequest,
         Code::AlreadyResolved,
+        Code::NotCancellable,
+        Code::AttemptUnderWay,
+        Code::NeverAttempted,
         Code::PayloadTooLarge,
         Code::UnsupportedMediaType,
         Code::InsufficientBalance,
@@ -126,14 +139,20 @@ impl Code {
             Code::InvalidIdempotencyKey => ("invalid_idempotency_key", 400, "The idempotency key is not valid"),
             Code::InvalidPage => ("invalid_page", 400, "The page is not valid"),
             Code::InvalidCursor => ("invalid_cursor", 400, "The cursor is not valid"),
+            Code::Unauthenticated => ("unauthenticated", 401, "The request is not signed as agreed"),
             Code::NotFound => ("not_found", 404, "There is nothing at this path"),
             Code::TransactionNotFound => ("transaction_not_found", 404, "There is no such transaction"),
             Code::MethodNotAllowed => ("method_not_allowed", 405, "The method is not allowed here"),
             Code::RequestTimeout => ("request_timeout", 408, "The body did not come in time"),
             Code::DuplicateRequest => ("duplicate_request", 409, "The request was accepted before"),
             Code::AlreadyResolved => ("already_resolved", 409, "The withdrawal was resolved before"),
+            Code::NotCancellable => ("not_cancellable", 409, "The withdrawal cannot be cancelled any more"),
+            Code::AttemptUnderWay => ("attempt_under_way", 409, "The bank is being called for the withdrawal"),
+            Code::NeverAttempted => ("never_attempted", 409, "The withdrawal was never sent to the bank"),
             Code::PayloadTooLarge => ("payload_too_large", 413, "The request is too large"),
-            Code::UnsupportedMediaType => ("unsupported_media_type", 415, "The body is not declared as JSON"),
+            Code::UnsupportedMediaType => {
+                ("unsupported_media_type", 415, "The body is not declared as what is taken here")
+            }
             Code::InsufficientBalance => ("insufficient_balance", 422, "The withdrawable balance is too small"),
             Code::BalanceOverflow => ("balance_overflow", 422, "The balance would be too large"),
             Code::SameAccount => ("same_account", 422, "The transfer is to its own sender"),
@@ -180,6 +199,8 @@ enum Extension {
     Transaction(Box<Transaction>),
     Withdrawable(u64),
     Operation { index: usize, error: Box<Problem> },
+    Line(u64),
+    Withdrawal(Box<Withdrawal>),
 }
 
 /// One "no", on its way to a client.
@@ -201,6 +222,12 @@ impl Problem {
     #[must_use]
     pub fn field(self, field: impl Into<Cow<'static, str>>) -> Problem {
         Problem { field: Some(field.into()), ..self }
+    }
+
+    /// With the line at fault named, counted from 1.
+    #[must_use]
+    pub fn line(self, line: u64) -> Problem {
+        Problem { extension: Extension::Line(line), ..self }
     }
 
     /// Its code.
@@ -291,6 +318,10 @@ impl Problem {
                 object.integer("index", *index as u64);
                 error.write(object.name("error"), false);
             }
+            Extension::Line(line) => {
+                object.integer("line", *line);
+            }
+            Extension::Withdrawal(withdrawal) => withdrawals::write(object.name("withdrawal"), withdrawal),
         }
         object.end();
     }
@@ -312,6 +343,10 @@ impl From<Rejection> for Problem {
             Rejection::TransactionNotFound => Code::TransactionNotFound,
             Rejection::KeyTwiceInBatch { same: true, .. } => Code::DuplicateRequest,
             Rejection::KeyTwiceInBatch { same: false, .. } => Code::IdempotencyKeyReused,
+            Rejection::NotCancellable(_) => Code::NotCancellable,
+            Rejection::NeverAttempted(_) => Code::NeverAttempted,
+            Rejection::AlreadyResolved(_) => Code::AlreadyResolved,
+            Rejection::AttemptUnderWay(_) => Code::AttemptUnderWay,
             Rejection::WithdrawalConflict { .. } => Code::AlreadyResolved,
             Rejection::BatchRejected { .. } => Code::BatchRejected,
             // A newer engine's "no" that this server has no word for: nothing was recorded, but that is all it knows.
@@ -324,6 +359,12 @@ impl From<Rejection> for Problem {
                 extension: Extension::Transaction(original),
                 ..Problem::new(code, detail).field("idempotency_key")
             },
+            Rejection::NotCancellable(withdrawal)
+            | Rejection::NeverAttempted(withdrawal)
+            | Rejection::AlreadyResolved(withdrawal)
+            | Rejection::AttemptUnderWay(withdrawal) => {
+                Problem { extension: Extension::Withdrawal(withdrawal), ..Problem::new(code, detail) }
+            }
             Rejection::InsufficientBalance { withdrawable } => Problem {
                 extension: Extension::Withdrawable(withdrawable),
                 ..Problem::new(code, detail).field("amount")
@@ -363,6 +404,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.code.retry_after_seconds() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.code == Code::Unauthenticated {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Ledger-Signature"));
         }
         // What is left of such a body is not read, so the connection cannot be used again.
         if matches!(self.code, Code::RequestTimeout | Code::PayloadTooLarge) {
@@ -412,13 +456,23 @@ mod tests {
                 created_at: ledger_core::Timestamp::EPOCH,
                 release_at: None,
                 counterparty: None,
-                withdrawal: None,
                 returns: None,
+                withdrawal: None,
                 metadata: None,
                 last_seq: id.seq(),
             })
         };
+        let withdrawal = || {
+            let reference = "923dba30a0984342b1abeed0b1084ade-1-7".parse().unwrap();
+            let (user, amount) = (ledger_core::UserId::new(1).unwrap(), ledger_core::Amount::new(5).unwrap());
+            let (currency, time) = (ledger_core::Currency::USD, ledger_core::Timestamp::EPOCH);
+            Box::new(Withdrawal::reserved(id, user, currency, amount, None, reference, time))
+        };
         let rows = [
+            (Rejection::NotCancellable(withdrawal()), 409, "not_cancellable", ""),
+            (Rejection::NeverAttempted(withdrawal()), 409, "never_attempted", ""),
+            (Rejection::AlreadyResolved(withdrawal()), 409, "already_resolved", ""),
+            (Rejection::AttemptUnderWay(withdrawal()), 409, "attempt_under_way", ""),
             (Rejection::ShuttingDown, 503, "shutting_down", ""),
             (Rejection::StorageFull, 507, "storage_full", ""),
             (Rejection::Overloaded, 503, "overloaded", ""),
@@ -452,6 +506,12 @@ mod tests {
             assert_eq!(json["field"].as_str().unwrap_or_default(), field, "{json}");
             match code {
                 "duplicate_request" | "idempotency_key_reused" => assert_eq!(json["transaction"]["id"], 7),
+                "not_cancellable" | "never_attempted" | "already_resolved" | "attempt_under_way" => {
+                    assert_eq!(
+                        (&json["withdrawal"]["id"], &json["withdrawal"]["substatus"]),
+                        (&7.into(), &"reserved".into())
+                    )
+                }
                 "insufficient_balance" => assert_eq!(json["withdrawable"], 3),
                 "batch_rejected" => {
                     assert_eq!((&json["index"], &json["error"]["code"]), (&3.into(), &"queue_full".into()))

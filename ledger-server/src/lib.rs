@@ -12,12 +12,14 @@ pub mod error;
 pub mod inspect;
 pub mod metrics;
 pub mod payouts;
+pub mod route;
 pub mod serve;
 pub mod telemetry;
 pub mod verify;
 pub mod withdrawals;
 
 mod memory;
+mod reconciliation;
 mod routes;
 mod run;
 mod wire;

@@ -117,6 +117,7 @@ pub async fn run(
         workers: config.workers,
         queue: config.queue,
         payouts: Arc::clone(&payouts),
+        notice_secrets: config.notice_secrets.clone(),
         ..AppOptions::new(config.terms.clone())
     };
     let state = App::new(ledger.clone(), options);

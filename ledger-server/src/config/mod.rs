@@ -17,6 +17,7 @@ pub use units::{Bank, Currencies, CurrencyCode, Duplicates, DurabilityMode, Memo
 
 use crate::memory;
 use crate::wire::operation::Terms;
+use crate::withdrawals::NoticeSecret;
 
 /// A durable in-memory ledger over HTTP.
 #[derive(Parser, Debug)]
@@ -109,6 +110,10 @@ pub struct Settings {
     /// How many attempts a withdrawal has [default: 4]
     #[arg(long, value_name = "N")]
     pub bank_attempts: Option<u32>,
+    /// What a bank signs its notices with: a file with one secret, or two while it is changed, each on a line of its own;
+    /// without it, no notices are taken
+    #[arg(long, value_name = "FILE")]
+    pub bank_webhook_secret_file: Option<PathBuf>,
     /// How a repeat is answered: conflict or replay [default: conflict]
     #[arg(long, value_name = "HOW")]
     pub duplicates: Option<Duplicates>,
@@ -156,6 +161,8 @@ pub struct Config {
     pub bank_timeout: Duration,
     /// How many attempts a withdrawal has.
     pub bank_attempts: u32,
+    /// What a bank signs its notices with; none: no notices are taken.
+    pub notice_secrets: Vec<NoticeSecret>,
     /// How a repeat is answered.
     pub duplicates: Duplicates,
     /// The size of one file of the log.
@@ -248,6 +255,7 @@ impl Settings {
             bank_seed,
             bank_timeout,
             bank_attempts,
+            bank_webhook_secret_file,
             duplicates,
             segment_size,
             memory_max,
@@ -304,6 +312,7 @@ impl Config {
             bank: simulated_bank(&settings)?,
             bank_timeout,
             bank_attempts: at_least("bank-attempts", settings.bank_attempts.unwrap_or(4), 1)?,
+            notice_secrets: notice_secrets(settings.bank_webhook_secret_file.as_deref())?,
             duplicates: settings.duplicates.unwrap_or(Duplicates::Conflict),
             segment_bytes: settings.segment_size.map_or(64 << 20, |size| size.0),
             memory_bytes_max: memory_bytes_max(settings.memory_max.unwrap_or(MemoryMax::Percent(80))),
@@ -363,6 +372,11 @@ fn simulated_bank(settings: &Settings) -> Result<SimulatedBankConfig, String> {
         return Err(format!("the bank's rates other than that of success add up to {drawn_first}; at most 1 can be"));
     }
     Ok(bank)
+}
+
+fn notice_secrets(file: Option<&Path>) -> Result<Vec<NoticeSecret>, String> {
+    let read = file.map(NoticeSecret::from_file).transpose();
+    read.map(Option::unwrap_or_default).map_err(|fault| format!("bank-webhook-secret-file: {fault}"))
 }
 
 fn memory_bytes_max(limit: MemoryMax) -> Option<u64> {
@@ -452,7 +466,8 @@ mod tests {
 
     #[test]
     fn every_option_can_stand_in_a_file_and_in_a_variable() {
-        let file = file(
+        let secret = file("a secret of the bank's\n");
+        let text = format!(
             r#"
             listen = "0.0.0.0:1"
             data_dir = "d"
@@ -472,6 +487,7 @@ mod tests {
             bank_seed = 7
             bank_timeout = "1s"
             bank_attempts = 9
+            bank_webhook_secret_file = {secret:?}
             duplicates = "replay"
             segment_size = "1MiB"
             memory_max = "1GiB"
@@ -479,12 +495,13 @@ mod tests {
             insecure_listen = true
             shutdown_timeout = "2s"
             "#,
+            secret = secret.path(),
         );
+        let file = file(&text);
         let from_file = Settings::from_file(file.path()).unwrap();
         let missing: Vec<_> =
             format!("{from_file:?}").split(", ").filter(|part| part.ends_with(": None")).map(str::to_owned).collect();
         assert!(missing.is_empty(), "{missing:?}");
-        let text = std::fs::read_to_string(file.path()).unwrap();
         let variable = |name: &str| {
             let key = name.strip_prefix("LEDGER_")?.to_lowercase();
             let line = text.lines().map(str::trim).find(|line| line.split(' ').next() == Some(key.as_str()))?;
@@ -493,12 +510,13 @@ mod tests {
         assert_eq!(Settings::from_variables(&variable).unwrap(), from_file);
         let config = Config::resolve(from_file).unwrap();
         assert_eq!(config.memory_bytes_max, Some(1 << 30));
+        assert_eq!(config.notice_secrets.len(), 1);
         assert_eq!(config.bank.latency.to_string(), "1s..10s");
     }
 
     #[test]
     fn what_cannot_be_is_refused_by_name() {
-        let cases: [(&[&str], &str); 14] = [
+        let cases: [(&[&str], &str); 15] = [
             (&["--listen", "0.0.0.0:80"], "insecure-listen"),
             (&["--listen", "[::]:80"], "insecure-listen"),
             (&["--listen", "nonsense"], "listen"),
@@ -510,6 +528,7 @@ mod tests {
             (&["--threads", "0"], "threads"),
             (&["--workers", "0"], "workers"),
             (&["--bank-attempts", "0"], "bank-attempts"),
+            (&["--bank-webhook-secret-file", "/nowhere/secret"], "bank-webhook-secret-file"),
             (&["--bank-success-rate", "1.5"], "bank-success-rate"),
             (&["--bank-rejected-rate", "NaN"], "bank-rejected-rate"),
             (&["--bank-rejected-rate", "0.6", "--bank-accepted-rate", "0.6"], "add up"),

@@ -22,9 +22,9 @@ const OPERATIONS_MAX: usize = 10_000;
 /// Many operations with one wait: each for itself, or all or none; or, as lines, a stream of them.
 pub(super) async fn batch(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
-    match body::media(&head.headers)? {
+    match body::media_among(&head.headers, &[Media::Json, Media::Lines])? {
         Media::Lines => stream::stream(app, head, body).await,
-        Media::Json => whole(&app, &head, body).await,
+        Media::Json | Media::Csv => whole(&app, &head, body).await,
     }
 }
 

@@ -7,38 +7,59 @@ mod audit;
 mod balance;
 mod batch;
 mod charge;
+mod decide;
 mod health;
+mod lines;
 mod metrics;
+mod notify;
+mod reconcile;
 mod stream;
 mod submit;
 mod transactions;
 mod transfer;
 mod withdraw;
+mod withdrawals;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 
 use crate::app::App;
 use crate::error::{Code, Problem};
+use crate::route::Route;
 use crate::wire::scan::cut;
 
 /// Every path that is served.
 pub(crate) fn router(app: App) -> Router {
-    Router::new()
-        .route("/charge", post(charge::charge))
-        .route("/transfer", post(transfer::transfer))
-        .route("/withdraw", post(withdraw::withdraw))
-        .route("/batch", post(batch::batch))
-        .route("/balance", get(balance::balance))
-        .route("/transactions", get(transactions::list))
-        .route("/transactions/{id}", get(transactions::one))
-        .route("/health", get(health::health))
-        .route("/audit", get(audit::audit))
-        .route("/metrics", get(metrics::metrics))
+    let served = Route::ALL.into_iter().filter_map(|route| Some((route, methods(route)?)));
+    served
+        .fold(Router::new(), |router, (route, methods)| router.route(route.as_str(), methods))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(app)
+}
+
+fn methods(route: Route) -> Option<MethodRouter<App>> {
+    Some(match route {
+        Route::Charge => post(charge::charge),
+        Route::Transfer => post(transfer::transfer),
+        Route::Withdraw => post(withdraw::withdraw),
+        Route::Batch => post(batch::batch),
+        Route::Balance => get(balance::balance),
+        Route::Transactions => get(transactions::list),
+        Route::Transaction => get(transactions::one),
+        Route::Withdrawals => get(withdrawals::list),
+        Route::Withdrawal => get(withdrawals::one),
+        Route::Cancel => post(decide::cancel),
+        Route::Resolve => post(decide::resolve),
+        Route::Notify => post(notify::notify),
+        Route::NotifyOne => post(notify::notify_one),
+        Route::Reconciliations => post(reconcile::reconcile),
+        Route::Health => get(health::health),
+        Route::Audit => get(audit::audit),
+        Route::Metrics => get(metrics::metrics),
+        Route::OpenApi | Route::Docs | Route::Other => return None,
+    })
 }
 
 async fn not_found(request: Request) -> Problem {

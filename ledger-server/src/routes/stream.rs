@@ -6,8 +6,7 @@
 //! `"done": true`; without it something was cut off, and the client repeats everything with the same keys.
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,48 +14,34 @@ use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::Frame;
-use http_body_util::BodyExt;
 use ledger_core::{Error, Rejection};
 use tokio::sync::mpsc;
 
 use super::batch::{Decided, Read, Tally, decide};
+use super::lines::{self, Cut, Lines};
 use crate::app::App;
-use crate::error::{Code, Problem};
+use crate::error::Problem;
 use crate::wire::fields::Fields;
 use crate::wire::json::Object;
 use crate::wire::key::HeaderKey;
 use crate::wire::operation::Operation;
 use crate::wire::{body, query};
 
-const LINE_BYTES_MAX: usize = 64 << 10;
 const GROUP_LINES_MAX: usize = 500;
-/// How much is gathered before it is decided; with one line more, what a stream may hold in memory.
-const GATHERED_BYTES_MAX: usize = 256 << 10;
 /// How often, and how long apart, a group is offered to a ledger whose pipe is full. Pushing back is what a stream can do
 /// and a single request cannot.
 const OVERLOADED_TRIES_MAX: u32 = 50;
 const OVERLOADED_PAUSE: Duration = Duration::from_millis(10);
 
 /// Answers 200 at once; the rest happens in a task of its own, so that a client that goes away stops nothing half way.
-pub(super) async fn stream(app: App, head: Parts, mut input: Body) -> Result<Response, Problem> {
+pub(super) async fn stream(app: App, head: Parts, input: Body) -> Result<Response, Problem> {
     query::none(&head.uri)?;
     HeaderKey::of(&head.headers).refuse()?;
-    let mut gathered = BytesMut::new();
-    let mut ended = false;
-    // A client that waits for "100 Continue" gets it when its body is first asked for, which must be before the answer.
-    if head.headers.contains_key(header::EXPECT) {
-        match tokio::time::timeout(app.options.stream_idle_deadline, next(&mut input)).await {
-            Ok(Ok(Some(data))) => gathered.extend_from_slice(&data),
-            Ok(Ok(None)) => ended = true,
-            Ok(Err(())) | Err(_) => {
-                return Err(Problem::new(Code::RequestTimeout, "the stream never began; send lines"));
-            }
-        }
-    }
+    let lines = Lines::begin(app.clone(), &head.headers, input).await?;
     let (output, results) = mpsc::channel(4);
-    tokio::spawn(Stream { app, input, output, gathered, ended, line: 0, tally: Tally::default() }.run());
+    tokio::spawn(Stream { app, lines, output, line: 0, tally: Tally::default() }.run());
     let mut response = Response::new(Body::new(Results { results }));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     Ok(response)
@@ -76,39 +61,13 @@ impl http_body::Body for Results {
     }
 }
 
-/// The next bytes of a body; `None` at its end.
-async fn next(input: &mut Body) -> Result<Option<Bytes>, ()> {
-    loop {
-        match input.frame().await {
-            None => return Ok(None),
-            Some(Err(_)) => return Err(()),
-            Some(Ok(frame)) => {
-                if let Ok(data) = frame.into_data() {
-                    return Ok(Some(data));
-                }
-            }
-        }
-    }
-}
-
 struct Stream {
     app: App,
-    input: Body,
+    lines: Lines,
     output: mpsc::Sender<Bytes>,
-    gathered: BytesMut,
-    /// Whether the input has ended.
-    ended: bool,
     /// How many lines were decided.
     line: u64,
     tally: Tally,
-}
-
-/// Why a stream stops before its end.
-enum Cut {
-    /// Nobody reads the results, or nobody sends operations any more.
-    Gone,
-    /// Told to the client in the last line.
-    Told(Problem),
 }
 
 impl Stream {
@@ -133,75 +92,28 @@ impl Stream {
     }
 
     async fn pump(&mut self) -> Result<(), Cut> {
-        loop {
-            self.gather().await?;
-            let complete = match self.gathered.iter().rposition(|&byte| byte == b'\n') {
-                _ if self.ended => self.gathered.len(),
-                Some(newline) => newline + 1,
-                None => 0,
-            };
-            let lines = self.gathered.split_to(complete).freeze();
-            self.decide_all(&lines).await?;
-            if self.ended {
-                return Ok(());
-            }
-            if self.gathered.len() > LINE_BYTES_MAX {
-                return Err(line_too_long());
-            }
-        }
-    }
-
-    /// Waits for more input, then takes all that is there without waiting.
-    async fn gather(&mut self) -> Result<(), Cut> {
-        let mut waited = false;
-        while !self.ended && self.gathered.len() < GATHERED_BYTES_MAX {
-            let mut reading = pin!(next(&mut self.input));
-            let read = match poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
-                Poll::Ready(read) => read,
-                Poll::Pending if waited => break,
-                Poll::Pending => {
-                    let deadline = self.app.options.stream_idle_deadline;
-                    tokio::select! {
-                        read = tokio::time::timeout(deadline, reading) => read.map_err(|_| {
-                            let seconds = deadline.as_secs_f64();
-                            let detail = format!("no line came for {seconds} s; repeat the stream with the same keys");
-                            Cut::Told(Problem::new(Code::RequestTimeout, detail))
-                        })?,
-                        // A stream may go on for ever; a stop may not wait for it.
-                        () = self.app.stopped() => return Err(Cut::Told(Problem::shutting_down())),
-                    }
-                }
-            };
-            match read {
-                Ok(Some(data)) => self.gathered.extend_from_slice(&data),
-                Ok(None) => self.ended = true,
-                Err(()) => return Err(Cut::Gone),
-            }
-            waited = true;
+        while let Some(block) = self.lines.next().await? {
+            self.decide_all(&block).await?;
         }
         Ok(())
     }
 
-    async fn decide_all(&mut self, lines: &[u8]) -> Result<(), Cut> {
-        let mut rest = lines;
-        while rest.has_remaining() {
-            let mut group = Vec::with_capacity(GROUP_LINES_MAX);
-            let mut too_long = false;
-            while !rest.is_empty() && group.len() < GROUP_LINES_MAX {
-                let end = rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());
-                if end > LINE_BYTES_MAX {
-                    too_long = true;
-                    break;
+    async fn decide_all(&mut self, block: &[u8]) -> Result<(), Cut> {
+        let mut group = Vec::with_capacity(GROUP_LINES_MAX);
+        for line in lines::split(block) {
+            match line {
+                Ok(line) => group.push(line),
+                Err(too_long) => {
+                    self.decide_group(&group).await?;
+                    return Err(too_long);
                 }
-                group.push(&rest[..end]);
-                rest = &rest[rest.len().min(end + 1)..];
             }
-            self.decide_group(&group).await?;
-            if too_long {
-                return Err(line_too_long());
+            if group.len() == GROUP_LINES_MAX {
+                self.decide_group(&group).await?;
+                group.clear();
             }
         }
-        Ok(())
+        self.decide_group(&group).await
     }
 
     async fn decide_group(&mut self, lines: &[&[u8]]) -> Result<(), Cut> {
@@ -246,9 +158,4 @@ async fn decide_patiently(app: &App, operations: &[Read<'_>]) -> Result<Vec<Deci
         }
     }
     decide(app, operations).await
-}
-
-fn line_too_long() -> Cut {
-    let detail = format!("the line has more than {LINE_BYTES_MAX} bytes; nothing of it or after it was recorded");
-    Cut::Told(Problem::new(Code::PayloadTooLarge, detail))
 }

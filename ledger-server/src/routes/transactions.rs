@@ -3,7 +3,7 @@
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use ledger_core::{
-    Commit, Error, IdempotencyKey, Page, PageStart, Query, Status, Transaction, TransactionId, TransactionKind, UserId,
+    Commit, Error, IdempotencyKey, Page, PageStart, Query, Status, Transaction, TransactionKind, UserId,
 };
 
 use super::balance::missing_user;
@@ -15,12 +15,13 @@ use crate::wire::{query, views};
 
 const PARAMETERS: [&str; 11] =
     ["user_id", "page", "limit", "type", "status", "currency", "from", "to", "order", "cursor", "idempotency_key"];
-const KINDS: [(&str, TransactionKind); 3] = [
+const KINDS: [(&str, TransactionKind); 4] = [
     ("charge", TransactionKind::Charge),
     ("transfer", TransactionKind::Transfer),
     ("withdrawal", TransactionKind::Withdrawal),
+    ("return", TransactionKind::Return),
 ];
-const STATUSES: [(&str, Status); 3] =
+pub(super) const STATUSES: [(&str, Status); 3] =
     [("pending", Status::Pending), ("completed", Status::Completed), ("failed", Status::Failed)];
 
 /// A user's transactions, or the one that a key names.
@@ -42,9 +43,7 @@ pub(super) async fn one(State(app): State<App>, Path(id): Path<String>, request:
         let whose = viewer.map_or(String::new(), |viewer| format!(" that user {viewer} is a party of"));
         Problem::new(Code::TransactionNotFound, format!("there is no transaction {id:?}{whose}; check the id"))
     };
-    // An id is written in one way only: "007" names nothing.
-    let parsed = id.parse().ok().and_then(TransactionId::new).filter(|parsed| parsed.to_string() == id);
-    let parsed = parsed.ok_or_else(not_found)?;
+    let parsed = query::transaction_id(&id).ok_or_else(not_found)?;
     let found = read(app.ledger.transaction(parsed, viewer)).await?.ok_or_else(not_found)?;
     let mut out = Vec::with_capacity(512);
     views::transaction(&mut out, &(&found).into());
@@ -52,7 +51,7 @@ pub(super) async fn one(State(app): State<App>, Path(id): Path<String>, request:
 }
 
 /// Waits until a read may be shown.
-async fn read<T: Unpin>(asked: Result<Commit<T>, Error>) -> Result<T, Problem> {
+pub(super) async fn read<T: Unpin>(asked: Result<Commit<T>, Error>) -> Result<T, Problem> {
     asked.map_err(Problem::of_read)?.await.map_err(Problem::of_read)
 }
 
@@ -81,11 +80,7 @@ impl Asked {
             Some(page) => (page.integer().filter(|&number| number >= 1))
                 .ok_or_else(|| page.problem(Code::InvalidPage, "it must be an integer from 1"))?,
         };
-        let limit = match limit {
-            None => 10,
-            Some(limit) => (limit.integer().filter(|number| (1..=100).contains(number)))
-                .ok_or_else(|| limit.problem(Code::InvalidPage, "it must be an integer from 1 to 100"))?,
-        };
+        let limit = query::limit(limit)?;
         let kind = kind.map(|kind| kind.one_of(&KINDS)).transpose()?;
         let status = status.map(|status| status.one_of(&STATUSES)).transpose()?;
         let currency = currency.map(|currency| currency.currency(&app.options.terms)).transpose()?;
@@ -97,7 +92,7 @@ impl Asked {
         let start = match cursor {
             None => PageStart::Skip((number - 1).saturating_mul(limit)),
             Some(cursor) => {
-                let list = List { ledger: app.identity.ledger, user: query.user, ascending };
+                let list = List { ledger: app.identity.ledger, user: Some(query.user), ascending };
                 let id = list.read(&cursor.text()?).ok_or_else(|| {
                     cursor.problem(
                         Code::InvalidCursor,
@@ -147,7 +142,8 @@ impl Asked {
         object.integer("limit", self.query.limit as u64);
         match page.next {
             Some(id) => {
-                let list = List { ledger: app.identity.ledger, user: self.query.user, ascending: self.query.ascending };
+                let list =
+                    List { ledger: app.identity.ledger, user: Some(self.query.user), ascending: self.query.ascending };
                 object.word("next_cursor", &list.cursor(id))
             }
             None => object.null("next_cursor"),

@@ -22,33 +22,42 @@ pub(crate) const BATCH_BYTES_MAX: usize = 4 << 20;
 pub(crate) enum Media {
     Json,
     Lines,
+    Csv,
+}
+
+impl Media {
+    const ALL: [Media; 3] = [Media::Json, Media::Lines, Media::Csv];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Media::Json => "application/json",
+            Media::Lines => "application/x-ndjson",
+            Media::Csv => "text/csv",
+        }
+    }
 }
 
 /// Refuses a body that is not declared as `application/json`.
 pub(crate) fn json_only(headers: &HeaderMap) -> Result<(), Problem> {
-    match media(headers)? {
-        Media::Json => Ok(()),
-        Media::Lines => Err(unsupported("only POST /batch takes application/x-ndjson; send application/json")),
-    }
+    media_among(headers, &[Media::Json]).map(|_| ())
 }
 
-/// What the body is declared as; parameters such as a charset are allowed and ignored, since JSON is UTF-8.
-pub(crate) fn media(headers: &HeaderMap) -> Result<Media, Problem> {
+/// What the body is declared as, if that is one of `allowed`; parameters such as a charset are allowed and ignored, since
+/// every text here is UTF-8.
+pub(crate) fn media_among(headers: &HeaderMap, allowed: &[Media]) -> Result<Media, Problem> {
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(unsupported("the body is compressed; send it as it is, without Content-Encoding"));
     }
+    let rule = || allowed.iter().map(|media| media.as_str()).collect::<Vec<_>>().join(" or ");
     let Some(declared) = headers.get(header::CONTENT_TYPE) else {
-        return Err(unsupported("the header Content-Type is missing; send Content-Type: application/json"));
+        return Err(unsupported(format!("the header Content-Type is missing; send Content-Type: {}", rule())));
     };
     let essence = declared.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
-    if essence.eq_ignore_ascii_case(b"application/json") {
-        Ok(Media::Json)
-    } else if essence.eq_ignore_ascii_case(b"application/x-ndjson") {
-        Ok(Media::Lines)
-    } else {
+    let media = Media::ALL.into_iter().find(|media| essence.eq_ignore_ascii_case(media.as_str().as_bytes()));
+    media.filter(|media| allowed.contains(media)).ok_or_else(|| {
         let declared = String::from_utf8_lossy(declared.as_bytes()).into_owned();
-        Err(unsupported(format!("the header Content-Type is {declared:?}; send Content-Type: application/json")))
-    }
+        unsupported(format!("the header Content-Type is {declared:?}; send Content-Type: {}", rule()))
+    })
 }
 
 fn unsupported(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {

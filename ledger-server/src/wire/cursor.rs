@@ -1,8 +1,8 @@
 //! The cursor of a list: which transaction to go on after, in which order, of whose list.
 //!
-//! Clients must take it as it is. It carries a short hash of the ledger, the user and the order that it was given for, so
+//! Clients must take it as it is. It carries a short hash of the ledger, the list and the order that it was given for, so
 //! that one from another list is refused and not answered with a wrong page. That is no secret: who makes up a cursor gets
-//! transactions of the user that the request names, and nothing else.
+//! what the request without it would lead to, and nothing else.
 
 use ledger_core::{TransactionId, UserId};
 
@@ -11,7 +11,8 @@ use ledger_core::{TransactionId, UserId};
 pub(crate) struct List {
     /// A number that tells this ledger from others.
     pub(crate) ledger: u128,
-    pub(crate) user: UserId,
+    /// Whose transactions; `None`: all withdrawals.
+    pub(crate) user: Option<UserId>,
     pub(crate) ascending: bool,
 }
 
@@ -31,7 +32,9 @@ impl List {
     /// FNV-1a: good enough to notice a mistake, and the same on every machine.
     fn hash(self, id: TransactionId) -> u32 {
         let order = [u8::from(self.ascending)];
-        let (ledger, user, id) = (self.ledger.to_le_bytes(), self.user.get().to_le_bytes(), id.get().to_le_bytes());
+        // No user has the number 0.
+        let user = self.user.map_or(0, UserId::get).to_le_bytes();
+        let (ledger, id) = (self.ledger.to_le_bytes(), id.get().to_le_bytes());
         let bytes = ledger.iter().chain(&user).chain(&id).chain(&order);
         bytes.fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
     }
@@ -43,12 +46,13 @@ mod tests {
 
     #[test]
     fn a_cursor_is_read_back_by_its_own_list_alone() {
-        let list = List { ledger: 7, user: UserId::new(1).unwrap(), ascending: false };
+        let list = List { ledger: 7, user: UserId::new(1), ascending: false };
         let id = TransactionId::new(0xabc).unwrap();
         let cursor = list.cursor(id);
         assert_eq!(list.read(&cursor), Some(id));
         assert_eq!(List { ascending: true, ..list }.read(&cursor), None);
-        assert_eq!(List { user: UserId::new(2).unwrap(), ..list }.read(&cursor), None);
+        assert_eq!(List { user: UserId::new(2), ..list }.read(&cursor), None);
+        assert_eq!(List { user: None, ..list }.read(&cursor), None);
         assert_eq!(List { ledger: 8, ..list }.read(&cursor), None);
         for bad in ["", "d", "x", "d00000000", "d000000000", "ééééé", &format!("{cursor}0"), &cursor.to_uppercase()]
         {

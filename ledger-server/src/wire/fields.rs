@@ -5,11 +5,13 @@ use std::borrow::Cow;
 use super::scan::{NotJson, Scanner, Text, Value, cut};
 use crate::error::{Code, Problem};
 
-/// Every field that a command may have, in the order in which their faults are looked for: the key is last.
+/// Every field that a command, a notice or a row of a statement may have, in the order in which their faults are looked
+/// for: the key is last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(crate) enum Field {
     Type,
+    BankReference,
     User,
     FromUser,
     ToUser,
@@ -17,14 +19,20 @@ pub(crate) enum Field {
     Destination,
     ReleaseAt,
     Currency,
+    Status,
+    Outcome,
+    OccurredAt,
+    Evidence,
+    Operator,
     Metadata,
     Key,
 }
 
 impl Field {
-    const COUNT: usize = 10;
+    const COUNT: usize = 16;
     const ALL: [Field; Field::COUNT] = [
         Field::Type,
+        Field::BankReference,
         Field::User,
         Field::FromUser,
         Field::ToUser,
@@ -32,6 +40,11 @@ impl Field {
         Field::Destination,
         Field::ReleaseAt,
         Field::Currency,
+        Field::Status,
+        Field::Outcome,
+        Field::OccurredAt,
+        Field::Evidence,
+        Field::Operator,
         Field::Metadata,
         Field::Key,
     ];
@@ -39,6 +52,7 @@ impl Field {
     fn named(name: &str) -> Option<Field> {
         Some(match name {
             "type" => Field::Type,
+            "bank_reference" => Field::BankReference,
             "user_id" => Field::User,
             "from_user_id" => Field::FromUser,
             "to_user_id" => Field::ToUser,
@@ -46,6 +60,11 @@ impl Field {
             "destination" => Field::Destination,
             "release_at" => Field::ReleaseAt,
             "currency" => Field::Currency,
+            "status" => Field::Status,
+            "outcome" => Field::Outcome,
+            "occurred_at" => Field::OccurredAt,
+            "evidence" => Field::Evidence,
+            "operator" => Field::Operator,
             "metadata" => Field::Metadata,
             "idempotency_key" => Field::Key,
             _ => return None,
@@ -56,6 +75,7 @@ impl Field {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Field::Type => "type",
+            Field::BankReference => "bank_reference",
             Field::User => "user_id",
             Field::FromUser => "from_user_id",
             Field::ToUser => "to_user_id",
@@ -63,6 +83,11 @@ impl Field {
             Field::Destination => "destination",
             Field::ReleaseAt => "release_at",
             Field::Currency => "currency",
+            Field::Status => "status",
+            Field::Outcome => "outcome",
+            Field::OccurredAt => "occurred_at",
+            Field::Evidence => "evidence",
+            Field::Operator => "operator",
             Field::Metadata => "metadata",
             Field::Key => "idempotency_key",
         }

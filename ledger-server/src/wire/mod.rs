@@ -7,11 +7,14 @@
 pub(crate) mod body;
 pub(crate) mod cursor;
 pub(crate) mod fields;
+pub(crate) mod interventions;
 pub(crate) mod json;
 pub(crate) mod key;
 pub(crate) mod metadata;
 pub(crate) mod operation;
 pub(crate) mod query;
 pub(crate) mod scan;
+pub(crate) mod statement;
 pub(crate) mod time;
 pub(crate) mod views;
+pub(crate) mod withdrawals;

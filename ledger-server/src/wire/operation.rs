@@ -108,7 +108,7 @@ impl<'a> Operation<'a> {
             release_at: release_at(fields)?,
             currency: currency(fields, terms)?,
             metadata: fields.optional(Field::Metadata).map(metadata::canonical).transpose()?,
-            key: key(fields, header_key)?,
+            key: idempotency_key(fields, header_key)?,
         })
     }
 
@@ -206,7 +206,7 @@ fn currency(fields: &Fields<'_>, terms: &Terms) -> Result<Currency, Problem> {
 }
 
 /// The key of the body, or else of the header; both are allowed where they agree.
-fn key<'a>(fields: &Fields<'a>, header: HeaderKey<'a>) -> Result<Cow<'a, str>, Problem> {
+pub(crate) fn idempotency_key<'a>(fields: &Fields<'a>, header: HeaderKey<'a>) -> Result<Cow<'a, str>, Problem> {
     let invalid = |detail: String| Problem::new(Code::InvalidIdempotencyKey, detail).field("idempotency_key");
     let body = match fields.optional(Field::Key) {
         None => None,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use axum::http::Uri;
-use ledger_core::{Currency, Timestamp, UserId};
+use ledger_core::{Currency, Timestamp, TransactionId, UserId};
 
 use super::operation::Terms;
 use super::scan::cut;
@@ -43,6 +43,18 @@ pub(crate) fn parameters<'a, const N: usize>(
 /// Refuses any query parameter.
 pub(crate) fn none(uri: &Uri) -> Result<(), Problem> {
     parameters(uri, []).map(|[]| ())
+}
+
+/// How many items a page has: 10 unless `given`.
+pub(crate) fn limit(given: Option<Parameter<'_>>) -> Result<u64, Problem> {
+    let Some(limit) = given else { return Ok(10) };
+    let number = limit.integer().filter(|number| (1..=100).contains(number));
+    number.ok_or_else(|| limit.problem(Code::InvalidPage, "it must be an integer from 1 to 100"))
+}
+
+/// The id that a path names. It is written in one way only: "007" names nothing.
+pub(crate) fn transaction_id(text: &str) -> Option<TransactionId> {
+    text.parse().ok().and_then(TransactionId::new).filter(|id| id.to_string() == text)
 }
 
 impl<'a> Parameter<'a> {

@@ -3,8 +3,8 @@
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use ledger_core::{
-    Balance, BankReference, Currency, Direction, Receipt, Status, Substatus, Timestamp, Transaction, TransactionKind,
-    UserId,
+    Balance, BankReference, Currency, Direction, Receipt, Status, Substatus, Timestamp, Transaction, TransactionId,
+    TransactionKind, UserId,
 };
 
 use super::json::Object;
@@ -24,6 +24,7 @@ pub(crate) struct ShownTransaction<'a> {
     created_at: Timestamp,
     release_at: Option<Timestamp>,
     counterparty: Option<UserId>,
+    returns: Option<TransactionId>,
     payout: Option<ShownPayout<'a>>,
     metadata: Option<&'a [u8]>,
 }
@@ -50,6 +51,7 @@ impl<'a> From<&'a Transaction> for ShownTransaction<'a> {
             created_at: transaction.created_at,
             release_at: transaction.release_at,
             counterparty: transaction.counterparty,
+            returns: transaction.returns,
             payout: transaction.withdrawal.as_ref().map(|payout| ShownPayout {
                 substatus: payout.substatus,
                 attempts: payout.attempts,
@@ -86,6 +88,7 @@ impl<'a> ShownTransaction<'a> {
             created_at: receipt.created_at,
             release_at: receipt.held_until,
             counterparty: (operation.kind == Kind::Transfer).then_some(operation.receiver),
+            returns: None,
             payout: (operation.kind == Kind::Withdraw).then(|| ShownPayout {
                 substatus: Substatus::Reserved,
                 attempts: 0,
@@ -115,6 +118,9 @@ pub(crate) fn transaction(out: &mut Vec<u8>, shown: &ShownTransaction<'_>) {
     }
     if let Some(counterparty) = shown.counterparty {
         object.integer("counterparty_user_id", counterparty.get());
+    }
+    if let Some(withdrawal) = shown.returns {
+        object.integer("returns", withdrawal.get());
     }
     if let Some(payout) = &shown.payout {
         object

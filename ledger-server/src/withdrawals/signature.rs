@@ -15,8 +15,8 @@ pub const SIGNATURE_HEADER: &str = "ledger-signature";
 /// How far the sender's clock and the receiver's may be apart, the way included, in seconds.
 const AGE_SECONDS_MAX: u64 = 300;
 
-/// The shortest secret, in bytes: less can be guessed.
-const SECRET_BYTES_MIN: usize = 16;
+/// A secret of fewer bytes can be guessed by whoever has seen one notice.
+const SECRET_BYTES_WEAK: usize = 16;
 
 /// The longest header that is looked at: several signatures may stand in one while a secret is changed.
 const HEADER_BYTES_MAX: usize = 1024;
@@ -55,27 +55,40 @@ impl fmt::Display for BadSignature {
 impl std::error::Error for BadSignature {}
 
 impl NoticeSecret {
-    /// From at least 16 bytes.
+    /// From at least one byte; from 16 on nobody can guess it.
     ///
     /// # Errors
     /// A message for the operator, without the secret.
     pub fn new(secret: &[u8]) -> Result<NoticeSecret, String> {
-        if secret.len() < SECRET_BYTES_MIN {
-            return Err(format!(
-                "the secret has {} bytes; it needs at least {SECRET_BYTES_MIN} that nobody can guess",
-                secret.len()
-            ));
+        if secret.is_empty() {
+            return Err("the secret is empty; it needs at least 16 bytes that nobody can guess".to_owned());
+        }
+        if secret.len() < SECRET_BYTES_WEAK {
+            let bytes = secret.len();
+            tracing::warn!(
+                bytes,
+                "a secret for notices is so short that it can be guessed; use {SECRET_BYTES_WEAK} bytes"
+            );
         }
         Ok(NoticeSecret(hmac::Key::new(hmac::HMAC_SHA256, secret)))
     }
 
-    /// From a file; white space at its end is not part of the secret.
+    /// From a file with one secret, or with two while it is changed, each on a line of its own. White space at the end of a
+    /// line is not part of a secret.
     ///
     /// # Errors
     /// A message for the operator, without the secret.
-    pub fn from_file(path: &Path) -> Result<NoticeSecret, String> {
-        let secret = std::fs::read(path).map_err(|fault| format!("{} cannot be read: {fault}", path.display()))?;
-        NoticeSecret::new(secret.trim_ascii_end()).map_err(|fault| format!("{}: {fault}", path.display()))
+    pub fn from_file(path: &Path) -> Result<Vec<NoticeSecret>, String> {
+        let bytes = std::fs::read(path).map_err(|fault| format!("{} cannot be read: {fault}", path.display()))?;
+        let lines = bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii_end).filter(|line| !line.is_empty());
+        let secrets = lines.map(NoticeSecret::new).collect::<Result<Vec<_>, _>>();
+        let secrets = secrets.map_err(|fault| format!("{}: {fault}", path.display()))?;
+        match secrets.len() {
+            1 | 2 => Ok(secrets),
+            count => {
+                Err(format!("{} has {count} secrets; it must have one, or two while it is changed", path.display()))
+            }
+        }
     }
 
     /// The header's value for `body`, sent at `unix` seconds.
@@ -210,15 +223,26 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_long_enough_read_without_its_line_end_and_never_shown() {
-        assert!(NoticeSecret::new(&[1; 15]).is_err());
+    fn a_secret_is_read_without_its_line_end_and_never_shown() {
+        assert!(NoticeSecret::new(&[]).is_err());
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "not much of a secret\n").unwrap();
-        let read = NoticeSecret::from_file(file.path()).unwrap();
-        assert_eq!(read.sign(1, BODY), secret().sign(1, BODY));
-        assert!(!format!("{read:?}").contains("not much"));
-        std::fs::write(file.path(), "short\n").unwrap();
-        assert!(!NoticeSecret::from_file(file.path()).unwrap_err().contains("short\n"));
+        let read = |text: &str| {
+            std::fs::write(file.path(), text).unwrap();
+            NoticeSecret::from_file(file.path())
+        };
+        for text in ["not much of a secret\n", "not much of a secret", "\r\nnot much of a secret\r\n"] {
+            let [one] = &read(text).unwrap()[..] else { panic!("{text:?} has one secret") };
+            assert_eq!(one.sign(1, BODY), secret().sign(1, BODY), "{text:?}");
+            assert!(!format!("{one:?}").contains("not much"));
+        }
+        let [_, newer] = &read("another secret that is long\nnot much of a secret\n").unwrap()[..] else {
+            panic!("two")
+        };
+        assert_eq!(newer.sign(1, BODY), secret().sign(1, BODY));
+        for text in ["", " \r\n\n", &"not much of a secret\n".repeat(3)] {
+            let fault = read(text).unwrap_err();
+            assert!(!fault.contains("not much"), "{fault}");
+        }
     }
 
     proptest! {

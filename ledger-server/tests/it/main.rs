@@ -4,9 +4,12 @@
 mod batch;
 mod faults;
 mod health;
+mod notices;
 mod process;
 mod reads;
+mod reconciliations;
 mod socket;
 mod stream;
 mod support;
+mod withdrawals;
 mod writes;

@@ -7,8 +7,10 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use http_body_util::BodyExt;
+use ledger_core::withdrawals::{AttemptClass, Inquiry, InquiryAnswer, NoticeOutcome, Submission};
 use ledger_core::{
-    Clock, Currency, DirectoryLock, DirectoryStorage, Ledger, Options, Storage, StorageFile, Timestamp, WhenFull,
+    Clock, Currency, DirectoryLock, DirectoryStorage, Ledger, Notice, Options, Storage, StorageFile, Timestamp,
+    TransactionId, WhenFull,
 };
 use ledger_server::Terms;
 use ledger_server::app::{App, AppOptions, Http, app};
@@ -116,7 +118,8 @@ impl Server {
     }
 
     fn around(ledger: Ledger, clock: ManualClock, options: impl FnOnce(AppOptions) -> AppOptions) -> Server {
-        let state = App::new(ledger.clone(), options(AppOptions::new(terms())));
+        let base = AppOptions { clock: Arc::new(clock.clone()), ..AppOptions::new(terms()) };
+        let state = App::new(ledger.clone(), options(base));
         Server { http: app(state.clone()), app: state, ledger, clock }
     }
 
@@ -142,6 +145,49 @@ impl Server {
         assert_eq!(reply.status, 200, "{}", reply.text);
         reply.json()["transaction"]["id"].as_u64().unwrap()
     }
+
+    /// Reserves a withdrawal and returns its id.
+    pub(crate) async fn withdraw(&self, user: u64, amount: u64, key: &str) -> u64 {
+        let body = serde_json::json!({"user_id": user, "amount": amount, "idempotency_key": key});
+        let reply = self.post("/withdraw", body).await;
+        assert_eq!(reply.status, 202, "{}", reply.text);
+        reply.json()["transaction"]["id"].as_u64().unwrap()
+    }
+
+    /// What an executor does before it calls the bank; the attempt's number.
+    pub(crate) fn start_attempt(&self, id: u64) -> u32 {
+        self.ledger.start_attempt(transaction(id)).unwrap().wait().unwrap().number
+    }
+
+    /// A whole attempt that ends like this.
+    pub(crate) fn attempt(&self, id: u64, class: AttemptClass) {
+        let number = self.start_attempt(id);
+        let said = Submission { class, evidence: format!("the bank said {class}") };
+        self.ledger.end_attempt(transaction(id), number, &said).unwrap().wait().unwrap();
+    }
+
+    /// An inquiry that is answered like this.
+    pub(crate) fn inquire(&self, id: u64, answer: InquiryAnswer) {
+        let said = Inquiry { answer, evidence: format!("the bank said {answer}") };
+        self.ledger.record_inquiry(transaction(id), &said).unwrap().wait().unwrap();
+    }
+
+    /// What a bank tells by itself.
+    pub(crate) fn notice(&self, reference: &str, outcome: NoticeOutcome) {
+        let occurred_at = self.ledger.now();
+        let notice = Notice { reference: reference.parse().unwrap(), outcome, occurred_at, evidence: "told" };
+        self.ledger.notify_withdrawal(notice).unwrap().wait().unwrap();
+    }
+
+    /// Brings a withdrawal to where only a person can tell.
+    pub(crate) fn review(&self, id: u64) {
+        self.attempt(id, AttemptClass::Ambiguous);
+        self.inquire(id, InquiryAnswer::Unsupported);
+    }
+}
+
+fn transaction(id: u64) -> TransactionId {
+    TransactionId::new(id).unwrap()
 }
 
 pub(crate) fn post(path: &str, body: impl Into<Body>) -> Request<Body> {
