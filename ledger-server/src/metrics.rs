@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use ledger_core::{Histogram, Stats};
+use ledger_core::withdrawals::{AttemptClass, InquiryAnswer};
+use ledger_core::{Histogram, Stats, Substatus, WithdrawalFigures};
 
 use crate::route::Route;
+use crate::withdrawals::Figures;
 
 const STATUSES: [u16; 15] = [200, 202, 400, 401, 404, 405, 408, 409, 413, 415, 422, 500, 503, 507, 0];
 
@@ -45,7 +47,7 @@ impl Metrics {
 }
 
 /// The server's own figures beside the engine's.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ServerFigures {
     /// Withdrawals whose attempt or inquiry is under way.
     pub in_flight: usize,
@@ -55,6 +57,12 @@ pub struct ServerFigures {
     pub queue_capacity: usize,
     /// How many are performed at once.
     pub workers: usize,
+    /// What the executor of withdrawals has done.
+    pub done: Figures,
+    /// Where the ledger's withdrawals are.
+    pub withdrawals: WithdrawalFigures,
+    /// Since when the oldest withdrawal was reserved whose fate is unknown; zero where there is none.
+    pub unknown_oldest: Duration,
     /// Whether the ledger has halted.
     pub halted: bool,
     /// How far the machine's clock has stepped ahead and is not believed.
@@ -128,6 +136,39 @@ fn withdrawals(page: &mut Page, stats: &Stats, server: &ServerFigures) {
     page.gauge("ledger_withdrawal_queue_length", "Withdrawals that wait for a worker.", server.queue_length);
     page.gauge("ledger_withdrawal_queue_capacity", "How many withdrawals may wait.", server.queue_capacity);
     page.gauge("ledger_withdrawal_workers", "How many withdrawals are performed at once.", server.workers);
+    lives(page, &server.withdrawals, server.unknown_oldest);
+    bank(page, &server.done);
+}
+
+fn lives(page: &mut Page, figures: &WithdrawalFigures, unknown_oldest: Duration) {
+    page.head("ledger_withdrawals", "gauge", "Withdrawals by where in their life they are.");
+    for (substatus, count) in Substatus::ALL.into_iter().zip(figures.by_substatus) {
+        page.line("ledger_withdrawals", &format!("substatus=\"{substatus}\""), count);
+    }
+    let help = "Withdrawals of which only a person can tell whether the bank paid.";
+    page.gauge("ledger_withdrawals_needs_review", help, figures.needs_review);
+    let help = "Since when the oldest withdrawal was reserved whose fate is unknown; 0 where there is none.";
+    page.gauge("ledger_withdrawals_unknown_oldest_seconds", help, unknown_oldest.as_secs_f64());
+    let help = "What was said against how a withdrawal had ended, in the life of the ledger.";
+    page.counter("ledger_withdrawal_discrepancies_total", help, figures.discrepancies);
+    let help = "Withdrawals whose payment came back, in the life of the ledger.";
+    page.counter("ledger_withdrawals_returned_total", help, figures.returned);
+}
+
+fn bank(page: &mut Page, done: &Figures) {
+    page.counter("ledger_withdrawal_attempts_total", "Attempts handed to the bank.", done.attempts);
+    page.head("ledger_withdrawal_outcomes_total", "counter", "Outcomes of attempts, by class.");
+    for (class, count) in AttemptClass::ALL.into_iter().zip(done.outcomes) {
+        page.line("ledger_withdrawal_outcomes_total", &format!("class=\"{class}\""), count);
+    }
+    page.head("ledger_withdrawal_inquiries_total", "counter", "Answers of the bank to inquiries.");
+    for (answer, count) in InquiryAnswer::ALL.into_iter().zip(done.answers) {
+        page.line("ledger_withdrawal_inquiries_total", &format!("answer=\"{answer}\""), count);
+    }
+    let help = "Outcomes that the ledger did not take, since the withdrawal was elsewhere by then.";
+    page.counter("ledger_withdrawal_outcomes_refused_total", help, done.refused);
+    let help = "Times that the log had no room and withdrawals waited.";
+    page.counter("ledger_withdrawal_congestions_total", help, done.congestions);
 }
 
 fn money(page: &mut Page, stats: &Stats) {
@@ -145,6 +186,13 @@ fn money(page: &mut Page, stats: &Stats) {
         ];
         for (part, value) in parts {
             page.line("ledger_money", &format!("currency=\"{}\",part=\"{part}\"", sums.currency), value);
+        }
+    }
+    page.head("ledger_system_money", "gauge", "The balances of the system accounts, in minor units, by currency.");
+    for sums in &stats.money {
+        for (account, value) in [("external", sums.external), ("suspense", sums.suspense)] {
+            let labels = format!("currency=\"{}\",account=\"{account}\"", sums.currency);
+            page.line("ledger_system_money", &labels, value);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! What the server needs of whatever performs its withdrawals: two figures, and an orderly end.
+//! What the server needs of whatever performs its withdrawals: its figures, and an orderly end.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::withdrawals::Executor;
+use crate::withdrawals::{Executor, Figures};
 
 /// The executor of withdrawals, as the server sees it.
 pub trait Payouts: Send + Sync + 'static {
@@ -12,6 +12,8 @@ pub trait Payouts: Send + Sync + 'static {
     fn in_flight(&self) -> usize;
     /// Withdrawals that have a place and wait for a worker.
     fn queue_length(&self) -> usize;
+    /// What it has done so far.
+    fn figures(&self) -> Figures;
     /// Starts no attempt any more, and waits at most `timeout` for those under way.
     fn shutdown(&self, timeout: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
@@ -29,6 +31,10 @@ impl Payouts for NoPayouts {
         0
     }
 
+    fn figures(&self) -> Figures {
+        Figures::default()
+    }
+
     fn shutdown(&self, _timeout: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
     }
@@ -41,6 +47,10 @@ impl Payouts for Executor {
 
     fn queue_length(&self) -> usize {
         Executor::queue_length(self)
+    }
+
+    fn figures(&self) -> Figures {
+        Executor::figures(self)
     }
 
     fn shutdown(&self, timeout: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

@@ -1,5 +1,7 @@
 //! `GET /metrics`
 
+use std::time::Duration;
+
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
@@ -12,11 +14,17 @@ use crate::wire::query;
 /// All figures in the Prometheus text format. Answered in every state.
 pub(super) async fn metrics(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     query::none(request.uri())?;
+    let withdrawals = app.ledger.withdrawal_figures();
     let server = ServerFigures {
         in_flight: app.options.payouts.in_flight(),
         queue_length: app.options.payouts.queue_length(),
         queue_capacity: app.options.queue,
         workers: app.options.workers,
+        done: app.options.payouts.figures(),
+        unknown_oldest: withdrawals
+            .unknown_oldest_at
+            .map_or(Duration::ZERO, |at| app.ledger.now().saturating_since(at)),
+        withdrawals,
         halted: app.ledger.halted().is_some(),
         clock_leap: app.ledger.clock_leap().unwrap_or_default(),
         uptime: app.started.elapsed(),

@@ -1,5 +1,6 @@
 //! Health, metrics, and what a panic leaves behind.
 
+use ledger_core::withdrawals::{AttemptClass, NoticeOutcome};
 use serde_json::json;
 
 use crate::support::Server;
@@ -54,6 +55,9 @@ async fn metrics_count_requests_and_money() {
         "ledger_fsync_duration_seconds",
         "ledger_commit_entries",
         "ledger_withdrawal_queue_length",
+        "ledger_withdrawal_attempts_total",
+        "ledger_withdrawal_outcomes_total",
+        "ledger_withdrawal_inquiries_total",
     ] {
         assert!(metrics.text.contains(&format!("# TYPE {name} ")), "{name}");
     }
@@ -61,4 +65,55 @@ async fn metrics_count_requests_and_money() {
         let value = line.rsplit(' ').next().unwrap();
         assert!(value.parse::<f64>().is_ok(), "{line}");
     }
+}
+
+#[tokio::test]
+async fn metrics_tell_where_withdrawals_are() {
+    let server = Server::new();
+    server.charge(1, 1_000, "k").await;
+    let [unknown, review, returned, late, _] = {
+        let mut ids = [0; 5];
+        for (n, id) in ids.iter_mut().enumerate() {
+            *id = server.withdraw(1, 10, &format!("w{n}")).await;
+        }
+        ids
+    };
+    server.attempt(unknown, AttemptClass::Ambiguous);
+    server.review(review);
+    server.attempt(returned, AttemptClass::Settled);
+    server.attempt(late, AttemptClass::Rejected);
+    for (id, outcome) in [(returned, NoticeOutcome::Returned), (late, NoticeOutcome::Settled)] {
+        let withdrawal = server.get(&format!("/withdrawals/{id}")).await.json();
+        server.notice(withdrawal["bank_reference"].as_str().unwrap(), outcome);
+    }
+    server.clock.advance(std::time::Duration::from_secs(90));
+    let metrics = server.get("/metrics").await;
+    for line in [
+        "ledger_withdrawals{substatus=\"reserved\"} 1",
+        "ledger_withdrawals{substatus=\"unknown\"} 1",
+        "ledger_withdrawals{substatus=\"needs_review\"} 1",
+        "ledger_withdrawals{substatus=\"failed\"} 1",
+        "ledger_withdrawals{substatus=\"returned\"} 1",
+        "ledger_withdrawals_needs_review 1",
+        "ledger_withdrawals_unknown_oldest_seconds 90",
+        "ledger_withdrawal_discrepancies_total 1",
+        "ledger_withdrawals_returned_total 1",
+        "ledger_money{currency=\"USD\",part=\"reserved\"} 30",
+        "ledger_system_money{currency=\"USD\",account=\"suspense\"} -10",
+    ] {
+        assert!(metrics.text.lines().any(|have| have == line), "{line} is not in\n{}", metrics.text);
+    }
+}
+
+#[tokio::test]
+async fn every_figure_that_an_alert_is_about_is_there() {
+    let rules = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/alerts.yml")).unwrap();
+    let metrics = Server::new().get("/metrics").await.text;
+    let mut named = 0;
+    for word in rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("ledger_"))
+    {
+        assert!(metrics.contains(&format!("# TYPE {word} ")), "{word} is in no answer of /metrics");
+        named += 1;
+    }
+    assert!(named >= rules.matches("- alert:").count(), "each alert is about a figure");
 }
