@@ -187,15 +187,20 @@ impl Engine {
         refuse: impl FnOnce(Conflict, Withdrawal) -> Rejection,
     ) -> Result<Commit<Withdrawal>, Error> {
         self.check_halted()?;
-        self.interrupt(id);
         let hash = self.tables.keys.hash(key.as_str());
+        let repeated = |settled| match self.repeat_of(fingerprint, settled) {
+            Refusal::Rejected(rejection, seen) => self.refuse(rejection, seen),
+            Refusal::Halted(halted) => Err(halted.into()),
+        };
+        if let Some(settled) = self.tables.keys.settled(hash, key.as_str()) {
+            return repeated(settled);
+        }
+        // Before the claim, since it tells the executor.
+        self.interrupt(id);
         let claim = match self.tables.keys.claim(hash, key.as_str()) {
             Ok(claim) => claim,
             Err(Unclaimed::Full) => return Err(Rejection::Overloaded.into()),
-            Err(Unclaimed::Settled(settled)) => match self.repeat_of(fingerprint, settled) {
-                Refusal::Rejected(rejection, seen) => return self.refuse(rejection, seen),
-                Refusal::Halted(halted) => return Err(halted.into()),
-            },
+            Err(Unclaimed::Settled(settled)) => return repeated(settled),
         };
         let changed = self.compare_and_set(id, ENTRY_BYTES_MAX + codec::COMMANDED_BYTES_MAX, |seen| {
             decide(seen).map(|entry| WithdrawalEntry { command: Some((key, fingerprint)), ..entry })

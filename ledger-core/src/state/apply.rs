@@ -195,8 +195,14 @@ impl Shard {
             Event::Returned { credit: ReturnCredit::User, .. } if !self.has_room_for_return(entry.id, time) => {
                 Err(format!("a return of withdrawal {}, for which the account has no room", entry.id))
             }
-            Event::Returned { credit, .. } if (after == Reservation::Paid) == (credit == ReturnCredit::Nobody) => {
-                Err(format!("a return of withdrawal {} to {}", entry.id, credit.as_str()))
+            Event::Returned { credit, .. } => {
+                let fits = match credit {
+                    ReturnCredit::User => after == Reservation::Paid,
+                    ReturnCredit::Suspense => after == Reservation::Paid || withdrawal.is_paid_late(),
+                    ReturnCredit::Nobody => after == Reservation::Released && !withdrawal.is_paid_late(),
+                };
+                let what = || format!("a return of withdrawal {} to {}", entry.id, credit.as_str());
+                if fits { Ok(()) } else { Err(what()) }
             }
             _ => Ok(()),
         }

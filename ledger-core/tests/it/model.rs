@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger_core::withdrawals::{AttemptClass, InquiryAnswer};
+use ledger_core::withdrawals::{
+    AttemptClass, InquiryAnswer, NoticeOutcome, Reservation, Resolution, ReturnCredit, Said,
+};
 use ledger_core::{
     Amount, Audit, Balance, BankReference, Charge, Command, Currency, CurrencyAudit, Destination, Direction, Epoch,
     INTEGER_MAX, IdempotencyKey, Metadata, Page, PageStart, Payout, Query, Receipt, Rejection, Seq, Status, Substatus,
@@ -14,6 +16,10 @@ use ledger_core::{
 use uuid::Uuid;
 
 use crate::stage::{World, line_of, line_of_balance, moments, plain};
+
+mod payouts;
+
+pub(crate) use payouts::{Follows, Order, said_in_words};
 
 /// A command with its texts, as a caller said it. Two with the same key are the same command if they are equal.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +33,32 @@ pub(crate) struct Asked {
     pub(crate) release_at: Option<Timestamp>,
     pub(crate) destination: Option<String>,
     pub(crate) metadata: Option<Vec<u8>>,
+}
+
+impl Record {
+    fn new(asked: Arc<Asked>, created_at: Timestamp, last_seq: u64) -> Record {
+        Record {
+            asked,
+            created_at,
+            epoch: Epoch::default(),
+            batch: None,
+            status: Status::Completed,
+            substatus: Substatus::Reserved,
+            attempts: 0,
+            ambiguous: false,
+            is_loose: false,
+            late: false,
+            attempted_at: None,
+            returns: None,
+            said: Vec::new(),
+            answers: Vec::new(),
+            returned: None,
+            contradictions: Vec::new(),
+            notices: Vec::new(),
+            last_seq,
+            changed_at: created_at,
+        }
+    }
 }
 
 impl Asked {
@@ -87,7 +119,7 @@ pub(crate) struct Fact {
     pub(crate) what: Happened,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Happened {
     /// A command was accepted, by itself or at (index, count) of an atomic batch.
     Accepted { asked: Arc<Asked>, epoch: Epoch, batch: Option<(usize, usize)> },
@@ -95,12 +127,20 @@ pub(crate) enum Happened {
     Attempted { id: u64 },
     /// An attempt ended.
     Ended { id: u64, class: AttemptClass, to: Substatus },
-    /// The bank was asked.
-    Inquired { id: u64, to: Substatus },
-    /// Something was recorded that changes nothing.
-    Noted { id: u64 },
+    /// The bank was asked; `None`: nobody asked any more.
+    Inquired { id: u64, answer: Option<InquiryAnswer>, to: Substatus },
+    /// An attempt's outcome was recorded after the end.
+    EndedLate { id: u64 },
+    /// A withdrawal was given up, under a key.
+    Cancelled { id: u64, key: String },
+    /// An operator decided, under a key.
+    Resolved { id: u64, outcome: Resolution, key: String, to: Substatus },
+    /// The bank told something by itself.
+    Noticed { id: u64, outcome: NoticeOutcome, to: Substatus },
+    /// What was paid came back.
+    Returned { id: u64, credit: ReturnCredit },
     /// It was said that the withdrawal ended otherwise; `posted`: that it was paid after its release.
-    Contradicted { id: u64, posted: bool },
+    Contradicted { id: u64, said: Said, says: Reservation, posted: bool },
 }
 
 /// A change of one account. Balances are sums of these.
@@ -129,6 +169,17 @@ pub(crate) struct Record {
     pub(crate) is_loose: bool,
     /// Whether a payment after its release was posted.
     pub(crate) late: bool,
+    /// When the last attempt was started.
+    pub(crate) attempted_at: Option<Timestamp>,
+    /// Of a return: whose money it is.
+    pub(crate) returns: Option<u64>,
+    /// What was said beside the attempts, in the words of [`said_in_words`].
+    pub(crate) said: Vec<String>,
+    /// What the bank answered last, up to 16 times.
+    pub(crate) answers: Vec<InquiryAnswer>,
+    pub(crate) returned: Option<ReturnCredit>,
+    pub(crate) contradictions: Vec<Said>,
+    pub(crate) notices: Vec<NoticeOutcome>,
     pub(crate) last_seq: u64,
     pub(crate) changed_at: Timestamp,
 }
@@ -143,6 +194,8 @@ pub(crate) struct Model {
     facts: Vec<Fact>,
     records: BTreeMap<u64, Record>,
     keys: BTreeMap<String, u64>,
+    /// What was said under the keys of orders about withdrawals.
+    orders: BTreeMap<String, Order>,
     accounts: BTreeMap<(UserId, Currency), Vec<Movement>>,
     /// Withdrawals accepted since the opening whose first attempt has not ended.
     placed: BTreeSet<u64>,
@@ -158,6 +211,7 @@ impl Model {
             facts: Vec::new(),
             records: BTreeMap::new(),
             keys: BTreeMap::new(),
+            orders: BTreeMap::new(),
             accounts: BTreeMap::new(),
             placed: BTreeSet::new(),
         }
@@ -378,26 +432,14 @@ impl Model {
                 let status =
                     if asked.kind == TransactionKind::Withdrawal { Status::Pending } else { Status::Completed };
                 let (epoch, created_at, last_seq) = (*epoch, time, seq);
-                let substatus = Substatus::Reserved;
-                let record = Record {
-                    asked,
-                    created_at,
-                    epoch,
-                    batch,
-                    status,
-                    substatus,
-                    attempts: 0,
-                    ambiguous: false,
-                    is_loose: false,
-                    late: false,
-                    last_seq,
-                    changed_at: time,
-                };
+                let record = Record { epoch, batch, status, ..Record::new(asked, created_at, last_seq) };
                 self.records.insert(seq, record);
             }
             Happened::Attempted { id } => {
                 self.withdrawal_is_at(*id, seq, time, Substatus::Submitting);
-                self.records.get_mut(id).expect("a withdrawal").attempts += 1;
+                let record = self.records.get_mut(id).expect("a withdrawal");
+                record.attempts += 1;
+                record.attempted_at = Some(time);
             }
             Happened::Ended { id, class, to } => {
                 self.placed.remove(id);
@@ -405,19 +447,14 @@ impl Model {
                     matches!(class, AttemptClass::Ambiguous | AttemptClass::Accepted);
                 self.withdrawal_is_at(*id, seq, time, *to);
             }
-            Happened::Inquired { id, to } => {
+            Happened::Inquired { id, answer, to } => {
                 self.placed.remove(id);
+                let answers = &mut self.records.get_mut(id).expect("a withdrawal").answers;
+                answers.extend(answer);
+                answers.drain(..answers.len().saturating_sub(16));
                 self.withdrawal_is_at(*id, seq, time, *to);
             }
-            Happened::Noted { id } => {
-                let record = self.records.get_mut(id).expect("a withdrawal");
-                (record.last_seq, record.changed_at, record.is_loose) = (seq, time, false);
-            }
-            Happened::Contradicted { id, posted } => {
-                let record = self.records.get_mut(id).expect("a withdrawal");
-                (record.last_seq, record.changed_at) = (seq, time);
-                record.late |= posted;
-            }
+            other => self.apply_order(other, seq, time),
         }
         self.facts.push(fact);
     }
@@ -432,7 +469,7 @@ impl Model {
         let (user, currency) = (record.asked.user, record.asked.currency);
         let amount = i128::from(record.asked.amount.minor());
         let (status, total) = match to {
-            Substatus::Completed => (Status::Completed, -amount),
+            Substatus::Completed | Substatus::Returned => (Status::Completed, -amount),
             Substatus::Failed | Substatus::Cancelled => (Status::Failed, 0),
             _ => return,
         };
@@ -518,7 +555,8 @@ impl Model {
         if !asked.users().any(|party| party == viewer) {
             return None;
         }
-        let credited = asked.kind == TransactionKind::Charge || asked.to == Some(viewer);
+        let credited =
+            matches!(asked.kind, TransactionKind::Charge | TransactionKind::Return) || asked.to == Some(viewer);
         let transaction = Transaction {
             id: TransactionId::new(id)?,
             user: viewer,
@@ -538,7 +576,7 @@ impl Model {
                 failure_reason: (record.status == Status::Failed).then(|| "…".into()),
                 destination: asked.destination.as_deref().map(Into::into),
             }),
-            returns: None,
+            returns: record.returns.and_then(TransactionId::new),
             metadata: asked.metadata.as_deref().map(Into::into),
             last_seq: Seq::new(record.last_seq),
         };
@@ -610,13 +648,17 @@ impl Model {
             let sum = sums.get_mut(&record.asked.currency).expect("its accounts were counted");
             let amount = i128::from(record.asked.amount.minor());
             match (record.asked.kind, record.status) {
-                (TransactionKind::Charge, _) => sum.external -= amount,
+                (TransactionKind::Charge | TransactionKind::Return, _) => sum.external -= amount,
                 (TransactionKind::Withdrawal, Status::Completed) => sum.external += amount,
                 (TransactionKind::Withdrawal, Status::Failed) if record.late => {
                     sum.external += amount;
                     sum.suspense -= amount;
                 }
                 _ => {}
+            }
+            if record.returned == Some(ReturnCredit::Suspense) {
+                sum.external -= amount;
+                sum.suspense += amount;
             }
         }
         Audit { currencies: sums.into_values().collect(), seq: Seq::new(self.seq()) }
@@ -635,7 +677,7 @@ impl Model {
             record.created_at,
             record.substatus,
             record.attempts
-        )
+        ) + &said_in_words(&record.answers, &record.said)
     }
 
     /// The lines that [`crate::stage::dump`] must give of a ledger in this state at `now`.

@@ -4,14 +4,20 @@
 use std::time::Duration;
 
 use ledger_core::sim::{SimClock, SimDisk};
-use ledger_core::withdrawals::{AttemptClass, Conflict, Inquiry, InquiryAnswer, Step, Submission};
+use ledger_core::withdrawals::Conflict;
 use ledger_core::{
-    Balance, Clock, Currency, Error, IdempotencyKey, Ledger, OpenError, Page, Query, Receipt, Rejection, Seq, Status,
+    Balance, Clock, Currency, Error, IdempotencyKey, Ledger, OpenError, Page, Query, Receipt, Rejection, Seq,
     Substatus, Timestamp, TransactionKind, UserId,
 };
 
-use crate::model::{Asked, Fact, Happened, Model, Record};
-use crate::stage::{DAY, World, answer, ask, difference, dump, id, line_of_withdrawal, options, plain};
+use crate::model::{Asked, Model};
+use crate::stage::{DAY, World, answer, ask, difference, dump, id, options, plain};
+
+mod payouts;
+mod time;
+
+pub(crate) use payouts::take_in_interruptions;
+use time::TimeRules;
 
 /// What a call came to, in a word; or how ledger and model differ.
 pub(crate) type Checked = Result<&'static str, String>;
@@ -288,233 +294,6 @@ impl Pair {
         Ok(if deep { "deep" } else { "shallow" })
     }
 
-    /// "Attempt n started." Between attempts the ledger is patient: the next one may not start before it is due.
-    pub(crate) fn start_attempt(&mut self, of: u64) -> Checked {
-        let (now, before) = (self.now()?, self.ledger().appended());
-        let record = self.model.record(of).filter(|record| record.asked.kind == TransactionKind::Withdrawal).cloned();
-        let due = answer(self.ledger().withdrawal(id(of))).map_err(|err| format!("withdrawal: {err:?}"))?;
-        expect("whether there is a withdrawal", record.is_some(), due.is_some())?;
-        let found = answer(self.ledger().start_attempt(id(of)));
-        let Some(record) = record else {
-            return match found {
-                Err(Error::Rejected(Rejection::TransactionNotFound)) => Ok("not found"),
-                found => Err(format!("start_attempt({of}), which is no withdrawal: found {found:?}")),
-            };
-        };
-        let due = due.and_then(|withdrawal| withdrawal.due);
-        let is_reserved = record.substatus == Substatus::Reserved;
-        if is_reserved && record.attempts > 0 {
-            let (soonest, latest) = Model::backoff(record.attempts);
-            let window = record.changed_at.saturating_add(soonest)..=record.changed_at.saturating_add(latest);
-            if !due.is_some_and(|due| window.contains(&due)) {
-                return Err(format!("withdrawal {of} is to be repeated at {due:?}, not within {window:?}"));
-            }
-        }
-        let is_due = is_reserved && due.is_none_or(|due| due <= now);
-        let outcome = match found {
-            Ok(attempt) if is_due => {
-                let seq = self.next_seq(before)?;
-                self.model.apply(Fact { seq, time: now, what: Happened::Attempted { id: of } });
-                expect("the attempt's number", record.attempts + 1, attempt.number)?;
-                let found = line_of_withdrawal(&attempt.withdrawal);
-                expect("the withdrawal", self.model.line_of_withdrawal(of), found)?;
-                if attempt.number == 1 { "started" } else { "started again" }
-            }
-            Err(Error::Rejected(rejection)) if !is_due => {
-                let conflict = conflict(&record, of, &rejection)?;
-                if is_reserved { "not yet" } else { conflict }
-            }
-            found => {
-                return Err(format!("start_attempt({of}) of {record:?} (due {due:?}, now {now}): found {found:?}"));
-            }
-        };
-        self.in_step()?;
-        Ok(outcome)
-    }
-
-    /// The outcome of attempt `number`; of the last one unless it is said which.
-    pub(crate) fn end_attempt(&mut self, of: u64, number: Option<u32>, class: AttemptClass) -> Checked {
-        let (now, before) = (self.now()?, self.ledger().appended());
-        let record = self.model.record(of).filter(|record| record.asked.kind == TransactionKind::Withdrawal).cloned();
-        let number = number.or(record.as_ref().map(|record| record.attempts)).unwrap_or(1);
-        let submission = Submission { class, evidence: format!("the bank said {class:?}") };
-        let found = answer(self.ledger().end_attempt(id(of), number, &submission));
-        let Some(record) = record else {
-            return match found {
-                Err(Error::Rejected(Rejection::TransactionNotFound)) => Ok("not found"),
-                found => Err(format!("end_attempt({of}), which is no withdrawal: found {found:?}")),
-            };
-        };
-        let under_way = record.substatus == Substatus::Submitting && number == record.attempts;
-        let outcome = match found {
-            Ok(to) if self.ledger().appended() != before => {
-                if record.status != Status::Pending {
-                    if !record.is_loose || number != record.attempts {
-                        return Err(format!(
-                            "{record:?}: attempt {number} ended {class:?} after the end, and was recorded"
-                        ));
-                    }
-                    expect("where an outcome after the end leads", record.substatus, to)?;
-                    let seq = self.next_seq(before)?;
-                    self.model.apply(Fact { seq, time: now, what: Happened::Noted { id: of } });
-                    self.in_step()?;
-                    return Ok("noted");
-                }
-                let allowed = self.model.after_attempt(&record, class);
-                // Late news of a payment is welcome while the withdrawal is open; nothing else changes what is decided.
-                let late = record.status == Status::Pending && class == AttemptClass::Settled;
-                if !(under_way || late) || !allowed.contains(&to) {
-                    return Err(format!("{record:?}: attempt {number} ended {class:?} and led to {to:?}"));
-                }
-                let seq = self.next_seq(before)?;
-                self.model.apply(Fact { seq, time: now, what: Happened::Ended { id: of, class, to } });
-                named(to)
-            }
-            Ok(to) if !under_way => {
-                expect("what a repeated outcome answers", record.substatus, to)?;
-                "no change"
-            }
-            Err(Error::Rejected(rejection)) if !under_way => {
-                let paid_after_all = record.status == Status::Failed && class == AttemptClass::Settled && !record.late;
-                let word = conflict(&record, of, &rejection)?;
-                self.take_in_contradiction(of, word, paid_after_all, before)?;
-                match word {
-                    // Never dropped: money that left although it was released.
-                    "contradicted" if paid_after_all => "contradicted",
-                    word if paid_after_all && number <= record.attempts && number > 0 => {
-                        return Err(format!("{record:?}: paid after all, and told {word}"));
-                    }
-                    word => word,
-                }
-            }
-            found => return Err(format!("{record:?}: attempt {number} ended {class:?}: found {found:?}")),
-        };
-        self.in_step()?;
-        Ok(outcome)
-    }
-
-    /// What the bank said when it was asked.
-    pub(crate) fn inquire(&mut self, of: u64, said: InquiryAnswer) -> Checked {
-        let (now, before) = (self.now()?, self.ledger().appended());
-        let record = self.model.record(of).filter(|record| record.asked.kind == TransactionKind::Withdrawal).cloned();
-        let inquiry = Inquiry { answer: said, evidence: format!("the bank said {said:?}") };
-        let found = answer(self.ledger().record_inquiry(id(of), &inquiry));
-        let Some(record) = record else {
-            return match found {
-                Err(Error::Rejected(Rejection::TransactionNotFound)) => Ok("not found"),
-                found => Err(format!("record_inquiry({of}), which is no withdrawal: found {found:?}")),
-            };
-        };
-        // That the bank paid is taken in wherever the withdrawal is; what else it says only of an attempt that has ended.
-        let open = record.status == Status::Pending
-            && (said == InquiryAnswer::Settled
-                || !matches!(record.substatus, Substatus::Reserved | Substatus::Submitting)
-                || self.interrupted.contains(&of));
-        let must = matches!(record.substatus, Substatus::Accepted | Substatus::Unknown);
-        let outcome = match found {
-            Ok(to) if self.ledger().appended() != before => {
-                if !open || !self.model.after_inquiry(&record, said).contains(&to) {
-                    return Err(format!("{record:?}: an inquiry said {said:?} and led to {to:?}"));
-                }
-                let seq = self.next_seq(before)?;
-                self.model.apply(Fact { seq, time: now, what: Happened::Inquired { id: of, to } });
-                named(to)
-            }
-            Ok(to) => {
-                expect("what an inquiry without effect answers", record.substatus, to)?;
-                "no change"
-            }
-            Err(Error::Rejected(rejection)) if !(open && must) => {
-                let paid_after_all = record.status == Status::Failed && said == InquiryAnswer::Settled && !record.late;
-                let word = conflict(&record, of, &rejection)?;
-                self.take_in_contradiction(of, word, paid_after_all, before)?;
-                if paid_after_all && word != "contradicted" {
-                    return Err(format!("{record:?}: paid after all, and told {word}"));
-                }
-                word
-            }
-            found => return Err(format!("{record:?}: an inquiry said {said:?}: found {found:?}")),
-        };
-        self.in_step()?;
-        Ok(outcome)
-    }
-
-    /// A contradiction is an entry; nothing else that is refused is one.
-    fn take_in_contradiction(&mut self, of: u64, word: &str, posted: bool, before: Seq) -> Result<(), String> {
-        if word != "contradicted" {
-            return Ok(());
-        }
-        let seq = self.next_seq(before)?;
-        let time = self.ledger().now();
-        self.model.apply(Fact { seq, time, what: Happened::Contradicted { id: of, posted } });
-        Ok(())
-    }
-
-    /// Takes what is due, checks that it is what the rules allow, and hands it back.
-    pub(crate) fn due(&mut self) -> Checked {
-        let now = self.now()?;
-        let (mut handed, mut late) = (Vec::new(), Vec::new());
-        for fresh in [true, false] {
-            for due in self.ledger().due_withdrawals(fresh, 100) {
-                let record = self.model.record(due.id.get()).ok_or(format!("{due:?} is not a transaction"))?;
-                let right = record.status == Status::Pending
-                    && (!fresh || record.attempts == 0)
-                    && match due.step {
-                        Step::Submit => record.substatus == Substatus::Reserved,
-                        Step::Inquire => {
-                            matches!(record.substatus, Substatus::Accepted | Substatus::Unknown | Substatus::Submitting)
-                        }
-                        // Not before a day has passed since the first attempt, which was after the reservation.
-                        Step::Review => {
-                            matches!(record.substatus, Substatus::Accepted | Substatus::Unknown)
-                                && now >= record.created_at.saturating_add(DAY)
-                        }
-                        _ => false,
-                    };
-                if !right {
-                    return Err(format!("{due:?} (fresh: {fresh}) is handed out for {record:?}"));
-                }
-                if handed.contains(&due.id) {
-                    return Err(format!("{due:?} is handed out twice"));
-                }
-                handed.push(due.id);
-                if due.step == Step::Review {
-                    late.push(due.id);
-                }
-            }
-        }
-        take_in_interruptions(&mut self.model, self.ledger.as_ref().expect("open between calls"))?;
-        self.audit(false)?;
-        self.in_step()?;
-        let again: Vec<_> =
-            [true, false].into_iter().flat_map(|fresh| self.ledger().due_withdrawals(fresh, 100)).collect();
-        expect("what is handed out again without a change", 0, again.len())?;
-        for id in handed.iter().filter(|id| !late.contains(id)) {
-            self.ledger().defer_withdrawal(*id, now);
-        }
-        let is_late = !late.is_empty();
-        for id in late {
-            let before = self.ledger().appended();
-            let to = answer(self.ledger().pass_deadline(id)).map_err(|err| format!("pass_deadline: {err:?}"))?;
-            expect("where a passed deadline leads", Substatus::NeedsReview, to)?;
-            let seq = self.next_seq(before)?;
-            self.model.apply(Fact { seq, time: now, what: Happened::Inquired { id: id.get(), to } });
-        }
-        self.in_step()?;
-        Ok(if is_late {
-            "review"
-        } else if handed.is_empty() {
-            "nothing"
-        } else {
-            "something"
-        })
-    }
-
-    fn next_seq(&self, before: Seq) -> Result<u64, String> {
-        expect("the seq after a withdrawal's entry", before.next(), self.ledger().appended())?;
-        Ok(before.next().get())
-    }
-
     /// Time passes, for both clocks.
     pub(crate) fn advance(&mut self, by: Duration) -> Checked {
         self.clock.advance(by);
@@ -546,10 +325,8 @@ impl Pair {
 
     /// Ends the ledger and opens it again: the same state, whatever the end.
     pub(crate) fn reopen(&mut self, end: End) -> Checked {
-        // A clean stop keeps the ledger's time, which answers may have raised above the last entry's; another stop may. It
-        // shows where the wall clock is behind it.
-        let (now, wall) = (self.ledger().now(), self.clock.wall());
-        let kept = (matches!(end, End::Close) || now > wall).then_some(now);
+        // A clean stop keeps the ledger's time, which answers may have raised above the last entry's; another stop may.
+        let kept = self.ledger().now();
         if let End::Close = end {
             self.ledger().close().map_err(|err| format!("close: {err:?}"))?;
             let refused =
@@ -568,7 +345,7 @@ impl Pair {
             .model
             .time()
             .is_some_and(|last| last.saturating_since(wall) > LEAP || wall.saturating_since(last) > DAY * 30);
-        let may_differ = kept.is_some_and(|kept| self.model.time().is_some_and(|last| kept > last));
+        let may_differ = self.model.time().is_some_and(|last| kept > last);
         let options = options(&self.clock).withdrawal_places(self.places);
         let opened = options.clone().open_on(self.disk.clone());
         let ledger = match (opened, refused) {
@@ -595,7 +372,8 @@ impl Pair {
             .collect();
         self.ledger = Some(ledger);
         self.time = TimeRules::opened(&self.clock, self.model.time());
-        if let Some(kept) = kept.filter(|_| may_differ) {
+        // Otherwise the clock says it all.
+        if may_differ && (matches!(end, End::Close) || kept > wall) {
             self.time.last = self.time.last.max(kept);
             self.time.stepped = true;
         }
@@ -622,6 +400,7 @@ impl Pair {
     /// What must hold after every step: the sums, every account's parts, and every key's transaction.
     pub(crate) fn invariants(&mut self) -> Result<(), String> {
         self.audit(false)?;
+        self.figures()?;
         let accounts: Vec<_> = self.world.accounts().collect();
         for (user, currency) in accounts {
             self.balance(user, currency)?;
@@ -639,104 +418,9 @@ impl Pair {
     }
 }
 
-/// Attempts found without an outcome may be recorded, at the opening, as ones that nobody runs any more.
-pub(crate) fn take_in_interruptions(model: &mut Model, ledger: &Ledger) -> Result<(), String> {
-    let under_way: Vec<u64> =
-        model.withdrawals().filter(|(_, record)| record.substatus == Substatus::Submitting).map(|(id, _)| id).collect();
-    let mut recorded = Vec::new();
-    for of in under_way {
-        let found = answer(ledger.transaction(id(of), None)).map_err(|err| format!("transaction: {err:?}"))?;
-        let last_seq = found.map_or(0, |transaction| transaction.last_seq.get());
-        if last_seq > model.seq() {
-            recorded.push((last_seq, of));
-        }
-    }
-    recorded.sort_unstable();
-    for (seq, id) in recorded {
-        let what = Happened::Ended { id, class: AttemptClass::Ambiguous, to: Substatus::Unknown };
-        model.apply(Fact { seq, time: ledger.now(), what });
-    }
-    Ok(())
-}
-
 /// Any user: a closed ledger looks at nothing else.
 fn id_user() -> UserId {
     crate::stage::user(1)
-}
-
-/// What the rules say of the ledger's time while a test moves its clocks.
-struct TimeRules {
-    opened_wall: Timestamp,
-    opened_monotonic: Duration,
-    last: Timestamp,
-    last_monotonic: Duration,
-    stepped: bool,
-    stepped_back: bool,
-    /// How far reads may have pushed the ledger's time on.
-    slack: Duration,
-    /// The latest moment that an answer rested on: an entry's time, or a hold that was seen to have matured.
-    floor: Timestamp,
-}
-
-impl TimeRules {
-    fn opened(clock: &SimClock, last: Option<Timestamp>) -> TimeRules {
-        TimeRules {
-            opened_wall: clock.wall(),
-            opened_monotonic: clock.monotonic(),
-            last: last.unwrap_or(Timestamp::MIN).max(clock.wall().saturating_sub(LEAP)),
-            last_monotonic: clock.monotonic(),
-            stepped: false,
-            stepped_back: false,
-            slack: Duration::ZERO,
-            floor: last.unwrap_or(Timestamp::MIN),
-        }
-    }
-
-    fn stepped(&mut self, from: Timestamp, to: Timestamp) {
-        self.stepped |= from != to;
-        self.stepped_back |= to < from;
-    }
-
-    fn rests_on(&mut self, moment: Option<Timestamp>) {
-        self.floor = self.floor.max(moment.unwrap_or(Timestamp::MIN));
-    }
-
-    fn accepted(&mut self, clock: &SimClock) {
-        self.opened_wall = clock.wall();
-        self.opened_monotonic = clock.monotonic();
-        self.last_monotonic = Duration::ZERO;
-        self.stepped = true;
-    }
-
-    /// Where the rules leave a choice (a clock that was set back and is ahead again), only the bounds are checked.
-    fn check(&mut self, clock: &SimClock, now: Timestamp, leap: Option<Duration>) -> Result<(), String> {
-        let (wall, monotonic) = (clock.wall(), clock.monotonic());
-        let expected = self.opened_wall.saturating_add(monotonic - self.opened_monotonic);
-        let leapt = wall > expected.saturating_add(LEAP);
-        let elapsed = monotonic.saturating_sub(self.last_monotonic);
-        let latest = self
-            .last
-            .saturating_add(elapsed)
-            .max(if leapt { expected.saturating_add(LEAP) } else { wall })
-            .saturating_add(self.slack);
-        let says = format!("now {now}, wall {wall}, last {}, by the monotonic clock {expected}", self.last);
-        if now < self.floor {
-            return Err(format!("the ledger's time went back: {says}"));
-        }
-        if now > latest {
-            return Err(format!("the ledger's time leapt: {says}"));
-        }
-        // A wall clock that was set back is overtaken: so much time has passed.
-        let least = self.last.saturating_add(elapsed).max(wall);
-        if !self.stepped && (now < least || now > least.saturating_add(self.slack)) {
-            return Err(format!("the ledger's time is not the clock's: {says}"));
-        }
-        if !self.stepped_back && (now < expected || leapt != leap.is_some()) {
-            return Err(format!("a leap of {leap:?} is told: {says}"));
-        }
-        (self.last, self.last_monotonic) = (self.last.max(now), monotonic);
-        Ok(())
-    }
 }
 
 pub(crate) fn expect<T: PartialEq + std::fmt::Debug>(what: &str, expected: T, found: T) -> Result<(), String> {
@@ -756,21 +440,6 @@ pub(crate) fn same_balance(expected: &Balance, found: &Balance, appended: Seq) -
 fn meet(one: &Asked, other: &Asked) -> bool {
     let touches = |user: UserId| one.user == user || one.to == Some(user);
     one.key == other.key || (one.currency == other.currency && (touches(other.user) || other.to.is_some_and(touches)))
-}
-
-/// That nothing follows for withdrawal `of`, and a reason that fits where it is.
-fn conflict(record: &Record, of: u64, rejection: &Rejection) -> Checked {
-    let Rejection::WithdrawalConflict { id, conflict } = rejection else {
-        return Err(format!("{record:?}: found {rejection:?}"));
-    };
-    expect("which withdrawal it is", of, id.get())?;
-    let fits = match conflict {
-        Conflict::Repeat => true,
-        // Also of an attempt that never was.
-        Conflict::NotNow => true,
-        Conflict::Ended | Conflict::Contradicted { .. } => record.status != Status::Pending,
-    };
-    if fits { Ok(word(rejection)) } else { Err(format!("{record:?}: told {conflict:?}")) }
 }
 
 /// The rejection in a word.
@@ -795,6 +464,10 @@ pub(crate) fn word(rejection: &Rejection) -> &'static str {
             Conflict::NotNow => "not now",
         },
         Rejection::BatchRejected { .. } => "batch rejected",
+        Rejection::NotCancellable(_) => "not cancellable",
+        Rejection::NeverAttempted(_) => "never attempted",
+        Rejection::AttemptUnderWay(_) => "under way",
+        Rejection::AlreadyResolved(_) => "already resolved",
         _ => "unheard of",
     }
 }

@@ -178,7 +178,24 @@ pub(crate) fn line_of_withdrawal(w: &ledger_core::withdrawals::Withdrawal) -> St
         w.created_at,
         w.substatus,
         w.attempts
+    ) + &crate::model::said_in_words(
+        &w.dossier().answers.iter().map(|answer| answer.answer).collect::<Vec<_>>(),
+        &said_of(w),
     )
+}
+
+/// What was said of a withdrawal beside its attempts, as the model puts it.
+fn said_of(w: &ledger_core::withdrawals::Withdrawal) -> Vec<String> {
+    let dossier = w.dossier();
+    let resolved = dossier.resolution.iter().map(|resolution| format!("resolved {}", resolution.outcome.as_str()));
+    let noticed = dossier.notices.iter().map(|notice| format!("noticed {}", notice.outcome.as_str()));
+    let returned =
+        dossier.returned.iter().map(|returned| format!("returned to {} by {}", returned.credit.as_str(), returned.id));
+    let but = dossier.discrepancies.iter().map(|but| {
+        let posted = if but.posted { ", posted" } else { "" };
+        format!("but {} said {}: {}{posted}", but.said.by(), but.said.as_str(), but.says.as_str())
+    });
+    resolved.chain(noticed).chain(returned).chain(but).collect()
 }
 
 /// The first difference between two dumps, for people.
