@@ -366,7 +366,7 @@ impl Engine {
     }
 
     pub(super) fn commit<T>(&self, answer: Result<T, Error>, seen: Seq) -> Commit<T> {
-        Commit::new(answer, seen, Level::Acknowledged, self.wal.clone())
+        Commit::new(answer, seen, Level::Acknowledged, &self.wal)
     }
 
     pub(super) fn check_halted(&self) -> Result<(), Error> {

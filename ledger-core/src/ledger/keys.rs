@@ -11,9 +11,6 @@ use crate::state::idempotency::{KeyShard, Lookup};
 use crate::sync::{CachePadded, Condvar, Mutex};
 use crate::types::TransactionId;
 
-/// Many, so that two threads rarely meet, and so that each table is small when it grows.
-const SHARDS: usize = 256;
-
 pub(crate) struct Keys {
     shards: Box<[CachePadded<KeyLock>]>,
     hasher: RandomState,
@@ -49,9 +46,12 @@ pub(crate) struct Claim<'a> {
 }
 
 impl Keys {
+    /// Many, so that two threads rarely meet, and so that each table is small when it grows.
+    pub(crate) const LOCKS: usize = 256;
+
     pub(crate) fn new() -> Keys {
         let lock = || CachePadded::new(KeyLock { shard: Mutex::new(KeyShard::new()), freed: Condvar::new() });
-        Keys { shards: (0..SHARDS).map(|_| lock()).collect(), hasher: RandomState::default() }
+        Keys { shards: (0..Self::LOCKS).map(|_| lock()).collect(), hasher: RandomState::default() }
     }
 
     pub(crate) fn hash(&self, key: &str) -> u64 {
@@ -60,7 +60,7 @@ impl Keys {
 
     /// The lock that a hash belongs to.
     pub(crate) fn index(hash: u64) -> usize {
-        (hash >> 56) as usize % SHARDS
+        (hash >> 56) as usize % Self::LOCKS
     }
 
     fn lock(&self, hash: u64) -> &KeyLock {

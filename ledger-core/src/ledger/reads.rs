@@ -27,13 +27,17 @@ impl Engine {
         self.check_halted()?;
         let (parts, last_seq, durable) = {
             let shard = self.tables.shard(user);
-            // Under the lock: no entry that this answer includes is later than the answer.
-            let now = self.now();
-            let (parts, seq) = shard.parts(user, currency, now);
-            if parts.matured {
-                // Also under the lock: the next entry of this account must not be earlier than what was answered.
-                self.wal.raise_time(now);
-            }
+            // The clocks are read only where time matters, which is half the cost of a read.
+            let (parts, seq) = shard.parts_without_holds(user, currency).unwrap_or_else(|| {
+                // Under the lock: no entry that this answer includes is later than the answer.
+                let now = self.now();
+                let (parts, seq) = shard.parts(user, currency, now);
+                if parts.matured {
+                    // Also under the lock: the next entry of this account must not be earlier than what was answered.
+                    self.wal.raise_time(now);
+                }
+                (parts, seq)
+            });
             (parts, seq, self.wal.durable())
         };
         Ok(self.commit(Ok(balance(user, currency, parts, last_seq.max(durable))), last_seq))

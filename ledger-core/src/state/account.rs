@@ -97,14 +97,14 @@ impl AccountTable {
         }
     }
 
-    /// Where the account of that hash is, if it was ever used.
-    pub(crate) fn find(&self, hash: u64, user: UserId, currency: Currency) -> Option<Slot> {
+    /// Where the account is, if it was ever used. Its hash is asked for only if it is not the one that was found last.
+    pub(crate) fn find(&self, hash: impl FnOnce() -> u64, user: UserId, currency: Currency) -> Option<Slot> {
         if let Some((last_user, last_currency, slot)) = self.last_found.get()
             && (last_user, last_currency) == (user, currency)
         {
             return Some(slot);
         }
-        let found = self.index.find(hash, |slot| {
+        let found = self.index.find(hash(), |slot| {
             let account = self.get(slot);
             account.user == user && account.currency == currency
         });
@@ -112,6 +112,11 @@ impl AccountTable {
             self.last_found.set(Some((user, currency, slot)));
         }
         found
+    }
+
+    /// As [`SlotIndex::touch`].
+    pub(crate) fn touch(&self, hash: u64) -> u64 {
+        self.index.touch(hash)
     }
 
     /// Opens the account, which must not exist.
@@ -148,13 +153,21 @@ impl AccountTable {
         (0..self.len() as Slot).map(|slot| (slot, self.get(slot)))
     }
 
+    /// The account's parts at any time from its last entry on; `None` where something is held.
+    pub(crate) fn parts_without_holds(&self, slot: Slot) -> Option<Parts> {
+        let Account { total, held, reserved, .. } = *self.get(slot);
+        (held == 0).then_some(Parts { total, held, reserved, next_release_at: None, matured: false })
+    }
+
     /// The account's parts at `now`, which is not before its last entry.
     pub(crate) fn parts(&self, slot: Slot, now: Timestamp) -> Parts {
+        if let Some(parts) = self.parts_without_holds(slot) {
+            return parts;
+        }
         let account = self.get(slot);
         let Account { total, held, reserved, next_release_at, .. } = *account;
-        if held == 0 || now < next_release_at {
-            let next_release_at = (held > 0).then_some(next_release_at);
-            return Parts { total, held, reserved, next_release_at, matured: false };
+        if now < next_release_at {
+            return Parts { total, held, reserved, next_release_at: Some(next_release_at), matured: false };
         }
         let holds = &self.extra(account).expect("who has a hold has a schedule").holds;
         let held = holds.total().amount.wrapping_sub(holds.sum_through(now).amount);
@@ -180,6 +193,9 @@ impl AccountTable {
 
     /// Folds the holds that have matured by `time` into the account.
     pub(crate) fn fold(&mut self, slot: Slot, time: Timestamp) {
+        if time < self.get(slot).next_release_at {
+            return;
+        }
         let parts = self.parts(slot, time);
         let account = self.get_mut(slot);
         account.held = parts.held;
@@ -319,8 +335,8 @@ mod tests {
         let hash = |n: u64| (n % 5_000).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let slots: Vec<_> = (0..N).map(|n| table.open(hash(n), user(n), Currency::USD)).collect();
         for n in 0..N {
-            assert_eq!(table.find(hash(n), user(n), Currency::USD), Some(slots[n as usize]));
-            assert_eq!(table.find(hash(n), user(n + N), Currency::USD), None);
+            assert_eq!(table.find(|| hash(n), user(n), Currency::USD), Some(slots[n as usize]));
+            assert_eq!(table.find(|| hash(n), user(n + N), Currency::USD), None);
         }
         let walked = table.iter().map(|(slot, account)| (slot, account.user));
         assert!(walked.eq((0..N).map(|n| (slots[n as usize], user(n)))));

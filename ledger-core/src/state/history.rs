@@ -193,6 +193,11 @@ impl History {
         reference
     }
 
+    /// Reads where the next reference of a list will go, for its cache line.
+    pub(crate) fn touch(&self, list: &HistoryList) -> u32 {
+        if list.len < 2 { 0 } else { self.runs.rest(list.tail.into()).first().copied().unwrap_or_default() }
+    }
+
     /// A record as it stands now.
     pub(crate) fn get(&self, reference: RecordRef) -> RecordView<'_> {
         let bytes = self.records.rest(reference.address());

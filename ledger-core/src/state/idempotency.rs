@@ -71,6 +71,11 @@ impl KeyShard {
         KeyShard { index: SlotIndex::new(), records: Arena::new(), claims: HashTable::new() }
     }
 
+    /// As [`SlotIndex::touch`].
+    pub(crate) fn touch(&self, hash: u64) -> u64 {
+        self.index.touch(hash)
+    }
+
     /// What is known of `key`.
     pub(crate) fn lookup(&self, hash: u64, key: &str) -> Lookup {
         if let Some(found) = self.index.find(hash, |reference| self.record(reference).key == key.as_bytes()) {
@@ -114,15 +119,13 @@ impl KeyShard {
         debug_assert!(!matches!(self.lookup(hash, key), Lookup::Settled { .. }), "the key {key:?} was settled before");
         let len = u8::try_from(key.len()).expect("a key has at most 255 bytes");
         assert!(id.get() >> 48 == 0, "the id {id} has more than 48 bits");
-        let mut record = [0; HEAD + u8::MAX as usize];
-        record[0] = len;
-        record[1..7].copy_from_slice(&id.get().to_le_bytes()[..6]);
-        record[7..HEAD].copy_from_slice(&fingerprint.to_le_bytes());
-        record[HEAD..][..key.len()].copy_from_slice(key.as_bytes());
-        let record = &record[..HEAD + key.len()];
-        let reference = u32::try_from(self.records.next_address(record.len())).unwrap_or(u32::MAX);
+        let mut head = [0; HEAD];
+        head[0] = len;
+        head[1..7].copy_from_slice(&id.get().to_le_bytes()[..6]);
+        head[7..].copy_from_slice(&fingerprint.to_le_bytes());
+        let reference = u32::try_from(self.records.next_address(HEAD + key.len())).unwrap_or(u32::MAX);
         assert!(reference <= SlotIndex::REFERENCE_MAX, "the keys of one shard have filled 4 GiB");
-        self.records.push(record);
+        self.records.push_parts(&[&head, key.as_bytes()]);
         self.index.insert(hash, reference);
         self.release(hash);
     }

@@ -1,9 +1,11 @@
 //! One lock's worth of the ledger: accounts with their history, sums and withdrawals.
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hasher};
+use std::hint::black_box;
 
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use super::account::{AccountTable, Parts, Slot};
 use super::history::{History, RecordRef};
@@ -12,6 +14,9 @@ use super::register::Register;
 use crate::types::{Currency, Seq, Timestamp, TransactionId, UserId};
 use crate::view::Memory;
 use crate::withdrawals::Withdrawal;
+
+/// How many accounts [`Shard::touch_ahead`] is given at a time: about as many misses as a core can have under way.
+pub(crate) const TOUCHED_TOGETHER: usize = 16;
 
 /// One lock's worth of the ledger. All accounts of one user are in one shard.
 pub(crate) struct Shard {
@@ -100,8 +105,8 @@ impl Shard {
 
     fn hash(&self, user: UserId, currency: Currency) -> u64 {
         let mut hasher = self.hasher.build_hasher();
-        user.get().hash(&mut hasher);
-        currency.hash(&mut hasher);
+        hasher.write_u64(user.get());
+        hasher.write_u64(u64::from_le_bytes(currency.padded()));
         hasher.finish()
     }
 
@@ -112,17 +117,31 @@ impl Shard {
         self.accounts.len() + touched <= AccountTable::LEN_MAX && self.history.has_room_for(touched)
     }
 
+    /// Brings what a command needs of each account into the cache: first where the accounts are, then the accounts, then
+    /// the ends of their lists. Each of these is a miss in a large ledger; one after the other they would be waited for, as
+    /// reads that do not depend on each other they overlap.
+    pub(crate) fn touch_ahead(&self, accounts: &[(UserId, Currency)]) {
+        let hashes: SmallVec<[u64; TOUCHED_TOGETHER]> =
+            accounts.iter().map(|&(user, currency)| self.hash(user, currency)).collect();
+        black_box(hashes.iter().fold(0, |sum, &hash| sum ^ self.accounts.touch(hash)));
+        let slots: SmallVec<[Slot; TOUCHED_TOGETHER]> = hashes
+            .iter()
+            .zip(accounts)
+            .filter_map(|(&hash, &(user, currency))| self.accounts.find(|| hash, user, currency))
+            .collect();
+        black_box(slots.iter().fold(0, |sum, &slot| sum ^ self.history.touch(&self.accounts.get(slot).list)));
+    }
+
     /// Where the account is, if it was ever used.
     pub(crate) fn slot(&self, user: UserId, currency: Currency) -> Option<Slot> {
-        self.accounts.find(self.hash(user, currency), user, currency)
+        self.accounts.find(|| self.hash(user, currency), user, currency)
     }
 
     /// Where the account is, opened if it was never used.
     pub(crate) fn slot_opened(&mut self, user: UserId, currency: Currency) -> Slot {
-        let hash = self.hash(user, currency);
-        self.accounts.find(hash, user, currency).unwrap_or_else(|| {
+        self.slot(user, currency).unwrap_or_else(|| {
             self.sums_mut(currency).accounts += 1;
-            self.accounts.open(hash, user, currency)
+            self.accounts.open(self.hash(user, currency), user, currency)
         })
     }
 
@@ -132,6 +151,13 @@ impl Shard {
             None => (Parts::default(), Seq::ZERO),
             Some(slot) => (self.accounts.parts(slot, now), self.accounts.get(slot).last_seq),
         }
+    }
+
+    /// The account's parts, and the last entry that touched it, if they are the same at any time from that entry on;
+    /// `None` where something is held.
+    pub(crate) fn parts_without_holds(&self, user: UserId, currency: Currency) -> Option<(Parts, Seq)> {
+        let Some(slot) = self.slot(user, currency) else { return Some((Parts::default(), Seq::ZERO)) };
+        Some((self.accounts.parts_without_holds(slot)?, self.accounts.get(slot).last_seq))
     }
 
     /// The account's parts at `at`, at or before the last entry's time.

@@ -63,6 +63,16 @@ impl SlotIndex {
         self.tables[*table as usize].find(hash, is_meant)
     }
 
+    /// Reads the slot at which the search for `hash` begins, for its cache line: the sum of several such reads is of no
+    /// use but that they were all under way at once.
+    pub(crate) fn touch(&self, hash: u64) -> u64 {
+        let hash = fold(hash);
+        self.directory.get(self.place(hash)).map_or(0, |table| {
+            let table = &self.tables[*table as usize];
+            table.slots[table.home(hash)]
+        })
+    }
+
     /// Adds a reference (at most [`SlotIndex::REFERENCE_MAX`]) under `hash`, beside any that are there.
     pub(crate) fn insert(&mut self, hash: u64, reference: u32) {
         debug_assert!(reference <= Self::REFERENCE_MAX, "a slot of zero is empty");
