@@ -227,6 +227,13 @@ pub enum OpenError {
         /// What is wrong.
         reason: String,
     },
+    /// The log does not lead from the head that was given: since then, more was done to history than to append to it.
+    OtherHistory {
+        /// Where the head stands.
+        seq: u64,
+        /// What is there.
+        reason: String,
+    },
     /// A file is of a newer format than this program reads.
     Unsupported {
         /// Which file.
@@ -259,6 +266,10 @@ impl fmt::Display for OpenError {
                     write!(f, " (seq {seq})")?;
                 }
                 write!(f, ": {reason}; nothing was changed: restore the directory from a copy")
+            }
+            OpenError::OtherHistory { seq, reason } => {
+                write!(f, "the history up to seq {seq} is not the one that the head was given for: {reason}; ")?;
+                f.write_str("compare it with a backup, entry by entry")
             }
             OpenError::Unsupported { file, reason } => {
                 write!(f, "{file} cannot be read by this version: {reason}; open it with a newer one")

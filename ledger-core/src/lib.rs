@@ -47,7 +47,7 @@ pub mod withdrawals;
 pub use command::{CancelWithdrawal, Charge, Command, Notice, ResolveWithdrawal, Transfer, Withdraw};
 pub use commit::{Commit, CommitFuture};
 pub use error::{Error, Halted, OpenError, Rejection};
-pub use inspect::{Inspected, Verified, inspect, verify};
+pub use inspect::{Inspected, Verified, inspect, verify, verify_since};
 pub use ledger::Ledger;
 pub use options::Options;
 #[cfg(any(test, feature = "sim"))]
@@ -55,8 +55,8 @@ pub use sim::PlantedBug;
 pub use state::{BatchPosition, Entry, Party, Posting, TransactionEntry};
 pub use sys::{Clock, DirectoryLock, DirectoryStorage, ReadFrom, Storage, StorageFile, SystemClock};
 pub use types::{
-    Amount, Currency, Destination, Epoch, Evidence, Fingerprint, INTEGER_MAX, IdempotencyKey, Metadata, Operator, Seq,
-    Timestamp, TransactionId, UserId,
+    Amount, Currency, Destination, Epoch, Evidence, Fingerprint, Head, INTEGER_MAX, IdempotencyKey, Metadata, NoHead,
+    Operator, Seq, Timestamp, TransactionId, UserId,
 };
 pub use view::{
     AtomicReceipt, Audit, Balance, CurrencyAudit, Direction, Histogram, Memory, NoticeChange, Noticed, Page, PageStart,

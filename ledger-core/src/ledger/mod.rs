@@ -28,7 +28,7 @@ use crate::options::Options;
 use crate::recovery;
 use crate::sync::{Arc, Ordering};
 use crate::sys::Storage;
-use crate::types::{Currency, Epoch, IdempotencyKey, Seq, Timestamp, TransactionId, UserId};
+use crate::types::{Currency, Epoch, Head, IdempotencyKey, Seq, Timestamp, TransactionId, UserId};
 use crate::view::{
     AtomicReceipt, Audit, Balance, Noticed, Page, Query, Receipt, Stats, Transaction, WithdrawalFigures,
     WithdrawalPage, WithdrawalQuery,
@@ -357,6 +357,13 @@ impl Ledger {
     /// The last entry that was decided.
     pub fn appended(&self) -> Seq {
         self.engine.wal.appended()
+    }
+
+    /// The history in one hash: of all entries up to a durable one, at most a commit behind [`Ledger::durable`]. Kept where
+    /// this machine cannot reach it, it shows later that nothing before it was changed ([`crate::verify_since`]). `None`
+    /// for a ledger in memory.
+    pub fn head(&self) -> Option<Head> {
+        self.engine.wal.head()
     }
 
     /// The ledger's identity, for ever the same.

@@ -3,6 +3,7 @@
 
 mod amount;
 mod currency;
+mod head;
 mod key;
 mod seq;
 mod text;
@@ -11,6 +12,7 @@ mod user;
 
 pub use amount::Amount;
 pub use currency::Currency;
+pub use head::{Head, NoHead};
 pub use key::{Fingerprint, IdempotencyKey};
 pub use seq::{Epoch, Seq, TransactionId};
 pub use text::{Destination, Evidence, Metadata, Operator};

@@ -166,8 +166,14 @@ pub(super) fn finish(buf: &mut Vec<u8>, mut header: Header, seal: Seal) -> Chain
     header.encode(&mut buf[..HEADER_BYTES], seal);
     let end = header.frame_bytes() as usize;
     buf.resize(end, 0);
-    let chain = seal.chain(&buf[..end - CHAIN_BYTES]);
-    buf[end - CHAIN_BYTES..].copy_from_slice(&chain.to_le_bytes());
+    rechain(buf, seal)
+}
+
+/// Puts a frame's chain at its end.
+pub(super) fn rechain(frame: &mut [u8], seal: Seal) -> Chain {
+    let (hashed, stored) = frame.split_at_mut(frame.len() - CHAIN_BYTES);
+    let chain = seal.chain(hashed);
+    stored.copy_from_slice(&chain.to_le_bytes());
     chain
 }
 

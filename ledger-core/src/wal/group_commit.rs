@@ -116,22 +116,43 @@ impl Committer {
         shared.room.written(self.writer.left(), batch.promised);
         shared.counters.committed(u64::from(batch.count), bytes);
         shared.commits_done.fetch_add(1, Ordering::Relaxed); // A pace for the mark; it orders nothing.
-        self.idle_buf = batch.buf;
         #[cfg(any(test, feature = "sim"))]
         if shared.options.has(crate::sim::PlantedBug::AckBeforeFsync) {
             shared.publish_durable(self.writer.last_seq(), self.writer.records_chain);
         }
         match shared.options.durability {
-            Durability::Sync if shared.options.threads => self.sync(shared),
+            Durability::Sync if shared.options.threads => {
+                self.sync(shared)?;
+                self.hash(shared, batch);
+                Ok(())
+            }
             // Without threads in a step of its own, so that a simulation can do something else in between.
-            Durability::Sync => Ok(()),
+            Durability::Sync => {
+                self.hash(shared, batch);
+                Ok(())
+            }
             Durability::Interval(every) => {
                 shared.publish_written(self.writer.last_seq());
+                self.hash(shared, batch);
                 if self.must_sync(shared) || shared.options.threads && self.last_sync.elapsed() >= every {
                     self.sync(shared)?;
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Takes what was written into the head, once nobody waits for it any more.
+    fn hash(&mut self, shared: &Shared, batch: Batch) {
+        self.writer.hash(&batch);
+        self.idle_buf = batch.buf;
+        self.publish_head(shared);
+    }
+
+    /// Only what is durable is vouched for.
+    fn publish_head(&self, shared: &Shared) {
+        if self.durable == self.writer.last_seq() && self.writer.unhashed.is_none() {
+            *shared.head.lock() = self.writer.head.at(self.durable);
         }
     }
 
@@ -175,6 +196,7 @@ impl Committer {
         shared.counters.synced(self.last_sync - begun);
         self.durable = self.writer.last_seq();
         shared.publish_durable(self.durable, self.writer.records_chain);
+        self.publish_head(shared);
         Ok(())
     }
 }

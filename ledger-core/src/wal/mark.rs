@@ -33,7 +33,7 @@ pub(super) enum NoMark {
 }
 
 impl Mark {
-    fn encode(&self) -> [u8; BLOCK] {
+    pub(super) fn encode(&self) -> [u8; BLOCK] {
         let mut block = [0; BLOCK];
         block[..8].copy_from_slice(&MAGIC);
         block[8..10].copy_from_slice(&FORMAT.to_le_bytes());

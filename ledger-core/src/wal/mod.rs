@@ -27,7 +27,7 @@
 //! | header | what |
 //! | --- | --- |
 //! | 0..8 | `LEDGRWAL` |
-//! | 8..10, 10..12 | format version (1); the oldest reader's version (1) |
+//! | 8..10, 10..12 | format version (2; 1 is read too); the oldest reader's version (2) |
 //! | 12..16 | zero |
 //! | 16..32 | the ledger's UUID |
 //! | 32..40 | the segment's number |
@@ -61,8 +61,17 @@
 //!
 //! A record in a payload is `length (varint), time since the record before in microseconds (varint; 0 for the first),
 //! bytes`. Varints are LEB128. The payload of a link is `number of the segment before (u64; 0: none), the byte at which
-//! that one ends (u64)`: whatever the earlier segment holds from there on is no part of the log. A closing frame has no
-//! payload and is not in the chain of what follows; nothing follows it in its segment.
+//! that one ends (u64), the head there (32 bytes; format 1 had none)`: whatever the earlier segment holds from there on is
+//! no part of the log. A closing frame has no payload and is not in the chain of what follows; nothing follows it in its
+//! segment.
+//!
+//! # Head
+//!
+//! The head after a frame of records is BLAKE3 of `the head before, epoch (u64), first seq (u64), count (u32), time of the
+//! first record (i64), payload length (u32), payload`; before the first it is BLAKE3's derived key of the UUID, in the
+//! context `ledger head v1`. Whoever wrote a head down can tell later whether the log still leads to it. It vouches for
+//! the records: their bytes, order, times, epochs and which were committed together; not for marks, closing frames and
+//! paddings, which say nothing of what happened.
 //!
 //! # Mark
 //!
@@ -91,6 +100,7 @@
 mod background;
 mod frame;
 mod group_commit;
+mod head;
 mod mark;
 mod names;
 mod options;
@@ -118,9 +128,10 @@ pub(crate) use stats::{COMMIT_ENTRIES, Counts, FSYNC_MICROS, WalStats};
 use crate::error::{Halted, OpenError};
 use crate::sync::{Arc, Mutex, thread};
 use crate::sys::{DirectoryLock, Storage};
-use crate::types::{Epoch, Seq, Timestamp};
+use crate::types::{Epoch, Head, Seq, Timestamp};
 use background::Background;
 use group_commit::Committer;
+use head::HeadHash;
 use reader::Reading;
 use room::{Lack, Need, Room};
 use shared::Shared;
@@ -213,19 +224,30 @@ pub(crate) struct Scanned {
     pub(crate) clean: bool,
     /// In a log that is in use, also what is being written.
     pub(crate) torn: Option<TornTail>,
+    pub(crate) head: Head,
+    /// The head at the seq that was asked about, if a commit ended there.
+    pub(crate) head_then: Option<Head>,
+    /// The first seq whose record is in the log.
+    pub(crate) first_seq: Seq,
 }
 
 /// Reads and checks a whole log and changes nothing, be it in use or on a medium that cannot be written. Records that a
 /// running ledger adds meanwhile may be missed.
 ///
+/// `then` is a seq whose head is looked for.
+///
 /// # Errors
 /// As [`Wal::open`], but for a directory in use.
-pub(crate) fn scan(storage: &dyn Storage, visit: &mut dyn FnMut(Record<'_>)) -> Result<Scanned, OpenError> {
+pub(crate) fn scan(
+    storage: &dyn Storage,
+    then: Option<Seq>,
+    visit: &mut dyn FnMut(Record<'_>),
+) -> Result<Scanned, OpenError> {
     let mut visit = |record: Record<'_>| {
         visit(record);
         Ok(())
     };
-    let log = reader::read(storage, Reading::Shared, &WalOptions::default(), &mut visit)?;
+    let log = reader::read(storage, Reading::Shared, &WalOptions::default(), then, &mut visit)?;
     Ok(Scanned {
         uuid: log.mark.map(|mark| mark.uuid),
         epoch: log.epoch_max,
@@ -236,6 +258,9 @@ pub(crate) fn scan(storage: &dyn Storage, visit: &mut dyn FnMut(Record<'_>)) -> 
         frames: log.end.frames,
         bytes: log.end.bytes,
         clean: log.end.clean,
+        head: log.end.head.at(log.end.last_seq),
+        head_then: then.and_then(|seq| log.end.head_then.map(|head| head.at(seq))),
+        first_seq: log.end.first_seq,
         torn: log.end.torn.map(|torn| TornTail {
             file: String::new(),
             bytes: torn.end - torn.offset,
@@ -294,8 +319,8 @@ impl Wal {
         let room = Room::new(options.frame_payload_max(), options.frame_bytes_max(), recovered.writer.left());
         let last = Stamp { seq: opened.last_seq, time: opened.last_time };
         let is_threaded = options.threads;
-        let chain = recovered.writer.records_chain;
-        let shared = Arc::new(Shared::new(options, opened.uuid, opened.epoch, last, chain, room));
+        let (chain, head) = (recovered.writer.records_chain, recovered.writer.head);
+        let shared = Arc::new(Shared::new(options, opened.uuid, opened.epoch, last, chain, head, room));
         let engine = Engine {
             committer: Committer::new(recovered.writer),
             background: Background::new(storage, recovered.mark, recovered.next_number),
@@ -316,7 +341,7 @@ impl Wal {
         let room = Room::new(options.frame_payload_max(), options.frame_bytes_max(), 0);
         let last = Stamp { seq: Seq::ZERO, time: Timestamp::MIN };
         let uuid = options.uuid.unwrap_or_else(Uuid::new_v4);
-        let mut shared = Shared::new(options, uuid, Epoch::new(1), last, 0, room);
+        let mut shared = Shared::new(options, uuid, Epoch::new(1), last, 0, HeadHash::before_all(uuid), room);
         shared.in_memory = true;
         let log = Log { shared: Arc::new(shared), drivers: Mutex::new(Drivers::Stopped), lock: Mutex::new(None) };
         Wal { log: Arc::new(log) }
@@ -477,6 +502,11 @@ impl Wal {
     /// Every record up to this one is synced.
     pub(crate) fn durable(&self) -> Seq {
         self.shared().durable()
+    }
+
+    /// A durable seq, at most a commit behind [`Wal::durable`], and the head there; `None` where nothing is kept.
+    pub(crate) fn head(&self) -> Option<Head> {
+        (!self.shared().in_memory).then(|| *self.shared().head.lock())
     }
 
     /// Whether `seq` has come as far as `level` asks; `None`: not yet. Hurries nothing; [`Wal::wait`] and [`Wal::poll`]

@@ -8,6 +8,7 @@
 use std::io::ErrorKind;
 
 use super::frame::{self, BLOCK, Chain, HEADER_BYTES, Header, Kind, NotAFrame, Records, Seal};
+use super::head::HeadHash;
 use super::mark::{Mark, NoMark};
 use super::names;
 use super::segment::{FRAMES_AT, LINK_AT};
@@ -79,6 +80,11 @@ pub(super) struct End {
     pub(super) last_time: Timestamp,
     /// All up to here is certainly durable.
     pub(super) durable: Seq,
+    pub(super) head: HeadHash,
+    /// The head at the seq that was asked about, if a commit ended there.
+    pub(super) head_then: Option<HeadHash>,
+    /// The first seq whose record is in the log.
+    pub(super) first_seq: Seq,
     /// The place in the last segment up to which every frame is certainly durable, and the state there.
     pub(super) settled: Settled,
     /// The frames after that place, in order: accepted, but perhaps only in a cache.
@@ -96,6 +102,14 @@ pub(super) struct Settled {
     pub(super) next_seq: Seq,
     pub(super) time: Timestamp,
     pub(super) records_chain: Chain,
+    /// `None` before the segment from whose seal on frames are hashed.
+    pub(super) head: Option<HeadHash>,
+}
+
+impl Settled {
+    fn before_all() -> Settled {
+        Settled { offset: 0, chain: 0, next_seq: Seq::new(1), time: Timestamp::MIN, records_chain: 0, head: None }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -122,11 +136,13 @@ fn damaged(file: impl Into<String>, offset: u64, seq: Option<Seq>, reason: impl 
     OpenError::Damaged { file: file.into(), offset, seq: seq.map(Seq::get), reason: reason.into() }
 }
 
-/// Reads and checks everything, and shows every record in order to `visit`.
+/// Reads and checks everything, and shows every record in order to `visit`. Finds the head as it was at the seq `then`,
+/// if all is hashed, which an exclusive reading does not.
 pub(super) fn read(
     storage: &dyn Storage,
     reading: Reading,
     options: &WalOptions,
+    then: Option<Seq>,
     visit: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
 ) -> Result<Log, OpenError> {
     // The mark before the segments: it is a lower bound, and the log of a running ledger only grows.
@@ -171,6 +187,7 @@ pub(super) fn read(
     }
     let epoch_max = segments.iter().chain(&spares).map(|segment| segment.header.epoch).fold(mark.epoch, Epoch::max);
     let mut cursor = Cursor::new(storage, &mark, seal, reading, options, visit);
+    cursor.then = then;
     cursor.follow(&segments)?;
     let torn_spare = cursor.look_into_spares(&spares)?;
     let mut end = cursor.finish()?;
@@ -188,8 +205,12 @@ pub(super) fn read(
 
 impl Log {
     fn empty(mark: Option<Mark>, leftovers: Vec<String>) -> Log {
-        let settled = Settled { offset: 0, chain: 0, next_seq: Seq::new(1), time: Timestamp::MIN, records_chain: 0 };
+        let settled = Settled::before_all();
+        let uuid = mark.map_or(uuid::Uuid::nil(), |mark| mark.uuid);
         let end = End {
+            head: HeadHash::before_all(uuid),
+            head_then: None,
+            first_seq: Seq::new(1),
             last_seq: Seq::ZERO,
             last_time: Timestamp::MIN,
             durable: Seq::ZERO,
@@ -298,6 +319,10 @@ struct Cursor<'a> {
     bytes: u64,
     /// Where the first bad frame is.
     bad: Option<(String, u64)>,
+    /// The head at this seq is wanted.
+    then: Option<Seq>,
+    head_then: Option<HeadHash>,
+    first_seq: Seq,
 }
 
 impl<'a> Cursor<'a> {
@@ -309,7 +334,7 @@ impl<'a> Cursor<'a> {
         options: &'a WalOptions,
         visit: &'a mut dyn FnMut(Record<'_>) -> Result<(), String>,
     ) -> Cursor<'a> {
-        let at = Settled { offset: 0, chain: 0, next_seq: Seq::new(1), time: Timestamp::MIN, records_chain: 0 };
+        let at = Settled::before_all();
         Cursor {
             storage,
             mark,
@@ -328,11 +353,15 @@ impl<'a> Cursor<'a> {
             frames: 0,
             bytes: 0,
             bad: None,
+            then: None,
+            head_then: None,
+            first_seq: Seq::new(1),
         }
     }
 
     /// Reads every segment up to where its successor says that it ends, and the last one up to its first bad frame.
     fn follow(&mut self, segments: &[Segment]) -> Result<(), OpenError> {
+        let hashed_from = self.hashed_from(segments);
         let mut previous: Option<&Segment> = None;
         for (index, segment) in segments.iter().enumerate() {
             let name = names::segment(segment.header.number);
@@ -340,6 +369,7 @@ impl<'a> Cursor<'a> {
                 return Err(damaged(name, LINK_AT, Some(self.at.next_seq), "its link cannot be read"));
             };
             self.enter(&name, previous, link)?;
+            self.take_seal(&name, link, index >= hashed_from)?;
             if self.epoch > segment.header.epoch {
                 let reason = format!("its link's epoch is {}, and its own is {}", self.epoch, segment.header.epoch);
                 return Err(damaged(name, LINK_AT, Some(self.at.next_seq), reason));
@@ -394,6 +424,43 @@ impl<'a> Cursor<'a> {
         self.settled = self.at;
         self.clean = false;
         Ok(())
+    }
+
+    /// From which segment on frames are hashed. Whoever checks computes everything; whoever opens believes the last seal,
+    /// as it believes every other checksum.
+    fn hashed_from(&self, segments: &[Segment]) -> usize {
+        match self.reading {
+            Reading::Shared => 0,
+            Reading::Exclusive => {
+                let is_sealed = |segment: &Segment| segment.link.is_some_and(|read| read.link.head.is_some());
+                segments.iter().rposition(is_sealed).unwrap_or(0)
+            }
+        }
+    }
+
+    /// Compares the head that a link seals with the one that was computed, or goes on from it.
+    fn take_seal(&mut self, name: &str, read: &ReadLink, is_hashed: bool) -> Result<(), OpenError> {
+        if read.link.previous == 0 {
+            self.at.head = is_hashed.then(|| HeadHash::before_all(self.mark.uuid));
+            self.first_seq = read.header.first_seq;
+        }
+        match (self.at.head, read.link.head) {
+            (Some(computed), Some(sealed)) if computed != sealed => {
+                let reason = format!("it seals the head {sealed:?}, and what is before it has {computed:?}");
+                return Err(damaged(name, LINK_AT, Some(self.at.next_seq), reason));
+            }
+            (None, sealed) if is_hashed => self.at.head = sealed,
+            _ => {}
+        }
+        self.note_head(read.before());
+        self.settled = self.at;
+        Ok(())
+    }
+
+    fn note_head(&mut self, seq: Seq) {
+        if self.then == Some(seq) {
+            self.head_then = self.at.head;
+        }
     }
 
     /// A segment that has a successor: all of it is needed.
@@ -568,7 +635,14 @@ impl<'a> Cursor<'a> {
                 return Err(damaged(names::MARK, 0, Some(self.mark.seq), reason));
             }
         }
+        let Some(head) = self.at.head else {
+            let reason = "no segment seals a head, and the first ones are missing";
+            return Err(damaged(names::MARK, 0, Some(self.at.next_seq), reason));
+        };
         Ok(End {
+            head,
+            head_then: self.head_then,
+            first_seq: self.first_seq,
             last_seq,
             last_time: self.at.time,
             durable: self.durable,
@@ -642,6 +716,9 @@ impl<'a> Cursor<'a> {
         self.at.chain = chain;
         self.at.records_chain = chain;
         self.at.next_seq = header.next_seq();
+        self.at.head =
+            self.at.head.map(|head| head.after(&header, &bytes[HEADER_BYTES..][..header.payload_bytes as usize]));
+        self.note_head(header.last_seq());
         // A segment that was begun after the mark may hold a copy of its frame, with a chain of its own. (That such a mark
         // is met at all takes two torn writes of one slot, of which the second makes the first one whole.)
         let is_copy = segment.header.epoch > self.mark.epoch;

@@ -8,6 +8,7 @@
 use uuid::Uuid;
 
 use super::frame::{self, BLOCK, Chain, HEADER_BYTES, Header, Kind, Seal};
+use super::head::HeadHash;
 use super::mark::MarkFile;
 use super::names;
 use super::options::WalOptions;
@@ -45,7 +46,7 @@ pub(super) fn open(
     options.check()?;
     let lock = lock(storage)?;
     sync_all(storage)?;
-    let log = reader::read(storage, Reading::Exclusive, options, replay)?;
+    let log = reader::read(storage, Reading::Exclusive, options, None, replay)?;
     accept(Stamp { seq: log.end.last_seq, time: log.end.last_time })?;
     let torn = save_torn_tail(storage, &log)?;
     remove_unused(storage, &log)?;
@@ -172,6 +173,7 @@ struct Filled {
     offset: u64,
     chain: Chain,
     records_chain: Chain,
+    head: HeadHash,
 }
 
 impl Filled {
@@ -184,6 +186,8 @@ impl Filled {
             offset: self.offset,
             chain: self.chain,
             records_chain: self.records_chain,
+            head: self.head,
+            unhashed: None,
             next_seq: end.last_seq.next(),
             last_time: end.last_time,
             unsynced: 0,
@@ -196,7 +200,13 @@ fn fill(new: &NewFile<'_>, log: &Log, segment: SegmentHeader) -> Result<Filled, 
     new.write_at(&segment.encode(), 0)?;
     let mut buf = Vec::new();
     let last = log.segments.last();
-    Link { previous: last.map_or(0, |last| last.header.number), previous_end: end.settled.offset }.payload(&mut buf);
+    // A new ledger got its UUID just now.
+    let (settled, head) = match last {
+        None => (Some(HeadHash::before_all(segment.uuid)), HeadHash::before_all(segment.uuid)),
+        Some(_) => (end.settled.head, end.head),
+    };
+    let previous = last.map_or(0, |last| last.header.number);
+    Link { previous, previous_end: end.settled.offset, head: settled }.payload(&mut buf);
     let link = Header {
         kind: Kind::Link,
         payload_bytes: 0,
@@ -212,7 +222,7 @@ fn fill(new: &NewFile<'_>, log: &Log, segment: SegmentHeader) -> Result<Filled, 
     };
     let chain = frame::finish(&mut buf, link, seal);
     new.write_at(&buf, LINK_AT)?;
-    let mut filled = Filled { offset: FRAMES_AT, chain, records_chain: end.settled.records_chain };
+    let mut filled = Filled { offset: FRAMES_AT, chain, records_chain: end.settled.records_chain, head };
     if let Some(last) = last {
         let mut window = Window::new(last.open_file(), ReadFrom::Device, last.header.bytes);
         for source in &end.unsettled {

@@ -5,16 +5,17 @@ use std::io;
 use uuid::Uuid;
 
 use super::frame::{BLOCK, Chain, HEADER_BYTES, Header, Seal, u64_at};
+use super::head::HeadHash;
 use super::names;
 use crate::sync::Arc;
 use crate::sys::{Storage, StorageFile};
 use crate::types::{Epoch, Seq};
 
 const MAGIC: [u8; 8] = *b"LEDGRWAL";
-/// The format that is written.
-const FORMAT: u16 = 1;
+/// The format that is written. Format 1 had no head in its links.
+const FORMAT: u16 = 2;
 /// The oldest format whose readers can read what is written.
-const FORMAT_READER_MIN: u16 = 1;
+const FORMAT_READER_MIN: u16 = 2;
 const CHECKSUM_AT: usize = BLOCK - 8;
 
 /// Where a segment's link stands.
@@ -92,6 +93,8 @@ pub(super) struct Link {
     pub(super) previous: u64,
     /// Where that one ends: whatever it holds from there on is no part of the log.
     pub(super) previous_end: u64,
+    /// The head there; a log of format 1 has none.
+    pub(super) head: Option<HeadHash>,
 }
 
 /// A link as it was read: its payload, its header and its own chain.
@@ -109,7 +112,8 @@ impl ReadLink {
     }
 }
 
-const LINK_BYTES: usize = 16;
+const LINK_BYTES_V1: usize = 16;
+const LINK_BYTES: usize = LINK_BYTES_V1 + HeadHash::BYTES;
 
 impl Link {
     /// The beginning of a frame: room for the header, then the payload.
@@ -118,12 +122,23 @@ impl Link {
         buf.resize(HEADER_BYTES, 0);
         buf.extend_from_slice(&self.previous.to_le_bytes());
         buf.extend_from_slice(&self.previous_end.to_le_bytes());
+        if let Some(head) = &self.head {
+            buf.extend_from_slice(head.as_bytes());
+        }
     }
 
     /// From a whole frame that is a link; `None` if its length is wrong.
     pub(super) fn decode(header: &Header, frame: &[u8]) -> Option<Link> {
-        (header.payload_bytes as usize == LINK_BYTES)
-            .then(|| Link { previous: u64_at(frame, HEADER_BYTES), previous_end: u64_at(frame, HEADER_BYTES + 8) })
+        let payload = &frame[HEADER_BYTES..];
+        let head = match header.payload_bytes as usize {
+            LINK_BYTES_V1 => None,
+            LINK_BYTES => {
+                let bytes = payload[LINK_BYTES_V1..LINK_BYTES].try_into().expect("thirty-two bytes");
+                Some(HeadHash::from_bytes(bytes))
+            }
+            _ => return None,
+        };
+        Some(Link { previous: u64_at(payload, 0), previous_end: u64_at(payload, 8), head })
     }
 }
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::frame::{self, Chain, HEADER_BYTES};
 use super::group_commit::Due;
+use super::head::HeadHash;
 use super::options::{Durability, WalOptions};
 use super::room::{Need, Room};
 use super::stats::Counters;
@@ -14,7 +15,7 @@ use super::{Level, Stamp};
 use crate::error::Halted;
 use crate::sync::thread::Thread;
 use crate::sync::{Arc, AtomicBool, AtomicI64, AtomicU8, AtomicU64, CachePadded, Mutex, OnceLock, Ordering, fence};
-use crate::types::{Epoch, Seq, Timestamp};
+use crate::types::{Epoch, Head, Seq, Timestamp};
 
 pub(super) struct Shared {
     pub(super) options: WalOptions,
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     pub(super) sync_wanted: AtomicU64,
     /// The last durable seq, and the chain of the frame that ends there.
     pub(super) synced: Mutex<(Seq, Chain)>,
+    /// A durable seq, at most a commit behind the last one, and the head there.
+    pub(super) head: Mutex<Head>,
     pub(super) waiters: Mutex<Waiters>,
     halted: OnceLock<Arc<str>>,
     phase: AtomicU8,
@@ -68,7 +71,15 @@ const CLOSING: u8 = 1;
 const STOPPING: u8 = 2;
 
 impl Shared {
-    pub(super) fn new(options: WalOptions, uuid: Uuid, epoch: Epoch, last: Stamp, synced: Chain, room: Room) -> Shared {
+    pub(super) fn new(
+        options: WalOptions,
+        uuid: Uuid,
+        epoch: Epoch,
+        last: Stamp,
+        synced: Chain,
+        head: HeadHash,
+        room: Room,
+    ) -> Shared {
         let seq = last.seq.get();
         Shared {
             options,
@@ -91,6 +102,7 @@ impl Shared {
             durable: AtomicU64::new(seq),
             sync_wanted: AtomicU64::new(0),
             synced: Mutex::new((last.seq, synced)),
+            head: Mutex::new(head.at(last.seq)),
             waiters: Mutex::new(Waiters::default()),
             halted: OnceLock::new(),
             phase: AtomicU8::new(RUNNING),

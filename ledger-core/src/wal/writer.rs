@@ -1,6 +1,7 @@
 //! The end of the log: puts frames behind one another, from segment to segment. One owner, no locks.
 
 use super::frame::{self, BLOCK, Chain, HEADER_BYTES, Header, Kind, Seal};
+use super::head::HeadHash;
 use super::names;
 use super::room::Spare;
 use super::segment::{FRAMES_AT, Failure, LINK_AT, Link, SegmentHeader, during};
@@ -17,6 +18,10 @@ pub(super) struct Writer {
     pub(super) chain: Chain,
     /// Of the last frame with records.
     pub(super) records_chain: Chain,
+    /// After the last frame that was [hashed](Writer::hash).
+    pub(super) head: HeadHash,
+    /// The frame of records that was written last, while it is not hashed.
+    pub(super) unhashed: Option<Header>,
     pub(super) next_seq: Seq,
     pub(super) last_time: Timestamp,
     /// Bytes that were written and not synced.
@@ -46,12 +51,23 @@ impl Writer {
 
     pub(super) fn write(&mut self, batch: &mut Batch, durable: Seq) -> Result<(), Failure> {
         debug_assert_eq!(batch.first_seq, self.next_seq);
+        debug_assert!(self.unhashed.is_none());
         let header = self.header(Kind::Records, batch.count, batch.base_time, durable);
+        let payload_bytes = (batch.buf.len() - HEADER_BYTES) as u32;
         self.put(&mut batch.buf, header)?;
+        self.unhashed = Some(Header { payload_bytes, ..header });
         self.records_chain = self.chain;
         self.next_seq = header.next_seq();
         self.last_time = batch.last_time;
         Ok(())
+    }
+
+    /// Takes what was written last into the head. Apart from [`Writer::write`], so that nobody waits for it.
+    pub(super) fn hash(&mut self, written: &Batch) {
+        if let Some(header) = self.unhashed.take() {
+            let payload = &written.buf[HEADER_BYTES..HEADER_BYTES + header.payload_bytes as usize];
+            self.head = self.head.after(&header, payload);
+        }
     }
 
     /// `time` is the log's, which may be later than the last record's: no later opening begins before it.
@@ -64,7 +80,8 @@ impl Writer {
     /// Goes on in `spare`. The present segment was synced whole: once its successor is begun, nothing else says so.
     pub(super) fn begin(&mut self, spare: Spare) -> Result<(), Failure> {
         debug_assert_eq!(self.unsynced, 0);
-        let link = Link { previous: self.segment.number, previous_end: self.offset };
+        debug_assert!(self.unhashed.is_none());
+        let link = Link { previous: self.segment.number, previous_end: self.offset, head: Some(self.head) };
         (self.segment, self.file, self.offset) = (spare.header, spare.file, LINK_AT);
         let mut buf = Vec::with_capacity(BLOCK);
         link.payload(&mut buf);

@@ -208,10 +208,10 @@ fn files_of_another_ledger_or_under_another_name_are_refused() {
 #[test]
 fn a_newer_format_is_not_guessed_at() {
     let (disk, _) = small_log(Left::Marked, &manual());
-    // A segment of format 2, rightly sealed.
+    // A segment of a later format, rightly sealed.
     let name = names::segment(1);
     let mut block: [u8; BLOCK as usize] = disk.read(&name).unwrap()[..BLOCK as usize].try_into().unwrap();
-    (block[8], block[10]) = (2, 2);
+    (block[8], block[10]) = (3, 3);
     segment::seal_block(&mut block, frame::Seal::of(Uuid::from_u128(0x1ed9e7)));
     disk.overwrite(&name, 0, &block);
     assert!(matches!(open(&disk, &manual()), Err(OpenError::Unsupported { .. })));

@@ -4,6 +4,7 @@ mod behaviour;
 mod crash;
 mod damage;
 mod faults;
+mod forgery;
 mod threads;
 
 use std::sync::Arc;
@@ -53,7 +54,7 @@ fn open(disk: &SimDisk, options: &WalOptions) -> Result<(Wal, Opened, Records), 
 fn scan_records(disk: &SimDisk) -> Result<(Scanned, Records), OpenError> {
     let mut records = Records::new();
     let before = disk.operations();
-    let scanned = scan(disk, &mut |record| records.push((record.time.micros(), record.bytes.to_vec())))?;
+    let scanned = scan(disk, None, &mut |record| records.push((record.time.micros(), record.bytes.to_vec())))?;
     assert_eq!(disk.operations(), before, "a scan changes nothing");
     Ok((scanned, records))
 }
