@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::payouts::{NoPayouts, Payouts};
 use crate::route::Route;
 use crate::routes;
+use crate::signing::HeadSigner;
 use crate::wire::operation::Terms;
 use crate::withdrawals::NoticeSecret;
 
@@ -56,6 +57,8 @@ pub struct AppOptions {
     pub notice_secrets: Vec<NoticeSecret>,
     /// What the age of a signature is measured by.
     pub clock: Arc<dyn Clock>,
+    /// Who signs heads; without one they are given unsigned.
+    pub signer: Option<HeadSigner>,
 }
 
 impl AppOptions {
@@ -71,6 +74,7 @@ impl AppOptions {
             payouts: Arc::new(NoPayouts),
             notice_secrets: Vec::new(),
             clock: Arc::new(SystemClock),
+            signer: None,
         }
     }
 }

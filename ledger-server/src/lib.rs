@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod payouts;
 pub mod route;
 pub mod serve;
+pub mod signing;
 pub mod telemetry;
 pub mod verify;
 pub mod withdrawals;

@@ -18,11 +18,13 @@ fn main() -> ExitCode {
     match command {
         None => serve(settings),
         Some(Command::Serve(settings)) => serve(*settings),
-        Some(Command::Verify { directory }) => match verify::verify(&directory, &mut io::stdout()) {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::from(1),
-            Err(fault) => fail(2, &fault),
-        },
+        Some(Command::Verify { directory, expect_head }) => {
+            match verify::verify(&directory, expect_head, &mut io::stdout()) {
+                Ok(true) => ExitCode::SUCCESS,
+                Ok(false) => ExitCode::from(1),
+                Err(fault) => fail(2, &fault),
+            }
+        }
         Some(Command::Inspect { directory }) => match inspect::inspect(&directory, &mut io::stdout()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(fault) => fail(1, &fault),

@@ -36,6 +36,8 @@ pub enum Route {
     Health,
     /// `GET /audit`
     Audit,
+    /// `GET /head`
+    Head,
     /// `GET /metrics`
     Metrics,
     /// `GET /openapi.json`
@@ -48,7 +50,7 @@ pub enum Route {
 
 impl Route {
     /// Every route, in the order of their declaration; the last one stands for no path.
-    pub const ALL: [Route; 20] = [
+    pub const ALL: [Route; 21] = [
         Route::Charge,
         Route::Transfer,
         Route::Withdraw,
@@ -65,6 +67,7 @@ impl Route {
         Route::Reconciliations,
         Route::Health,
         Route::Audit,
+        Route::Head,
         Route::Metrics,
         Route::OpenApi,
         Route::Docs,
@@ -85,6 +88,7 @@ impl Route {
             (Some("reconciliations"), None, ..) => Route::Reconciliations,
             (Some("health"), None, ..) => Route::Health,
             (Some("audit"), None, ..) => Route::Audit,
+            (Some("head"), None, ..) => Route::Head,
             (Some("metrics"), None, ..) => Route::Metrics,
             (Some("openapi.json"), None, ..) => Route::OpenApi,
             (Some("docs"), None, ..) => Route::Docs,
@@ -118,6 +122,7 @@ impl Route {
             Route::Reconciliations => "/reconciliations",
             Route::Health => "/health",
             Route::Audit => "/audit",
+            Route::Head => "/head",
             Route::Metrics => "/metrics",
             Route::OpenApi => "/openapi.json",
             Route::Docs => "/docs",

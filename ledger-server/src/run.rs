@@ -118,6 +118,7 @@ pub async fn run(
         queue: config.queue,
         payouts: Arc::clone(&payouts),
         notice_secrets: config.notice_secrets.clone(),
+        signer: config.signer.clone(),
         ..AppOptions::new(config.terms.clone())
     };
     let state = App::new(ledger.clone(), options);

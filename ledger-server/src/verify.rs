@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use ledger_core::OpenError;
+use ledger_core::{Head, OpenError, Verified};
 
 use crate::wire::json::Object;
 
@@ -20,17 +20,19 @@ pub struct Fault {
     pub reason: String,
 }
 
-/// Checks `directory` and prints the outcome to `out`; whether it is sound.
+/// Checks `directory` and prints the outcome to `out`; whether it is sound and leads from the head `expected`, if one is
+/// given.
 ///
 /// # Errors
 /// `out` cannot be written.
-pub fn verify(directory: &Path, out: &mut dyn Write) -> io::Result<bool> {
-    let checked = check(directory);
+pub fn verify(directory: &Path, expected: Option<Head>, out: &mut dyn Write) -> io::Result<bool> {
+    let checked = check(directory, expected);
     let mut line = Vec::new();
     let mut object = Object::begin(&mut line);
     match &checked {
-        Ok(last) => {
-            object.bool("ok", true).integer("seq", *last);
+        Ok(verified) => {
+            let head = verified.head.hex();
+            object.bool("ok", true).integer("seq", verified.last_seq.get()).word("head", &head);
         }
         Err(fault) => {
             object.bool("ok", false).text("file", &fault.file);
@@ -52,12 +54,17 @@ pub fn verify(directory: &Path, out: &mut dyn Write) -> io::Result<bool> {
     Ok(checked.is_ok())
 }
 
-/// Reads the whole log of `directory`; the seq of its last entry.
-fn check(directory: &Path) -> Result<u64, Fault> {
-    let verified = ledger_core::verify(directory).map_err(|error| match error {
+fn check(directory: &Path, expected: Option<Head>) -> Result<Verified, Fault> {
+    let verified = match expected {
+        None => ledger_core::verify(directory),
+        Some(earlier) => ledger_core::verify_since(directory, earlier),
+    };
+    verified.map_err(|error| match error {
         OpenError::Damaged { file, offset, seq, reason } => Fault { file, offset: Some(offset), seq, reason },
         OpenError::Unsupported { file, reason } => Fault { file, offset: None, seq: None, reason },
+        OpenError::OtherHistory { seq, .. } => {
+            Fault { file: directory.display().to_string(), offset: None, seq: Some(seq), reason: error.to_string() }
+        }
         other => Fault { file: directory.display().to_string(), offset: None, seq: None, reason: other.to_string() },
-    })?;
-    Ok(verified.last_seq.get())
+    })
 }

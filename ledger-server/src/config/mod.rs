@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use ledger_core::Head;
 use serde::Deserialize;
 
 pub use units::{Bank, Currencies, CurrencyCode, Duplicates, DurabilityMode, MemoryMax, Size, Span, SpanRange};
 
 use crate::memory;
+use crate::signing::HeadSigner;
 use crate::wire::operation::Terms;
 use crate::withdrawals::NoticeSecret;
 
@@ -44,6 +46,9 @@ pub enum Command {
     Verify {
         /// The data directory
         directory: PathBuf,
+        /// A head that GET /head gave earlier: show that history was only appended to since
+        #[arg(long, value_name = "HEAD@SEQ")]
+        expect_head: Option<Head>,
     },
     /// Print a data directory's entries as JSON lines
     Inspect {
@@ -123,6 +128,9 @@ pub struct Settings {
     /// Above how much resident memory new transactions are refused: a share or a size [default: 80%]
     #[arg(long, value_name = "LIMIT")]
     pub memory_max: Option<MemoryMax>,
+    /// An Ed25519 key (PEM) that signs the heads of GET /head
+    #[arg(long, value_name = "FILE")]
+    pub signing_key_file: Option<PathBuf>,
     /// Open a log whose last entry is far from the machine's clock
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub accept_clock: Option<bool>,
@@ -169,6 +177,8 @@ pub struct Config {
     pub segment_bytes: u64,
     /// Above how much resident memory new transactions are refused; `None` where the machine does not tell what it has.
     pub memory_bytes_max: Option<u64>,
+    /// Who signs heads.
+    pub signer: Option<HeadSigner>,
     /// Whether a clock far from the log's last entry is accepted.
     pub accept_clock: bool,
     /// How long a stop may take.
@@ -259,6 +269,7 @@ impl Settings {
             duplicates,
             segment_size,
             memory_max,
+            signing_key_file,
             accept_clock,
             insecure_listen,
             shutdown_timeout,
@@ -316,6 +327,7 @@ impl Config {
             duplicates: settings.duplicates.unwrap_or(Duplicates::Conflict),
             segment_bytes: settings.segment_size.map_or(64 << 20, |size| size.0),
             memory_bytes_max: memory_bytes_max(settings.memory_max.unwrap_or(MemoryMax::Percent(80))),
+            signer: settings.signing_key_file.as_deref().map(HeadSigner::from_file).transpose()?,
             accept_clock: settings.accept_clock.unwrap_or(false),
             shutdown_timeout,
         })
@@ -467,6 +479,7 @@ mod tests {
     #[test]
     fn every_option_can_stand_in_a_file_and_in_a_variable() {
         let secret = file("a secret of the bank's\n");
+        let key = crate::signing::tests::key();
         let text = format!(
             r#"
             listen = "0.0.0.0:1"
@@ -491,11 +504,13 @@ mod tests {
             duplicates = "replay"
             segment_size = "1MiB"
             memory_max = "1GiB"
+            signing_key_file = {key:?}
             accept_clock = true
             insecure_listen = true
             shutdown_timeout = "2s"
             "#,
             secret = secret.path(),
+            key = key.path(),
         );
         let file = file(&text);
         let from_file = Settings::from_file(file.path()).unwrap();

@@ -8,6 +8,7 @@ mod balance;
 mod batch;
 mod charge;
 mod decide;
+mod head;
 mod health;
 mod lines;
 mod metrics;
@@ -57,6 +58,7 @@ fn methods(route: Route) -> Option<MethodRouter<App>> {
         Route::Reconciliations => post(reconcile::reconcile),
         Route::Health => get(health::health),
         Route::Audit => get(audit::audit),
+        Route::Head => get(head::head),
         Route::Metrics => get(metrics::metrics),
         Route::OpenApi | Route::Docs | Route::Other => return None,
     })

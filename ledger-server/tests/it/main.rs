@@ -3,6 +3,7 @@
 
 mod batch;
 mod faults;
+mod head;
 mod health;
 mod notices;
 mod process;
