@@ -1,16 +1,19 @@
 //! Reading a ledger's directory without opening it: to check it, or to show what is in it. Nothing is changed, and the
 //! directory may be in use.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crate::checkpoint::digest;
 use crate::error::OpenError;
 use crate::journal::codec;
 use crate::ledger::{Origin, SHARDS_MAX, Tables};
+use crate::recovery::{load_one, snapshots};
 use crate::state::Entry;
-use crate::sys::DirectoryStorage;
+use crate::sys::{DirectoryStorage, Storage};
 use crate::types::{Epoch, Head, Seq, Timestamp};
-use crate::wal::{self, Record, Scanned, Stamp};
+use crate::wal::{self, Record, Scanned, Stamp, Start};
 
 /// An entry of the log with its position.
 #[derive(Clone, PartialEq, Debug)]
@@ -34,6 +37,8 @@ pub struct Verified {
     pub head: Head,
     /// The highest epoch that anything was written under.
     pub epoch: Epoch,
+    /// Snapshots.
+    pub snapshots: u64,
     /// Files of the log.
     pub segments: u64,
     /// Group commits.
@@ -47,12 +52,23 @@ pub struct Verified {
 }
 
 /// Reads and checks everything in the ledger's directory `path`: checksums, chain, order, that every entry follows from
-/// those before it, and that all accounts sum to zero.
+/// those before it, that every snapshot says what the entries before it come to, and that all accounts sum to zero.
+///
+/// Where the log no longer reaches back to the first entry, it is replayed from the oldest snapshot on.
 ///
 /// # Errors
 /// What is wrong, and where.
 pub fn verify(path: impl AsRef<Path>) -> Result<Verified, OpenError> {
-    Ok(check(path.as_ref(), None)?.0)
+    check_directory(path.as_ref())?;
+    verify_storage(&DirectoryStorage::new(path))
+}
+
+/// As [`verify`], of the ledger that lies on `storage`.
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn verify_storage(storage: &dyn Storage) -> Result<Verified, OpenError> {
+    Ok(check(storage, None)?.0)
 }
 
 /// As [`verify`], and shows that since `earlier`, a head that the ledger once gave, history was only appended to: that the
@@ -61,7 +77,8 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Verified, OpenError> {
 /// # Errors
 /// As [`verify`]'s, and [`OpenError::OtherHistory`].
 pub fn verify_since(path: impl AsRef<Path>, earlier: Head) -> Result<Verified, OpenError> {
-    let (verified, scanned) = check(path.as_ref(), Some(earlier.seq))?;
+    check_directory(path.as_ref())?;
+    let (verified, scanned) = check(&DirectoryStorage::new(path), Some(earlier.seq))?;
     let differs = |reason: String| Err(OpenError::OtherHistory { seq: earlier.seq.get(), reason });
     match scanned.head_then {
         Some(found) if found == earlier => Ok(verified),
@@ -74,22 +91,64 @@ pub fn verify_since(path: impl AsRef<Path>, earlier: Head) -> Result<Verified, O
     }
 }
 
-fn check(path: &Path, then: Option<Seq>) -> Result<(Verified, Scanned), OpenError> {
-    // As many as there can be, so that whatever some ledger holds can be held here.
-    let mut tables = Tables::new(SHARDS_MAX);
-    let scanned = scan(path, then, &mut |record, entry| {
-        let origin = Origin { ledger: uuid::Uuid::nil(), epoch: record.epoch };
-        tables.replay(entry, origin, Stamp { seq: record.seq, time: record.time })
+/// Checks everything; `then` is a seq whose head is looked for.
+fn check(storage: &dyn Storage, then: Option<Seq>) -> Result<(Verified, Scanned), OpenError> {
+    let mut seqs = snapshots(storage)?;
+    loop {
+        let checked = check_once(storage, &seqs, then);
+        // A running ledger that makes a checkpoint meanwhile removes what is superfluous then.
+        let seqs_after = snapshots(storage)?;
+        if checked.is_ok() || seqs_after == seqs {
+            return checked;
+        }
+        seqs = seqs_after;
+    }
+}
+
+/// Checks the snapshots `seqs`, newest first, and the log.
+fn check_once(storage: &dyn Storage, seqs: &[Seq], then: Option<Seq>) -> Result<(Verified, Scanned), OpenError> {
+    let Some(uuid) = wal::identity(storage)? else { return Err(no_ledger(&storage.describe())) };
+    let mut digests = BTreeMap::new();
+    let mut oldest = None;
+    for seq in seqs {
+        let (tables, kept) = load_one(storage, uuid, *seq, 1)?;
+        let last = Stamp { seq: *seq, time: kept.base.time };
+        digests.insert(*seq, digest(&tables, || last).1);
+        oldest = Some((tables, kept));
+    }
+    let (mut tables, start) = match oldest {
+        // As many shards as there can be, so that whatever some ledger holds can be held here.
+        None => (Tables::new(SHARDS_MAX), Start::First),
+        Some((tables, _)) if wal::reaches_back_to_the_first(storage)? => {
+            (Tables::seeded(tables.shards.len(), tables.keys.seed()), Start::First)
+        }
+        Some((tables, kept)) => (tables, Start::After(kept.base)),
+    };
+    let scanned = scan(storage, start, then, &mut |record, entry| {
+        let origin = Origin { ledger: uuid, epoch: record.epoch };
+        let stamp = Stamp { seq: record.seq, time: record.time };
+        tables.replay(entry, origin, stamp)?;
+        match digests.get(&record.seq) {
+            Some(expected) if *expected != digest(&tables, || stamp).1 => {
+                Err("the snapshot at this entry says something else than the entries before it".to_owned())
+            }
+            _ => Ok(()),
+        }
     })?;
+    if let Some((seq, _)) = digests.last_key_value().filter(|(seq, _)| **seq > scanned.last_seq) {
+        let reason = format!("there is a snapshot at seq {seq}, and the log ends before");
+        return Err(damaged(storage, Some(scanned.last_seq), reason));
+    }
     let sums = tables.sums(scanned.last_time);
     if let Some(wrong) = sums.iter().find(|sums| sums.sum() != 0 || sums.deep_mismatches != 0) {
         let reason = format!("the accounts in {} do not sum to zero ({})", wrong.currency, wrong.sum());
-        return Err(damaged(path, Some(scanned.last_seq), reason));
+        return Err(damaged(storage, Some(scanned.last_seq), reason));
     }
     let verified = Verified {
         last_seq: scanned.last_seq,
         head: scanned.head,
         epoch: scanned.epoch,
+        snapshots: digests.len() as u64,
         segments: scanned.segments,
         frames: scanned.frames,
         bytes: scanned.bytes,
@@ -99,7 +158,7 @@ fn check(path: &Path, then: Option<Seq>) -> Result<(Verified, Scanned), OpenErro
     Ok((verified, scanned))
 }
 
-/// Shows every entry in the ledger's directory `path` to `visit`, in order, until it has seen enough.
+/// Shows every entry that is left in the log of the ledger's directory `path` to `visit`, in order, until it has seen enough.
 ///
 /// # Errors
 /// What is wrong, and where; the entries before it were shown.
@@ -108,7 +167,8 @@ pub fn inspect(
     visit: &mut dyn FnMut(&Inspected<'_>) -> ControlFlow<()>,
 ) -> Result<(), OpenError> {
     let mut enough = false;
-    scan(path.as_ref(), None, &mut |record, entry| {
+    check_directory(path.as_ref())?;
+    scan(&DirectoryStorage::new(path), Start::Oldest, None, &mut |record, entry| {
         if !enough {
             let inspected = Inspected { seq: record.seq, epoch: record.epoch, time: record.time, entry: entry.clone() };
             enough = visit(&inspected).is_break();
@@ -118,18 +178,28 @@ pub fn inspect(
     Ok(())
 }
 
+fn check_directory(path: &Path) -> Result<(), OpenError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let source = std::io::Error::new(std::io::ErrorKind::NotFound, "no such directory");
+    Err(OpenError::Io { context: format!("reading {}", path.display()), source })
+}
+
+fn no_ledger(directory: &str) -> OpenError {
+    let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no ledger in it");
+    OpenError::Io { context: format!("reading {directory}"), source }
+}
+
 /// Reads the log and decodes its entries, as far as `visit` has no objection.
 fn scan(
-    path: &Path,
+    storage: &dyn Storage,
+    start: Start,
     then: Option<Seq>,
     visit: &mut dyn FnMut(&Record<'_>, &Entry<'_>) -> Result<(), String>,
 ) -> Result<Scanned, OpenError> {
-    if !path.is_dir() {
-        let source = std::io::Error::new(std::io::ErrorKind::NotFound, "no such directory");
-        return Err(OpenError::Io { context: format!("reading {}", path.display()), source });
-    }
     let mut wrong = None;
-    let scanned = wal::scan(&DirectoryStorage::new(path), then, &mut |record: Record<'_>| {
+    let scanned = wal::scan(storage, start, then, &mut |record: Record<'_>| {
         if wrong.is_some() {
             return;
         }
@@ -137,15 +207,12 @@ fn scan(
         wrong = visited.err().map(|reason| (record.seq, reason));
     })?;
     match wrong {
-        None if scanned.uuid.is_none() => {
-            let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no ledger in it");
-            Err(OpenError::Io { context: format!("reading {}", path.display()), source })
-        }
+        None if scanned.uuid.is_none() => Err(no_ledger(&storage.describe())),
         None => Ok(scanned),
-        Some((seq, reason)) => Err(damaged(path, Some(seq), reason)),
+        Some((seq, reason)) => Err(damaged(storage, Some(seq), reason)),
     }
 }
 
-fn damaged(path: &Path, seq: Option<Seq>, reason: String) -> OpenError {
-    OpenError::Damaged { file: path.display().to_string(), offset: 0, seq: seq.map(Seq::get), reason }
+fn damaged(storage: &dyn Storage, seq: Option<Seq>, reason: String) -> OpenError {
+    OpenError::Damaged { file: storage.describe(), offset: 0, seq: seq.map(Seq::get), reason }
 }

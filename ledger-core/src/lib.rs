@@ -26,6 +26,7 @@
 //! [`verify`] and [`inspect`] read a directory without opening it. `Storage` and `Clock` are where the disk and time come from.
 #![forbid(unsafe_code)]
 
+mod checkpoint;
 mod command;
 mod commit;
 mod error;
@@ -44,12 +45,14 @@ mod view;
 mod wal;
 pub mod withdrawals;
 
+pub use checkpoint::{Checkpoint, CheckpointError};
 pub use command::{CancelWithdrawal, Charge, Command, Notice, ResolveWithdrawal, Transfer, Withdraw};
 pub use commit::{Commit, CommitFuture};
 pub use error::{Error, Halted, OpenError, Rejection};
-pub use inspect::{Inspected, Verified, inspect, verify, verify_since};
-pub use ledger::Ledger;
+pub use inspect::{Inspected, Verified, inspect, verify, verify_since, verify_storage};
+pub use ledger::{Checkpoints, Ledger};
 pub use options::Options;
+pub use recovery::Recovered;
 #[cfg(any(test, feature = "sim"))]
 pub use sim::PlantedBug;
 pub use state::{BatchPosition, Entry, Party, Posting, TransactionEntry};

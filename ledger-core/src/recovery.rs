@@ -1,39 +1,91 @@
-//! Opening: the log's entries, applied one after the other, make the state.
+//! Opening: the newest snapshot that can be read, and the log's entries after it, applied one after the other, make the
+//! state.
+
+mod load;
 
 use uuid::Uuid;
 
+use crate::checkpoint::{Checkpointer, Positions, State};
 use crate::error::OpenError;
 use crate::journal::codec;
 use crate::ledger::{Engine, LedgerTime, Origin, SHARDS_MAX, Tables};
 use crate::options::Options;
-use crate::sync::Arc;
+use crate::sync::{Arc, thread};
 use crate::sys::Storage;
 use crate::types::Seq;
-use crate::wal::{Record, Stamp, Wal};
+use crate::wal::{Record, Stamp, Start, Wal};
+pub(crate) use load::{Loaded, load, load_one, snapshots};
 
-/// Opens the log on `storage` and replays it.
+/// What an opening found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Recovered {
+    /// The last entry of the snapshot that was loaded; 0: there was none.
+    pub snapshot: Seq,
+    /// Snapshots that could not be read, and why. An older one and more of the log took their place.
+    pub passed_over: Vec<String>,
+    /// Entries of the log that were replayed.
+    pub replayed: u64,
+    /// Bytes of the log that were read.
+    pub log_bytes: u64,
+    /// Bytes behind the log that were never acknowledged, as a power cut leaves them, and where they were saved.
+    pub torn: Option<(String, u64)>,
+    /// Whether the ledger had been closed in good order, or is new.
+    pub was_closed: bool,
+}
+
+/// Opens the ledger on `storage`.
 pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engine, OpenError> {
     check(options)?;
-    let mut tables = Tables::new(options.shards);
+    let mut loaded = Loaded::nothing(options.shards);
     let time = LedgerTime::new(options.clock.clone());
     let accept = |last: Stamp| {
         let is_checked = !options.accept_clock && last.seq > Seq::ZERO;
         if is_checked { time.check_against(last.time) } else { Ok(()) }
     };
-    let (wal, opened) = Wal::open(storage, options.wal(), &mut |record| replay(&mut tables, &record), &accept)?;
+    let mut replayed = 0;
+    let (wal, opened) = {
+        let loaded = std::cell::RefCell::new(&mut loaded);
+        let mut begin = |uuid: Option<Uuid>| {
+            let mut loaded = loaded.borrow_mut();
+            **loaded = load(&*storage, uuid, options.shards, threads(options))?;
+            Ok(loaded.kept.last().map_or(Start::First, |kept| Start::After(kept.base)))
+        };
+        let mut replay = |record: Record<'_>| {
+            replayed += 1;
+            replay(&mut loaded.borrow_mut().tables, &record)
+        };
+        Wal::open_after(Arc::clone(&storage), options.wal(), &mut begin, &mut replay, &accept)?
+    };
+    let Loaded { mut tables, kept, positions, passed_over } = loaded;
     tables.name_ledger(opened.uuid);
     let open = tables.open_withdrawals();
-    let mut engine = Engine::new(options, wal, tables, time);
+    let recovered = Recovered {
+        snapshot: positions.seq,
+        passed_over,
+        replayed,
+        log_bytes: opened.log_bytes,
+        torn: opened.torn.map(|torn| (torn.file, torn.bytes)),
+        was_closed: opened.clean,
+    };
+    let checkpointer = Checkpointer::new(storage, State { kept, positions });
+    let mut engine = Engine::new(options, wal, tables, time, Some(checkpointer), recovered);
     engine.go_on();
     engine.resume(open);
     Ok(engine)
+}
+
+/// How many threads load a snapshot.
+fn threads(options: &Options) -> usize {
+    if options.threads { thread::available_parallelism().map_or(1, usize::from) } else { 1 }
 }
 
 /// A ledger without a log.
 pub(crate) fn in_memory(options: &Options) -> Result<Engine, OpenError> {
     check(options)?;
     let tables = Tables::new(options.shards);
-    Ok(Engine::new(options, Wal::in_memory(), tables, LedgerTime::new(options.clock.clone())))
+    let time = LedgerTime::new(options.clock.clone());
+    Ok(Engine::new(options, Wal::in_memory(), tables, time, None, Recovered::default()))
 }
 
 fn check(options: &Options) -> Result<(), OpenError> {
@@ -52,4 +104,16 @@ fn replay(tables: &mut Tables, record: &Record<'_>) -> Result<(), String> {
     // The log's identity is known once it has been read.
     let origin = Origin { ledger: Uuid::nil(), epoch: record.epoch };
     tables.replay(&entry, origin, Stamp { seq: record.seq, time: record.time })
+}
+
+impl Loaded {
+    /// The state before the first entry.
+    pub(crate) fn nothing(shards: usize) -> Loaded {
+        Loaded {
+            tables: Tables::new(shards),
+            kept: Vec::new(),
+            positions: Positions::start(shards),
+            passed_over: Vec::new(),
+        }
+    }
 }

@@ -26,7 +26,7 @@ use crate::types::{
 use crate::view::Status;
 use crate::withdrawals::{EVIDENCE_BYTES_MAX, Event, Said, WithdrawalEntry};
 
-mod words;
+pub(super) mod words;
 
 use words::{
     answer_code, answer_of, class_code, class_of, credit_code, credit_of, kind_code, kind_of, notice_code, notice_of,
@@ -147,7 +147,7 @@ fn encode_withdrawal(entry: &WithdrawalEntry<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn encode_event(event: Event, out: &mut Vec<u8>) {
+pub(super) fn encode_event(event: Event, out: &mut Vec<u8>) {
     match event {
         Event::AttemptStarted { attempt } => {
             out.push(1);
@@ -172,19 +172,23 @@ fn encode_event(event: Event, out: &mut Vec<u8>) {
         }
         Event::Contradicted { said, says, posted } => {
             out.push(9);
-            match said {
-                Said::Attempt { attempt, class } => {
-                    out.push(1);
-                    put_varint(attempt.into(), out);
-                    out.push(class_code(class));
-                }
-                Said::Inquiry { answer } => out.extend_from_slice(&[2, answer_code(answer)]),
-                Said::Notice { outcome } => out.extend_from_slice(&[3, notice_code(outcome)]),
-                Said::Operator { outcome } => out.extend_from_slice(&[4, resolution_code(outcome)]),
-            }
+            encode_said(said, out);
             out.extend_from_slice(&[says_code(says), posted.into()]);
         }
         Event::Doubted => out.push(10),
+    }
+}
+
+pub(super) fn encode_said(said: Said, out: &mut Vec<u8>) {
+    match said {
+        Said::Attempt { attempt, class } => {
+            out.push(1);
+            put_varint(attempt.into(), out);
+            out.push(class_code(class));
+        }
+        Said::Inquiry { answer } => out.extend_from_slice(&[2, answer_code(answer)]),
+        Said::Notice { outcome } => out.extend_from_slice(&[3, notice_code(outcome)]),
+        Said::Operator { outcome } => out.extend_from_slice(&[4, resolution_code(outcome)]),
     }
 }
 
@@ -299,7 +303,7 @@ fn decode_withdrawal<'a>(input: &mut Input<'a>) -> Result<WithdrawalEntry<'a>, &
     Ok(WithdrawalEntry { id, user, currency, amount, event, to, due, evidence, operator, command })
 }
 
-fn decode_event(input: &mut Input<'_>) -> Result<Event, &'static str> {
+pub(super) fn decode_event(input: &mut Input<'_>) -> Result<Event, &'static str> {
     Ok(match input.byte()? {
         1 => Event::AttemptStarted { attempt: input.u32()? },
         2 => Event::AttemptEnded { attempt: input.u32()?, class: input.word(class_of)? },
@@ -310,13 +314,7 @@ fn decode_event(input: &mut Input<'_>) -> Result<Event, &'static str> {
         7 => Event::Noticed { outcome: input.word(notice_of)?, occurred_at: input.time()? },
         8 => Event::Returned { credit: input.word(credit_of)?, occurred_at: input.time()? },
         9 => Event::Contradicted {
-            said: match input.byte()? {
-                1 => Said::Attempt { attempt: input.u32()?, class: input.word(class_of)? },
-                2 => Said::Inquiry { answer: input.word(answer_of)? },
-                3 => Said::Notice { outcome: input.word(notice_of)? },
-                4 => Said::Operator { outcome: input.word(resolution_of)? },
-                _ => return Err("a discrepancy by someone whom this version does not know"),
-            },
+            said: decode_said(input)?,
             says: input.word(says_of)?,
             posted: match input.byte()? {
                 0 => false,
@@ -329,6 +327,16 @@ fn decode_event(input: &mut Input<'_>) -> Result<Event, &'static str> {
     })
 }
 
+pub(super) fn decode_said(input: &mut Input<'_>) -> Result<Said, &'static str> {
+    Ok(match input.byte()? {
+        1 => Said::Attempt { attempt: input.u32()?, class: input.word(class_of)? },
+        2 => Said::Inquiry { answer: input.word(answer_of)? },
+        3 => Said::Notice { outcome: input.word(notice_of)? },
+        4 => Said::Operator { outcome: input.word(resolution_of)? },
+        _ => return Err("a discrepancy by someone whom this version does not know"),
+    })
+}
+
 const fn party_code(party: Party) -> u8 {
     match party {
         Party::User(_) => 0,
@@ -337,7 +345,7 @@ const fn party_code(party: Party) -> u8 {
     }
 }
 
-fn put_varint(mut value: u64, out: &mut Vec<u8>) {
+pub(super) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -345,25 +353,25 @@ fn put_varint(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
-fn put_zigzag(value: i64, out: &mut Vec<u8>) {
+pub(super) fn put_zigzag(value: i64, out: &mut Vec<u8>) {
     put_varint(((value << 1) ^ (value >> 63)) as u64, out);
 }
 
 /// What is left to read.
-struct Input<'a>(&'a [u8]);
+pub(super) struct Input<'a>(pub(super) &'a [u8]);
 
 impl<'a> Input<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8], &'static str> {
-        let (taken, rest) = self.0.split_at_checked(len).ok_or("an entry that ends early")?;
+    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], &'static str> {
+        let (taken, rest) = self.0.split_at_checked(len).ok_or("bytes that end early")?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn byte(&mut self) -> Result<u8, &'static str> {
+    pub(super) fn byte(&mut self) -> Result<u8, &'static str> {
         Ok(self.take(1)?[0])
     }
 
-    fn varint(&mut self) -> Result<u64, &'static str> {
+    pub(super) fn varint(&mut self) -> Result<u64, &'static str> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -380,15 +388,15 @@ impl<'a> Input<'a> {
         Err("an integer that is too large")
     }
 
-    fn u32(&mut self) -> Result<u32, &'static str> {
+    pub(super) fn u32(&mut self) -> Result<u32, &'static str> {
         u32::try_from(self.varint()?).map_err(|_| "an integer that is too large")
     }
 
-    fn len(&mut self) -> Result<usize, &'static str> {
+    pub(super) fn len(&mut self) -> Result<usize, &'static str> {
         usize::try_from(self.varint()?).map_err(|_| "a length that is too large")
     }
 
-    fn text(&mut self, len: usize) -> Result<&'a str, &'static str> {
+    pub(super) fn text(&mut self, len: usize) -> Result<&'a str, &'static str> {
         std::str::from_utf8(self.take(len)?).map_err(|_| "a text that is not UTF-8")
     }
 
@@ -402,23 +410,23 @@ impl<'a> Input<'a> {
     }
 
     /// One of a closed list of words.
-    fn word<T>(&mut self, of: impl Fn(u8) -> Option<T>) -> Result<T, &'static str> {
+    pub(super) fn word<T>(&mut self, of: impl Fn(u8) -> Option<T>) -> Result<T, &'static str> {
         of(self.byte()?).ok_or("a word of a withdrawal that this version does not know")
     }
 
-    fn amount(&mut self) -> Result<Amount, &'static str> {
+    pub(super) fn amount(&mut self) -> Result<Amount, &'static str> {
         Amount::new(self.varint()?).ok_or("an amount outside 1 ..= 2^53 - 1")
     }
 
-    fn user(&mut self) -> Result<UserId, &'static str> {
+    pub(super) fn user(&mut self) -> Result<UserId, &'static str> {
         UserId::new(self.varint()?).ok_or("a user id outside 1 ..= 2^53 - 1")
     }
 
-    fn currency(&mut self, len: usize) -> Result<Currency, &'static str> {
+    pub(super) fn currency(&mut self, len: usize) -> Result<Currency, &'static str> {
         Currency::new(self.text(len)?).ok_or("a currency that is not one")
     }
 
-    fn time(&mut self) -> Result<Timestamp, &'static str> {
+    pub(super) fn time(&mut self) -> Result<Timestamp, &'static str> {
         let zigzag = self.varint()?;
         let micros = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
         Timestamp::from_micros(micros).ok_or("a time outside the years 1 to 9999")

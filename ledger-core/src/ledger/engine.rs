@@ -11,16 +11,19 @@
 use smallvec::SmallVec;
 
 use super::fingerprint::fingerprint;
+use super::keeper::Checkpoints;
 use super::keys::{Claim, Settled, Unclaimed};
 use super::patience::Patience;
 use super::payouts::OpenWithdrawals;
 use super::tables::{LockedShards, Origin, Tables};
 use super::time::LedgerTime;
+use crate::checkpoint::{Checkpoint, CheckpointError, Checkpointer, digest};
 use crate::command::Command;
 use crate::commit::Commit;
 use crate::error::{Error, Halted, Rejection};
 use crate::journal::codec;
 use crate::options::Options;
+use crate::recovery::Recovered;
 use crate::state::TransactionEntry;
 use crate::state::locator::Locator;
 use crate::state::plan::{Movement, plan};
@@ -44,10 +47,25 @@ pub(crate) struct Engine {
     pub(super) notify: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
     pub(super) patience: Patience,
     pub(super) withdrawals_open: AtomicU64,
+    /// `None` in a ledger without a log.
+    pub(super) checkpointer: Option<Checkpointer>,
+    pub(super) recovered: Recovered,
+    checkpoints: Mutex<Tally>,
     memory: MemoryGauge,
     closing: AtomicBool,
     #[cfg(any(test, feature = "sim"))]
     pub(super) planted: Option<crate::sim::PlantedBug>,
+}
+
+/// What became of the checkpoints.
+#[derive(Default)]
+struct Tally {
+    made: u64,
+    failed: u64,
+    last_seq: Seq,
+    /// What [`Engine::log_bytes`] was at the last one.
+    log_bytes: u64,
+    last_error: Option<String>,
 }
 
 /// A command with what is computed of it before any lock is taken.
@@ -93,7 +111,14 @@ impl Drop for Fuse<'_> {
 }
 
 impl Engine {
-    pub(crate) fn new(options: &Options, wal: Wal, tables: Tables, time: LedgerTime) -> Engine {
+    pub(crate) fn new(
+        options: &Options,
+        wal: Wal,
+        tables: Tables,
+        time: LedgerTime,
+        checkpointer: Option<Checkpointer>,
+        recovered: Recovered,
+    ) -> Engine {
         Engine {
             wal,
             tables,
@@ -103,6 +128,9 @@ impl Engine {
             notify: Mutex::new(None),
             patience: Patience::new(options.policy.clone()),
             withdrawals_open: AtomicU64::new(0),
+            checkpoints: Mutex::new(Tally { last_seq: recovered.snapshot, ..Tally::default() }),
+            checkpointer,
+            recovered,
             memory: MemoryGauge::new(options.memory_bytes_max),
             closing: AtomicBool::new(false),
             #[cfg(any(test, feature = "sim"))]
@@ -133,10 +161,67 @@ impl Engine {
         self.time.now().max(self.wal.time())
     }
 
-    pub(super) fn close(&self) -> Result<(), Halted> {
+    /// Takes nothing more in.
+    pub(super) fn refuse_commands(&self) {
         // Relaxed: a command that misses the flag is refused or awaited by the log's own close.
         self.closing.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn close(&self) -> Result<(), Halted> {
+        self.refuse_commands();
         self.wal.close()
+    }
+
+    pub(super) fn checkpoint(&self, is_stopped: &dyn Fn() -> bool) -> Result<Checkpoint, CheckpointError> {
+        let checkpointer = self.checkpointer.as_ref().ok_or(CheckpointError::InMemory)?;
+        // Relaxed: a hint; one that is missed makes the closing wait.
+        let is_closing = || is_stopped() || self.closing.load(Ordering::Relaxed);
+        if is_closing() {
+            return Err(CheckpointError::Closing);
+        }
+        let log_bytes = self.log_bytes();
+        let made = match checkpointer.checkpoint(&self.tables, &self.wal, &is_closing) {
+            Err(_) if is_closing() => Err(CheckpointError::Closing),
+            Err(err) => Err(self.wal.halted().map_or(err, CheckpointError::Halted)),
+            made => made,
+        };
+        let mut tally = self.checkpoints.lock();
+        match &made {
+            Ok(checkpoint) => {
+                tally.made += u64::from(checkpoint.bytes > 0);
+                (tally.last_seq, tally.log_bytes, tally.last_error) = (checkpoint.seq, log_bytes, None);
+            }
+            Err(err) => {
+                tally.failed += 1;
+                tally.last_error = Some(err.to_string());
+            }
+        }
+        drop(tally);
+        made
+    }
+
+    /// Bytes of the log, those included that the opening read.
+    fn log_bytes(&self) -> u64 {
+        self.recovered.log_bytes + self.wal.stats().bytes
+    }
+
+    pub(super) fn checkpoints(&self) -> Checkpoints {
+        let tally = self.checkpoints.lock();
+        let Tally { made, failed, last_seq, log_bytes, last_error } = &*tally;
+        Checkpoints {
+            made: *made,
+            failed: *failed,
+            last_seq: *last_seq,
+            log_bytes_since: self.log_bytes() - log_bytes,
+            last_error: last_error.clone(),
+        }
+    }
+
+    pub(super) fn digest(&self) -> (Seq, u128) {
+        match &self.checkpointer {
+            Some(checkpointer) => checkpointer.digest(&self.tables, &self.wal),
+            None => digest(&self.tables, || self.wal.last()),
+        }
     }
 
     pub(super) fn shards_of(&self, movement: &Movement) -> SmallVec<[usize; 2]> {
@@ -262,7 +347,7 @@ impl Engine {
 
     /// The key names the transaction from now on.
     pub(super) fn conclude(&self, prepared: &Prepared<'_, '_>, claim: Claim<'_>, id: TransactionId) {
-        claim.settle(prepared.key, Settled { id, fingerprint: prepared.fingerprint.get() as u64 });
+        claim.settle(prepared.key, Settled { id, fingerprint: prepared.fingerprint.get() as u64 }, id.seq());
     }
 
     /// Tells the executor of a new withdrawal. Not while a claim is held: what it calls is not ours, and may ask.

@@ -3,17 +3,17 @@
 //! A claim is held from the moment a command is found to be new until it is appended or rejected: never across I/O.
 //! A command that meets another's claim waits, holding no lock and no claim.
 
-use std::hash::BuildHasher;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use foldhash::quality::RandomState;
-
-use crate::state::idempotency::{KeyShard, Lookup};
+use crate::state::idempotency::{KeyRecord, KeyShard, Lookup};
 use crate::sync::{CachePadded, Condvar, Mutex};
-use crate::types::TransactionId;
+use crate::types::{Seq, TransactionId};
 
 pub(crate) struct Keys {
     shards: Box<[CachePadded<KeyLock>]>,
-    hasher: RandomState,
+    /// Random, since keys come from callers, and the same for the ledger's life: records hold their keys' hashes, and
+    /// snapshots hold the records. So the hash is one that is specified.
+    seed: u64,
 }
 
 struct KeyLock {
@@ -49,13 +49,17 @@ impl Keys {
     /// Many, so that two threads rarely meet, and so that each table is small when it grows.
     pub(crate) const LOCKS: usize = 256;
 
-    pub(crate) fn new() -> Keys {
+    pub(crate) fn new(seed: u64) -> Keys {
         let lock = || CachePadded::new(KeyLock { shard: Mutex::new(KeyShard::new()), freed: Condvar::new() });
-        Keys { shards: (0..Self::LOCKS).map(|_| lock()).collect(), hasher: RandomState::default() }
+        Keys { shards: (0..Self::LOCKS).map(|_| lock()).collect(), seed }
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
     }
 
     pub(crate) fn hash(&self, key: &str) -> u64 {
-        self.hasher.hash_one(key.as_bytes())
+        xxh3_64_with_seed(key.as_bytes(), self.seed)
     }
 
     /// The lock that a hash belongs to.
@@ -131,26 +135,60 @@ impl Keys {
         }
     }
 
-    /// Settles a key during replay, when nobody claims any.
+    /// Waits until every claim on a key of the shard `index` that there is now has ended: what was appended before is
+    /// settled then. It is called without a lock or a claim, and claims never wait for the disk.
+    pub(crate) fn await_claims(&self, index: usize) {
+        let lock = &self.shards[index];
+        let mut shard = lock.shard.lock();
+        let mut waiting = shard.claims();
+        loop {
+            waiting.retain(|hash| shard.is_claimed(*hash));
+            if waiting.is_empty() {
+                return;
+            }
+            lock.freed.wait(&mut shard);
+        }
+    }
+
+    /// Adds the key of a record from a snapshot's section of the shard `index`.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub(crate) fn restore_record(
+        &self,
+        shard: &mut KeyShard,
+        index: usize,
+        record: &KeyRecord<'_>,
+    ) -> Result<(), String> {
+        let hash = xxh3_64_with_seed(record.key, self.seed);
+        if Self::index(hash) != index || std::str::from_utf8(record.key).is_err() {
+            return Err(format!("the key of transaction {} does not belong here", record.id));
+        }
+        if shard.restore(hash, record) { Ok(()) } else { Err("more keys than the tables hold".into()) }
+    }
+
+    /// Settles a key during replay of the entry `seq`, when nobody claims any.
     ///
     /// # Errors
     /// The key names an accepted command, or none can be added.
-    pub(crate) fn restore(&mut self, hash: u64, key: &str, settled: Settled) -> Result<(), Unclaimed> {
+    pub(crate) fn restore(&mut self, hash: u64, key: &str, settled: Settled, seq: Seq) -> Result<(), Unclaimed> {
         let shard = self.shards[Self::index(hash)].shard.get_mut();
         match shard.lookup(hash, key) {
             Lookup::Settled { id, fingerprint } => return Err(Unclaimed::Settled(Settled { id, fingerprint })),
             _ if !shard.has_room() => return Err(Unclaimed::Full),
-            _ => shard.settle(hash, key, settled.fingerprint, settled.id),
+            _ => shard.settle_by(hash, key, settled.fingerprint, settled.id, seq),
         }
         Ok(())
     }
 }
 
 impl Claim<'_> {
-    /// The key names `settled` from now on.
-    pub(crate) fn settle(self, key: &str, settled: Settled) {
+    /// The key names `settled` from now on, by the entry `seq`.
+    pub(crate) fn settle(self, key: &str, settled: Settled, seq: Seq) {
         let (keys, hash) = (self.keys, self.hash);
-        keys.with(Keys::index(hash), true, |shard| shard.settle(hash, key, settled.fingerprint, settled.id));
+        keys.with(Keys::index(hash), true, |shard| {
+            shard.settle_by(hash, key, settled.fingerprint, settled.id, seq);
+        });
         // Not before: a panic while it is settled must free it for those who wait.
         std::mem::forget(self);
     }

@@ -3,6 +3,7 @@
 mod batch;
 mod engine;
 mod fingerprint;
+mod keeper;
 mod keys;
 mod lists;
 mod patience;
@@ -19,13 +20,17 @@ use std::time::Duration;
 use uuid::Uuid;
 
 pub(crate) use self::engine::{Engine, SHARDS_MAX};
+pub use self::keeper::Checkpoints;
+use self::keeper::Keeper;
+pub(crate) use self::keys::Keys;
 pub(crate) use self::tables::{Origin, Tables};
 pub(crate) use self::time::LedgerTime;
+use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::command::{CancelWithdrawal, Charge, Command, Notice, ResolveWithdrawal, Transfer, Withdraw};
 use crate::commit::Commit;
 use crate::error::{Error, Halted, OpenError, Rejection};
 use crate::options::Options;
-use crate::recovery;
+use crate::recovery::{self, Recovered};
 use crate::sync::{Arc, Ordering};
 use crate::sys::Storage;
 use crate::types::{Currency, Epoch, Head, IdempotencyKey, Seq, Timestamp, TransactionId, UserId};
@@ -57,6 +62,8 @@ use crate::withdrawals::{Attempt, BankReference, Due, Inquiry, Submission, Subst
 /// ```
 #[derive(Clone)]
 pub struct Ledger {
+    /// Before the engine: with the last handle its thread ends first, and then the directory is free.
+    keeper: Option<Arc<Keeper>>,
     engine: Arc<Engine>,
 }
 
@@ -75,11 +82,16 @@ impl Ledger {
     }
 
     pub(crate) fn recover(options: &Options, storage: Arc<dyn Storage>) -> Result<Ledger, OpenError> {
-        Ok(Ledger { engine: Arc::new(recovery::open(options, storage)?) })
+        let engine = Arc::new(recovery::open(options, storage)?);
+        let log_bytes = options.checkpoint_bytes.filter(|_| options.threads);
+        let keeper = log_bytes.map(|log_bytes| Keeper::start(&engine, log_bytes)).transpose();
+        let keeper =
+            keeper.map_err(|source| OpenError::Io { context: "starting the checkpoints' thread".into(), source })?;
+        Ok(Ledger { keeper: keeper.map(Arc::new), engine })
     }
 
     pub(crate) fn without_log(options: &Options) -> Result<Ledger, OpenError> {
-        Ok(Ledger { engine: Arc::new(recovery::in_memory(options)?) })
+        Ok(Ledger { keeper: None, engine: Arc::new(recovery::in_memory(options)?) })
     }
 
     /// Credits an account from the world outside. When the commit is through, the charge is durable.
@@ -328,6 +340,32 @@ impl Ledger {
         self.engine.wal.step_by_hand(interval_is_over)
     }
 
+    /// Writes a snapshot of the state, while writers go on, and removes what it makes superfluous: older snapshots but one,
+    /// and the log before that one. Once it returns, an opening need not replay what is before. Waits for a checkpoint that is
+    /// under way, and for the log.
+    ///
+    /// # Errors
+    /// [`CheckpointError`]. The ledger goes on as before unless it has halted.
+    pub fn checkpoint(&self) -> Result<Checkpoint, CheckpointError> {
+        self.engine.checkpoint(&|| false)
+    }
+
+    /// What became of the checkpoints since the ledger was opened, whoever asked for them.
+    pub fn checkpoints(&self) -> Checkpoints {
+        self.engine.checkpoints()
+    }
+
+    /// What was found when the ledger was opened.
+    pub fn recovered(&self) -> &Recovered {
+        &self.engine.recovered
+    }
+
+    /// The last entry, and a digest of all that follows from the entries up to it: equal states have equal digests, whether they were
+    /// replayed, loaded from a snapshot or lived through, as long as they are dealt into as many shards.
+    pub fn state_digest(&self) -> (Seq, u128) {
+        self.engine.digest()
+    }
+
     /// What an operator watches.
     pub fn stats(&self) -> Stats {
         self.engine.stats()
@@ -398,6 +436,10 @@ impl Ledger {
     /// # Errors
     /// [`Halted`].
     pub fn close(&self) -> Result<(), Error> {
+        self.engine.refuse_commands();
+        if let Some(keeper) = &self.keeper {
+            keeper.stop();
+        }
         Ok(self.engine.close()?)
     }
 }

@@ -209,7 +209,8 @@ impl Engine {
             Ok(Event::Contradicted { .. }) => Conflict::Ended,
             Ok(_) => {
                 // Before anyone is told of it: what is called then is not ours, and may ask.
-                claim.settle(key.as_str(), Settled { id, fingerprint: fingerprint.get() as u64 });
+                let settled = Settled { id, fingerprint: fingerprint.get() as u64 };
+                claim.settle(key.as_str(), settled, changed.seq);
                 self.notify();
                 return Ok(self.commit(Ok(changed.withdrawal), changed.seq));
             }

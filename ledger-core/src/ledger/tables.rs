@@ -1,5 +1,7 @@
 //! The state of the whole ledger: shards, keys and the locator of transactions, and how an entry is dealt out to them.
 
+use std::hash::BuildHasher;
+
 use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 use uuid::Uuid;
@@ -18,9 +20,9 @@ use crate::withdrawals::{BankReference, Event, ReturnCredit, Withdrawal, Withdra
 
 /// The state of the whole ledger.
 pub(crate) struct Tables {
-    pub(super) shards: Box<[CachePadded<Mutex<Shard>>]>,
-    pub(super) keys: Keys,
-    pub(super) locator: Locator,
+    pub(crate) shards: Box<[CachePadded<Mutex<Shard>>]>,
+    pub(crate) keys: Keys,
+    pub(crate) locator: Locator,
 }
 
 /// Locked shards, in rising order of their index. The only way to hold more than one.
@@ -63,9 +65,14 @@ pub(crate) struct Origin {
 
 impl Tables {
     pub(crate) fn new(shards: usize) -> Tables {
+        Tables::seeded(shards, RandomState::default().hash_one(0))
+    }
+
+    /// With the keys' hashes seeded as they were in an earlier process.
+    pub(crate) fn seeded(shards: usize, key_seed: u64) -> Tables {
         let hasher = RandomState::default();
         let shard = || CachePadded::new(Mutex::new(Shard::new(hasher.clone())));
-        Tables { shards: (0..shards).map(|_| shard()).collect(), keys: Keys::new(), locator: Locator::new() }
+        Tables { shards: (0..shards).map(|_| shard()).collect(), keys: Keys::new(key_seed), locator: Locator::new() }
     }
 
     /// Which shard a user's accounts are in.
@@ -78,6 +85,11 @@ impl Tables {
         indexes.sort_unstable();
         indexes.dedup();
         LockedShards { guards: indexes.into_iter().map(|index| (index, self.shards[index].lock())).collect() }
+    }
+
+    /// Locks all shards, for an instant.
+    pub(crate) fn lock_all(&self) -> Vec<MutexGuard<'_, Shard>> {
+        self.shards.iter().map(|shard| shard.lock()).collect()
     }
 
     /// Locks the shard in which `user`'s accounts are.
@@ -158,7 +170,9 @@ impl Tables {
         if let Some((key, fingerprint)) = entry.command {
             let key = key.as_str();
             let settled = Settled { id: entry.id, fingerprint: fingerprint.get() as u64 };
-            self.keys.restore(self.keys.hash(key), key, settled).map_err(|unclaimed| twice(key, unclaimed))?;
+            self.keys
+                .restore(self.keys.hash(key), key, settled, stamp.seq)
+                .map_err(|unclaimed| twice(key, unclaimed))?;
         }
         shard.apply_withdrawal(entry, stamp.seq, stamp.time);
         if let Some(home) = home.filter(|_| makes_transaction(entry)) {
@@ -189,7 +203,7 @@ impl Tables {
         let key_hash = self.keys.hash(key);
         let (id, applied) = applied(origin, stamp, key_hash);
         let settled = Settled { id, fingerprint: entry.fingerprint.get() as u64 };
-        self.keys.restore(key_hash, key, settled).map_err(|unclaimed| twice(key, unclaimed))?;
+        self.keys.restore(key_hash, key, settled, stamp.seq).map_err(|unclaimed| twice(key, unclaimed))?;
         for index in touched {
             let shards = self.shards.len();
             let is_mine = |user: UserId| shard_among(shards, user) == index;

@@ -69,6 +69,18 @@ impl Parts {
     }
 }
 
+/// What an account says of itself at one moment, apart from what follows from its history: its list, its schedules.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Frozen {
+    pub(crate) user: UserId,
+    pub(crate) currency: Currency,
+    pub(crate) total: u64,
+    pub(crate) reserved: u64,
+    pub(crate) held: u64,
+    pub(crate) next_release_at: Option<Timestamp>,
+    pub(crate) last_seq: Seq,
+}
+
 /// The accounts of one shard.
 pub(crate) struct AccountTable {
     index: SlotIndex,
@@ -218,6 +230,56 @@ impl AccountTable {
         let account = self.get_mut(slot);
         account.reserved -= paid + released;
         account.total -= paid;
+    }
+
+    /// The account at `time`, which is not before its last entry, with the holds folded in that have matured by then.
+    pub(crate) fn freeze(&self, slot: Slot, time: Timestamp) -> Frozen {
+        let parts = self.parts(slot, time);
+        let account = self.get(slot);
+        Frozen {
+            user: account.user,
+            currency: account.currency,
+            total: parts.total,
+            reserved: parts.reserved,
+            held: parts.held,
+            next_release_at: parts.next_release_at,
+            last_seq: account.last_seq,
+        }
+    }
+
+    /// Opens the account as it was frozen. Its list and schedules are restored from its history.
+    pub(crate) fn restore(&mut self, hash: u64, frozen: &Frozen) -> Slot {
+        let slot = self.open(hash, frozen.user, frozen.currency);
+        let account = self.get_mut(slot);
+        account.total = frozen.total;
+        account.reserved = frozen.reserved;
+        account.held = frozen.held;
+        account.next_release_at = frozen.next_release_at.unwrap_or(Timestamp::MAX);
+        account.last_seq = frozen.last_seq;
+        slot
+    }
+
+    /// Adds a hold of the past to the account's schedule. Holds come in the order of the credits that made them.
+    pub(crate) fn restore_hold(&mut self, slot: Slot, since: Timestamp, amount: u64, release_at: Timestamp) {
+        self.change_extra(slot, |extra| extra.holds.add(release_at, Held { amount, since }));
+    }
+
+    /// Adds a withdrawal that ended in the past to the account's schedule.
+    pub(crate) fn restore_end(&mut self, slot: Slot, at: Timestamp, paid: u64, released: u64) {
+        self.change_extra(slot, |extra| extra.ended.add(at, (paid, released)));
+    }
+
+    /// Whether the folded parts of every account are what its schedule says at `time`.
+    pub(crate) fn is_folded_right(&self, slot: Slot, time: Timestamp) -> bool {
+        let account = self.get(slot);
+        let (held, next) = match self.extra(account) {
+            None => (0, None),
+            Some(extra) => {
+                let held = extra.holds.total().amount.wrapping_sub(extra.holds.sum_through(time).amount);
+                (held, if held > 0 { extra.holds.next_after(time) } else { None })
+            }
+        };
+        account.held == held && account.next_release_at == next.unwrap_or(Timestamp::MAX)
     }
 
     fn extra(&self, account: &Account) -> Option<&Extra> {

@@ -70,6 +70,7 @@ impl Shard {
                 applied.reference,
                 applied.time,
             );
+            self.changed.push(id);
             self.withdrawals.insert(id, HeldWithdrawal { withdrawal, record, slot, last_seq: applied.seq });
             self.register.add(id);
         }
@@ -96,6 +97,7 @@ impl Shard {
     /// The account, opened if it was never used, with the holds folded in that have matured by the entry's time.
     fn touch(&mut self, user: UserId, posting: &Posting, applied: Applied) -> Slot {
         let slot = self.slot_opened(user, posting.currency);
+        self.keep_account(slot);
         self.accounts.fold(slot, applied.time);
         self.accounts.get_mut(slot).last_seq = applied.seq;
         slot
@@ -220,6 +222,9 @@ impl Shard {
 
     /// Does what the entry says to a withdrawal of this shard.
     pub(crate) fn apply_withdrawal(&mut self, entry: &WithdrawalEntry<'_>, seq: Seq, time: Timestamp) {
+        self.keep_withdrawal(entry.id);
+        self.keep_account(self.withdrawals[&entry.id].slot);
+        self.changed.push(entry.id);
         let held = self.withdrawals.get_mut(&entry.id).expect("a withdrawal's entries follow its reservation");
         let (slot, record, from) = (held.slot, held.record, held.withdrawal.substatus);
         held.withdrawal.apply(entry, seq, time);

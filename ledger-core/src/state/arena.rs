@@ -185,6 +185,23 @@ impl<T: Copy + Default, const LOG2: u32> Arena<T, LOG2> {
         (next < self.chunks.len() as u64).then_some(next << LOG2)
     }
 
+    /// Adds `items` at `address`, as they lay in another arena; `false` where nothing can be added there: not at the end
+    /// of what is there, nor at the beginning of the next chunk.
+    pub(crate) fn restore(&mut self, address: u64, items: &[T]) -> bool {
+        let (chunk, offset) = ((address >> LOG2) as usize, Self::offset(address));
+        if chunk == self.chunks.len() && offset == 0 {
+            self.begin_chunk();
+        }
+        let is_last = chunk + 1 == self.chunks.len();
+        match self.chunks.last_mut() {
+            Some(last) if is_last && last.len() == offset && offset + items.len() <= Self::CHUNK_ITEMS => {
+                last.extend_from_slice(items);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Bytes on the heap, the allocator's own overhead apart.
     pub(crate) fn bytes(&self) -> usize {
         (self.chunks.len() << LOG2) * size_of::<T>() + self.chunks.capacity() * size_of::<Vec<T>>()

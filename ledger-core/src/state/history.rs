@@ -20,6 +20,9 @@
 //! on 5.3 to 6.9, and up to 9.1 where the second stretch has just begun.
 
 mod layout;
+mod restore;
+
+pub(crate) use restore::{HistoryEnd, Restored, settle_bytes};
 
 use crate::types::{Amount, Destination, Metadata, Seq, Timestamp, TransactionId, UserId};
 use crate::view::{Direction, Status, TransactionKind};
@@ -189,7 +192,7 @@ impl History {
     /// When the shard's records have filled 16 GiB: see [`History::has_room_for`].
     pub(crate) fn push(&mut self, list: &mut HistoryList, record: &NewRecord<'_>) -> RecordRef {
         let reference = self.push_record(record);
-        self.push_to_list(list, reference, record);
+        self.push_to_list(list, reference, record.id.seq(), record.at);
         reference
     }
 
@@ -332,7 +335,7 @@ impl History {
         Anchor { seq, micros, first: reference }
     }
 
-    fn push_to_list(&mut self, list: &mut HistoryList, reference: RecordRef, record: &NewRecord<'_>) {
+    fn push_to_list(&mut self, list: &mut HistoryList, reference: RecordRef, seq: Seq, at: Timestamp) {
         let (stretch, place) = (list.len() / STRETCH, list.len() % STRETCH);
         let first_log2 = if stretch == 0 { FIRST_RUN_LOG2 } else { LATER_RUN_LOG2 };
         let (start, links) = run_of(place, first_log2);
@@ -345,7 +348,7 @@ impl History {
             let oldest = std::mem::replace(&mut list.tail, self.new_run(1 << FIRST_RUN_LOG2));
             self.runs.rest_mut(list.tail.into())[0] = oldest;
         } else if place == 0 {
-            self.push_header(list, record);
+            self.push_header(list, seq, at);
             list.tail = self.new_run(1 << LATER_RUN_LOG2);
         } else if place == start {
             let run = self.new_run(links + start);
@@ -355,14 +358,14 @@ impl History {
         list.len = list.len.checked_add(1).expect("a list has fewer records than there are references");
     }
 
-    /// Begins a stretch with `record`, after a full one.
-    fn push_header(&mut self, list: &mut HistoryList, record: &NewRecord<'_>) {
+    /// Begins a stretch with the record of this seq and time, after a full one.
+    fn push_header(&mut self, list: &mut HistoryList, seq: Seq, at: Timestamp) {
         if list.len() == STRETCH {
             list.long = u32::try_from(self.long.push(Chunked::new())).expect("fewer long lists than references");
         }
         // The 64 records before are read again, rather than keep a running sum that every push would have to touch.
         let before = self.sums_of_stretch(list);
-        let header = Header { seq: record.id.seq(), at: record.at, before, run_before: list.tail };
+        let header = Header { seq, at, before, run_before: list.tail };
         let headers = &mut self.long[list.long as usize];
         let before = headers.bytes();
         headers.push(header);
@@ -421,6 +424,16 @@ impl RecordRef {
 
     const fn address(self) -> u64 {
         self.0 as u64 * UNIT as u64
+    }
+
+    /// As a number, for a file.
+    pub(crate) const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// From a number that [`RecordRef::get`] gave.
+    pub(crate) const fn from_raw(reference: u32) -> RecordRef {
+        RecordRef(reference)
     }
 
     const fn anchor(self) -> usize {

@@ -12,7 +12,7 @@
 
 use hashbrown::HashTable;
 
-use crate::types::TransactionId;
+use crate::types::{Seq, TransactionId};
 
 use super::arena::Arena;
 use super::slots::SlotIndex;
@@ -39,6 +39,8 @@ pub(crate) struct KeyShard {
     index: SlotIndex,
     /// For each settled key one byte of length, six of the transaction's id, eight of fingerprint, then the key.
     records: Arena<u8, 16>,
+    /// Where the keys lie that later entries than their transactions' settled, and those entries' seqs, in that order.
+    later: Vec<(u32, Seq)>,
     claims: HashTable<u64>,
 }
 
@@ -65,10 +67,35 @@ struct Record<'a> {
     key: &'a [u8],
 }
 
+/// Bytes of a chunk of records.
+const CHUNK: u64 = Arena::<u8, 16>::CHUNK_ITEMS as u64;
+
+/// A settled key's record by itself, as it lies in memory and in the history files of snapshots.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct KeyRecord<'a> {
+    /// The whole record.
+    pub(crate) bytes: &'a [u8],
+    /// The transaction that the key made.
+    pub(crate) id: TransactionId,
+    /// The key's bytes.
+    pub(crate) key: &'a [u8],
+}
+
+impl<'a> KeyRecord<'a> {
+    /// The record at the beginning of `bytes`; `None` where there is none.
+    pub(crate) fn first(bytes: &'a [u8]) -> Option<KeyRecord<'a>> {
+        let len = HEAD + usize::from(*bytes.first()?);
+        let bytes = bytes.get(..len).filter(|_| len > HEAD)?;
+        let number = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes are eight"));
+        let id = TransactionId::new(number >> 8 & ((1 << 48) - 1))?;
+        Some(KeyRecord { bytes, id, key: &bytes[HEAD..] })
+    }
+}
+
 impl KeyShard {
     /// Without a key or an allocation.
     pub(crate) const fn new() -> KeyShard {
-        KeyShard { index: SlotIndex::new(), records: Arena::new(), claims: HashTable::new() }
+        KeyShard { index: SlotIndex::new(), records: Arena::new(), later: Vec::new(), claims: HashTable::new() }
     }
 
     /// As [`SlotIndex::touch`].
@@ -130,15 +157,63 @@ impl KeyShard {
         self.release(hash);
     }
 
+    /// As [`KeyShard::settle`], by a later entry, `seq`, than the transaction's own.
+    ///
+    /// # Panics
+    /// As [`KeyShard::settle`].
+    pub(crate) fn settle_by(&mut self, hash: u64, key: &str, fingerprint: u64, id: TransactionId, seq: Seq) {
+        let address = self.records.next_address(HEAD + key.len());
+        self.settle(hash, key, fingerprint, id);
+        if seq != id.seq() {
+            self.later.push((address as u32, seq));
+        }
+    }
+
+    /// Which entry settled the key of the record at `address`, which is of the transaction `id`.
+    pub(crate) fn settled_by(&self, address: u64, id: TransactionId) -> Seq {
+        let found = self.later.binary_search_by_key(&address, |later| later.0.into());
+        found.map_or(id.seq(), |index| self.later[index].1)
+    }
+
     /// The key of the transaction `id`, given the key's hash.
     pub(crate) fn key_of(&self, hash: u64, id: TransactionId) -> Option<&str> {
         let found = self.index.find(hash, |reference| self.record(reference).id == id)?;
         Some(std::str::from_utf8(self.record(found).key).expect("a key was a str when it was settled"))
     }
 
+    /// Where the next key's record begins at the earliest: keys settled from now on lie there or behind.
+    pub(crate) fn end(&self) -> u64 {
+        self.records.next_address(0)
+    }
+
+    /// The records of settled keys from `address` to the end of their chunk, and where the next chunk begins; `None` at the
+    /// end. They lie in the order in which they were settled, which is not that of their transactions.
+    pub(crate) fn piece(&self, address: u64) -> Option<(&[u8], u64)> {
+        let next = (address / CHUNK + 1) * CHUNK;
+        (address < self.end()).then(|| (self.records.rest(address), next))
+    }
+
+    /// The hashes that are claimed now, in no order.
+    pub(crate) fn claims(&self) -> Vec<u64> {
+        self.claims.iter().copied().collect()
+    }
+
+    /// Adds the key of a record that [`KeyShard::piece`] gave; `false`: there is no room.
+    pub(crate) fn restore(&mut self, hash: u64, record: &KeyRecord<'_>) -> bool {
+        if !self.has_room() {
+            return false;
+        }
+        let reference = self.records.push(record.bytes);
+        self.index.insert(hash, u32::try_from(reference).expect("there is room"));
+        true
+    }
+
     /// Bytes on the heap, the allocator's own overhead apart.
     pub(crate) fn bytes(&self) -> usize {
-        self.index.bytes() + self.records.bytes() + self.claims.allocation_size()
+        self.index.bytes()
+            + self.records.bytes()
+            + self.later.capacity() * std::mem::size_of::<(u32, Seq)>()
+            + self.claims.allocation_size()
     }
 
     fn record(&self, reference: u32) -> Record<'_> {

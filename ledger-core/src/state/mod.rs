@@ -5,6 +5,7 @@ pub(crate) mod account;
 pub(crate) mod apply;
 pub(crate) mod arena;
 pub(crate) mod audit;
+pub(crate) mod cut;
 mod entry;
 pub(crate) mod history;
 pub(crate) mod holds;
@@ -12,6 +13,7 @@ pub(crate) mod idempotency;
 pub(crate) mod locator;
 pub(crate) mod plan;
 pub(crate) mod register;
+mod restore;
 pub(crate) mod shard;
 pub(crate) mod slots;
 

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::account::{AccountTable, Parts, Slot};
+use super::cut::Cut;
 use super::history::{History, RecordRef};
 use super::holds::Schedule;
 use super::register::Register;
@@ -28,10 +29,15 @@ pub(crate) struct Shard {
     pub(crate) register: Register,
     /// By currency, in the order of first use. A ledger has few currencies: a walk beats a table.
     sums: Vec<CurrencySums>,
+    /// What a checkpoint that is under way has yet to copy.
+    pub(super) cut: Option<Box<Cut>>,
+    /// The withdrawals that changed since the last checkpoint, each at least once.
+    pub(super) changed: Vec<TransactionId>,
     hasher: RandomState,
 }
 
 /// A withdrawal and where its transaction's record is.
+#[derive(Clone)]
 pub(crate) struct HeldWithdrawal {
     pub(crate) withdrawal: Withdrawal,
     pub(crate) record: RecordRef,
@@ -67,6 +73,8 @@ impl Shard {
             withdrawals: HashMap::with_hasher(hasher.clone()),
             register: Register::default(),
             sums: Vec::new(),
+            cut: None,
+            changed: Vec::new(),
             hasher,
         }
     }
@@ -103,7 +111,7 @@ impl Shard {
         }
     }
 
-    fn hash(&self, user: UserId, currency: Currency) -> u64 {
+    pub(super) fn hash(&self, user: UserId, currency: Currency) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write_u64(user.get());
         hasher.write_u64(u64::from_le_bytes(currency.padded()));

@@ -20,7 +20,7 @@ pub(super) const RECORD_OVERHEAD_MAX: usize = 4 + 9;
 pub(super) const RECORD_DISK_OVERHEAD_MAX: usize = RECORD_OVERHEAD_MAX + HEADER_BYTES + CHAIN_BYTES + BLOCK - 1;
 
 /// XXH3-128 over a frame and, by way of its header, over all frames before it.
-pub(super) type Chain = u128;
+pub(crate) type Chain = u128;
 
 /// Seeds every checksum with the ledger's identity, so that another ledger's bytes are never taken for ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -166,6 +166,9 @@ impl Committer {
         self.writer.begin(spare)?;
         // Release: who sees the number sees the sync before it. The mark follows at once.
         shared.segments_begun.fetch_add(1, Ordering::Release);
+        if let Some(notify) = shared.on_segment_begun.get() {
+            notify();
+        }
         Ok(())
     }
 

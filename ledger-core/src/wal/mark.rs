@@ -33,6 +33,11 @@ pub(super) enum NoMark {
 }
 
 impl Mark {
+    /// The seed of all checksums of the ledger.
+    pub(super) fn seal(&self) -> Seal {
+        Seal::of(self.uuid)
+    }
+
     pub(super) fn encode(&self) -> [u8; BLOCK] {
         let mut block = [0; BLOCK];
         block[..8].copy_from_slice(&MAGIC);

@@ -109,6 +109,7 @@ mod recovery;
 mod room;
 mod segment;
 mod shared;
+mod start;
 mod stats;
 mod threads;
 mod waiters;
@@ -123,6 +124,7 @@ use uuid::Uuid;
 
 pub(crate) use options::WalOptions;
 pub use options::{Durability, WhenFull};
+pub(crate) use start::{Base, Start};
 pub(crate) use stats::{COMMIT_ENTRIES, Counts, FSYNC_MICROS, WalStats};
 
 use crate::error::{Halted, OpenError};
@@ -130,6 +132,7 @@ use crate::sync::{Arc, Mutex, thread};
 use crate::sys::{DirectoryLock, Storage};
 use crate::types::{Epoch, Head, Seq, Timestamp};
 use background::Background;
+pub(crate) use frame::Chain;
 use group_commit::Committer;
 use head::HeadHash;
 use reader::Reading;
@@ -188,8 +191,12 @@ pub(crate) struct Opened {
     /// The epoch of the records to come.
     pub(crate) epoch: Epoch,
     pub(crate) last_seq: Seq,
-    /// [`Timestamp::MIN`] in an empty log.
+    /// The log's time: no record to come is earlier. [`Timestamp::MIN`] in an empty log.
     pub(crate) last_time: Timestamp,
+    /// When the last record was made.
+    pub(crate) record_time: Timestamp,
+    /// Bytes of frames that were read.
+    pub(crate) log_bytes: u64,
     pub(crate) torn: Option<TornTail>,
     /// The log was closed in good order, or is new.
     pub(crate) clean: bool,
@@ -231,15 +238,32 @@ pub(crate) struct Scanned {
     pub(crate) first_seq: Seq,
 }
 
-/// Reads and checks a whole log and changes nothing, be it in use or on a medium that cannot be written. Records that a
+/// Whether the log that lies on `storage` has all its entries from the first on.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn reaches_back_to_the_first(storage: &dyn Storage) -> Result<bool, OpenError> {
+    start::reaches_back_to_the_first(storage)
+}
+
+/// The identity of the ledger whose log lies on `storage`; `None`: there is none.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn identity(storage: &dyn Storage) -> Result<Option<Uuid>, OpenError> {
+    Ok(reader::read_mark(storage)?.map(|mark| mark.uuid))
+}
+
+/// Reads and checks a log from `start` on and changes nothing, be it in use or on a medium that cannot be written. Records that a
 /// running ledger adds meanwhile may be missed.
 ///
 /// `then` is a seq whose head is looked for.
 ///
 /// # Errors
-/// As [`Wal::open`], but for a directory in use.
+/// As [`Wal::open_after`], but for a directory in use.
 pub(crate) fn scan(
     storage: &dyn Storage,
+    start: Start,
     then: Option<Seq>,
     visit: &mut dyn FnMut(Record<'_>),
 ) -> Result<Scanned, OpenError> {
@@ -247,7 +271,7 @@ pub(crate) fn scan(
         visit(record);
         Ok(())
     };
-    let log = reader::read(storage, Reading::Shared, &WalOptions::default(), then, &mut visit)?;
+    let log = reader::read(storage, Reading::Shared, start, &WalOptions::default(), then, &mut visit)?;
     Ok(Scanned {
         uuid: log.mark.map(|mark| mark.uuid),
         epoch: log.epoch_max,
@@ -302,25 +326,27 @@ struct Log {
 }
 
 impl Wal {
-    /// Opens a log, or makes a new one, and shows every record that is in it to `replay`, in order.
-    /// Before anything is changed, `accept` is asked about the log's last seq and time.
+    /// Opens a log, or makes a new one, and shows every record that is in it to `replay`, in order. When nobody else has the
+    /// directory any more, `load` is told whose it is and says where to begin. Before anything is changed, `accept` is asked about the log's last seq and time.
     ///
     /// # Errors
     /// Nothing was changed if the log is refused: [`OpenError::Damaged`] (also when `replay` says no) or
     /// [`OpenError::Unsupported`]. After [`OpenError::Io`] opening can be tried again.
-    pub(crate) fn open(
+    pub(crate) fn open_after(
         storage: Arc<dyn Storage>,
         options: WalOptions,
+        load: &mut dyn FnMut(Option<Uuid>) -> Result<Start, OpenError>,
         replay: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
         accept: &dyn Fn(Stamp) -> Result<(), OpenError>,
     ) -> Result<(Wal, Opened), OpenError> {
-        let recovered = recovery::open(&*storage, &options, replay, accept)?;
+        let recovered = recovery::open(&*storage, &options, load, replay, accept)?;
         let opened = recovered.opened;
         let room = Room::new(options.frame_payload_max(), options.frame_bytes_max(), recovered.writer.left());
-        let last = Stamp { seq: opened.last_seq, time: opened.last_time };
+        let last = Stamp { seq: opened.last_seq, time: opened.record_time };
         let is_threaded = options.threads;
         let (chain, head) = (recovered.writer.records_chain, recovered.writer.head);
         let shared = Arc::new(Shared::new(options, opened.uuid, opened.epoch, last, chain, head, room));
+        shared.raise_time(opened.last_time);
         let engine = Engine {
             committer: Committer::new(recovered.writer),
             background: Background::new(storage, recovered.mark, recovered.next_number),
@@ -333,6 +359,17 @@ impl Wal {
         };
         let log = Log { shared, drivers: Mutex::new(drivers), lock: Mutex::new(Some(recovered.lock)) };
         Ok((Wal { log: Arc::new(log) }, opened))
+    }
+
+    /// As [`Wal::open_after`], from the first record on.
+    #[cfg(test)]
+    fn open(
+        storage: Arc<dyn Storage>,
+        options: WalOptions,
+        replay: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
+        accept: &dyn Fn(Stamp) -> Result<(), OpenError>,
+    ) -> Result<(Wal, Opened), OpenError> {
+        Wal::open_after(storage, options, &mut |_| Ok(Start::First), replay, accept)
     }
 
     /// A log that keeps nothing: a record is durable as soon as it is appended.
@@ -491,6 +528,30 @@ impl Wal {
     /// Raises the log's time to `time`, if it is behind. Takes no lock.
     pub(crate) fn raise_time(&self, time: Timestamp) {
         self.shared().raise_time(time);
+    }
+
+    /// The last record that was appended, with its time. Whoever needs it to stay the last keeps others from appending.
+    pub(crate) fn last(&self) -> Stamp {
+        self.shared().front.lock().last
+    }
+
+    /// The last record that is synced, and the chain of the frame that ends with it.
+    pub(crate) fn synced(&self) -> (Seq, Chain) {
+        *self.shared().synced.lock()
+    }
+
+    /// Has `notify` called, quickly and by the log's own thread, whenever a segment is begun. Only the first one counts.
+    pub(crate) fn on_segment_begun(&self, notify: Box<dyn Fn() + Send + Sync>) {
+        // A second one would be a mistake without a consequence.
+        let _ = self.shared().on_segment_begun.set(notify);
+    }
+
+    /// Removes the segments that nobody needs who has a snapshot as old as `base`; gives how many.
+    ///
+    /// # Errors
+    /// What the storage refused. Nothing that is needed was removed.
+    pub(crate) fn retire(&self, storage: &dyn Storage, base: &Base) -> Result<u64, (String, std::io::Error)> {
+        start::retire(storage, self.uuid(), base).map_err(|failure| (failure.context, failure.source))
     }
 
     /// The last record that was appended.

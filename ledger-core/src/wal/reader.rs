@@ -13,6 +13,7 @@ use super::mark::{Mark, NoMark};
 use super::names;
 use super::segment::{FRAMES_AT, LINK_AT};
 use super::segment::{Link, NotAHeader, ReadLink, SegmentHeader};
+use super::start::{self, Base, Start};
 use super::{Record, options::WalOptions};
 use crate::error::OpenError;
 use crate::sync::Arc;
@@ -59,7 +60,7 @@ pub(super) struct Segment {
     pub(super) header: SegmentHeader,
     /// Kept open for the last segment and the spares alone: a log has more segments than a process may have open files.
     file: Option<Arc<dyn StorageFile>>,
-    link: Option<ReadLink>,
+    pub(super) link: Option<ReadLink>,
 }
 
 impl Segment {
@@ -68,7 +69,12 @@ impl Segment {
         self.file.as_deref().expect("the last segment and the spares are kept open")
     }
 
-    fn close(&mut self) {
+    /// The first record in it, or to come; `None`: nothing was ever written into it.
+    pub(super) fn first_seq(&self) -> Option<Seq> {
+        self.link.as_ref().map(|link| link.header.first_seq)
+    }
+
+    pub(super) fn close(&mut self) {
         self.file = None;
     }
 }
@@ -77,7 +83,10 @@ impl Segment {
 #[derive(Clone, Debug)]
 pub(super) struct End {
     pub(super) last_seq: Seq,
+    /// The log's time there.
     pub(super) last_time: Timestamp,
+    /// When the last record was made, which may be earlier.
+    pub(super) record_time: Timestamp,
     /// All up to here is certainly durable.
     pub(super) durable: Seq,
     pub(super) head: HeadHash,
@@ -136,11 +145,12 @@ fn damaged(file: impl Into<String>, offset: u64, seq: Option<Seq>, reason: impl 
     OpenError::Damaged { file: file.into(), offset, seq: seq.map(Seq::get), reason: reason.into() }
 }
 
-/// Reads and checks everything, and shows every record in order to `visit`. Finds the head as it was at the seq `then`,
-/// if all is hashed, which an exclusive reading does not.
+/// Reads and checks everything from `start` on, and shows every record in order to `visit`. Finds the head as it was at
+/// the seq `then`, if all is hashed, which an exclusive reading does not.
 pub(super) fn read(
     storage: &dyn Storage,
     reading: Reading,
+    start: Start,
     options: &WalOptions,
     then: Option<Seq>,
     visit: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
@@ -164,30 +174,17 @@ pub(super) fn read(
             )),
         };
     };
-    let seal = Seal::of(mark.uuid);
-    let mut segments = Vec::with_capacity(numbers.len());
-    for number in &numbers {
-        match open_segment(storage, reading, *number, &mark, seal) {
-            // An opening that takes place meanwhile removes its predecessor's spares.
-            Err(OpenError::Io { source, .. }) if reading == Reading::Shared && source.kind() == ErrorKind::NotFound => {
-            }
-            segment => {
-                let segment = segment?;
-                if let Some(previous) = segments.last_mut().filter(|_| segment.link.is_some()) {
-                    Segment::close(previous);
-                }
-                segments.push(segment);
-            }
-        }
-    }
+    let mut segments = start::open_segments(storage, reading, &numbers, &mark, start)?;
     let unlinked = segments.iter().rev().take_while(|segment| segment.link.is_none()).count();
     let spares = segments.split_off(segments.len() - unlinked);
     if segments.is_empty() {
-        return no_linked_segment(mark, spares, leftovers);
+        return no_linked_segment(mark, spares, start, leftovers);
     }
+    start::check_first(&segments[0], start)?;
     let epoch_max = segments.iter().chain(&spares).map(|segment| segment.header.epoch).fold(mark.epoch, Epoch::max);
-    let mut cursor = Cursor::new(storage, &mark, seal, reading, options, visit);
+    let mut cursor = Cursor::new(storage, &mark, reading, options, visit);
     cursor.then = then;
+    cursor.begin(&segments[0], start);
     cursor.follow(&segments)?;
     let torn_spare = cursor.look_into_spares(&spares)?;
     let mut end = cursor.finish()?;
@@ -213,6 +210,7 @@ impl Log {
             first_seq: Seq::new(1),
             last_seq: Seq::ZERO,
             last_time: Timestamp::MIN,
+            record_time: Timestamp::MIN,
             durable: Seq::ZERO,
             settled,
             unsettled: Vec::new(),
@@ -227,12 +225,12 @@ impl Log {
 }
 
 /// A ledger whose creation was interrupted has a mark and no segment. Any other log that has lost all of them is lost.
-fn no_linked_segment(mark: Mark, spares: Vec<Segment>, leftovers: Vec<String>) -> Result<Log, OpenError> {
+fn no_linked_segment(mark: Mark, spares: Vec<Segment>, start: Start, leftovers: Vec<String>) -> Result<Log, OpenError> {
     if let Some(first) = spares.first() {
         let name = names::segment(first.header.number);
         return Err(damaged(name, LINK_AT, Some(Seq::new(1)), "the first segment has no link"));
     }
-    if mark.seq > Seq::ZERO || mark.epoch > Epoch::new(0) {
+    if mark.seq > Seq::ZERO || mark.epoch > Epoch::new(0) || start.base().is_some() {
         return Err(damaged(
             names::MARK,
             0,
@@ -243,7 +241,7 @@ fn no_linked_segment(mark: Mark, spares: Vec<Segment>, leftovers: Vec<String>) -
     Ok(Log::empty(Some(mark), leftovers))
 }
 
-fn read_mark(storage: &dyn Storage) -> Result<Option<Mark>, OpenError> {
+pub(super) fn read_mark(storage: &dyn Storage) -> Result<Option<Mark>, OpenError> {
     let file = match storage.open(names::MARK) {
         Ok(file) => file,
         Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
@@ -256,12 +254,11 @@ fn read_mark(storage: &dyn Storage) -> Result<Option<Mark>, OpenError> {
     }
 }
 
-fn open_segment(
+pub(super) fn open_segment(
     storage: &dyn Storage,
     reading: Reading,
     number: u64,
     mark: &Mark,
-    seal: Seal,
 ) -> Result<Segment, OpenError> {
     let name = names::segment(number);
     let file = storage.open(&name).map_err(io_error("opening", &name))?;
@@ -283,11 +280,16 @@ fn open_segment(
         let reason = format!("it has {length} bytes and should have {}", header.bytes);
         return Err(damaged(name, length.min(header.bytes), None, reason));
     }
-    let link = read_link(&*file, reading.from(), number, seal).map_err(io_error("reading", &name))?;
+    let link = read_link(&*file, reading.from(), number, mark.seal()).map_err(io_error("reading", &name))?;
     Ok(Segment { header, file: Some(file), link })
 }
 
-fn read_link(file: &dyn StorageFile, from: ReadFrom, number: u64, seal: Seal) -> std::io::Result<Option<ReadLink>> {
+pub(super) fn read_link(
+    file: &dyn StorageFile,
+    from: ReadFrom,
+    number: u64,
+    seal: Seal,
+) -> std::io::Result<Option<ReadLink>> {
     let mut block = [0; BLOCK];
     let read = file.read_from(from, &mut block, LINK_AT)?;
     let Ok(header) = Header::decode(&block[..read], seal) else { return Ok(None) };
@@ -305,12 +307,18 @@ struct Cursor<'a> {
     seal: Seal,
     reading: Reading,
     options: &'a WalOptions,
+    /// The segment before the first that is read.
+    previous: u64,
     visit: &'a mut dyn FnMut(Record<'_>) -> Result<(), String>,
     at: Settled,
+    record_time: Timestamp,
     epoch: Epoch,
     durable: Seq,
     /// The mark's seq was met at a frame's end, with its chain.
     mark_met: bool,
+    /// What the snapshot says, and whether its anchor was met in the same way.
+    base: Option<Base>,
+    base_met: bool,
     settled: Settled,
     unsettled: std::collections::VecDeque<Unsettled>,
     clean: bool,
@@ -329,7 +337,6 @@ impl<'a> Cursor<'a> {
     fn new(
         storage: &'a dyn Storage,
         mark: &'a Mark,
-        seal: Seal,
         reading: Reading,
         options: &'a WalOptions,
         visit: &'a mut dyn FnMut(Record<'_>) -> Result<(), String>,
@@ -338,14 +345,18 @@ impl<'a> Cursor<'a> {
         Cursor {
             storage,
             mark,
-            seal,
+            seal: mark.seal(),
             reading,
             options,
+            previous: 0,
             visit,
             at,
+            record_time: Timestamp::MIN,
             epoch: Epoch::new(0),
             durable: mark.seq,
             mark_met: mark.seq == Seq::ZERO,
+            base: None,
+            base_met: true,
             settled: at,
             unsettled: std::collections::VecDeque::new(),
             clean: false,
@@ -356,6 +367,25 @@ impl<'a> Cursor<'a> {
             then: None,
             head_then: None,
             first_seq: Seq::new(1),
+        }
+    }
+
+    /// Takes the state before the first segment from its link, where those before it are not read.
+    fn begin(&mut self, first: &Segment, start: Start) {
+        let Some(link) = &first.link else { return };
+        if start == Start::First {
+            return;
+        }
+        (self.previous, self.first_seq) = (link.link.previous, link.header.first_seq);
+        let Header { first_seq, previous, base_time, epoch, .. } = link.header;
+        self.at = Settled { chain: previous, next_seq: first_seq, time: base_time, records_chain: previous, ..self.at };
+        self.epoch = epoch;
+        self.mark_met |= self.mark.seq < first_seq;
+        if let Start::After(base) = start {
+            self.durable = self.durable.max(base.anchor);
+            self.base_met = false;
+            self.record_time = base.time;
+            self.base = Some(base);
         }
     }
 
@@ -395,7 +425,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn enter(&mut self, name: &str, previous: Option<&Segment>, read: &ReadLink) -> Result<(), OpenError> {
-        let expected = previous.map_or(0, |previous| previous.header.number);
+        let expected = previous.map_or(self.previous, |previous| previous.header.number);
         let refuse = |reason: String| Err(damaged(name, LINK_AT, Some(self.at.next_seq), reason));
         if read.link.previous != expected {
             return refuse(match expected {
@@ -634,6 +664,10 @@ impl<'a> Cursor<'a> {
                 let reason = format!("its chain at seq {} is not the log's", self.mark.seq);
                 return Err(damaged(names::MARK, 0, Some(self.mark.seq), reason));
             }
+            if let Some(base) = self.base.filter(|_| !self.base_met) {
+                let reason = format!("its chain at seq {} is not the one that the snapshot names", base.anchor);
+                return Err(damaged(self.bad.map_or_else(String::new, |bad| bad.0), 0, Some(base.anchor), reason));
+            }
         }
         let Some(head) = self.at.head else {
             let reason = "no segment seals a head, and the first ones are missing";
@@ -645,6 +679,7 @@ impl<'a> Cursor<'a> {
             first_seq: self.first_seq,
             last_seq,
             last_time: self.at.time,
+            record_time: self.record_time,
             durable: self.durable,
             settled: self.settled,
             unsettled: self.unsettled.into(),
@@ -708,7 +743,10 @@ impl<'a> Cursor<'a> {
             if time < self.at.time {
                 return Err(damaged(name, offset, Some(seq), "the record's time is before its predecessor's"));
             }
-            self.at.time = time;
+            (self.at.time, self.record_time) = (time, time);
+            if self.base.is_some_and(|base| seq <= base.seq) {
+                continue;
+            }
             (self.visit)(Record { seq, time, epoch: header.epoch, bytes })
                 .map_err(|reason| damaged(name, offset, Some(seq), reason))?;
         }
@@ -724,6 +762,10 @@ impl<'a> Cursor<'a> {
         let is_copy = segment.header.epoch > self.mark.epoch;
         if header.last_seq() == self.mark.seq && (chain == self.mark.chain || is_copy) {
             self.mark_met = true;
+        }
+        if let Some(base) = &self.base {
+            let is_copy = segment.header.epoch > base.epoch;
+            self.base_met |= header.last_seq() == base.anchor && (chain == base.chain || is_copy);
         }
         (self.frames, self.bytes) = (self.frames + 1, self.bytes + header.frame_bytes());
         self.unsettled.push_back(Unsettled { offset, header, after: self.at });

@@ -14,6 +14,7 @@ use super::names;
 use super::options::WalOptions;
 use super::reader::{self, End, Log, Reading, Window};
 use super::segment::{FRAMES_AT, Failure, LINK_AT, Link, NewFile, SegmentHeader, during};
+use super::start::Start;
 use super::writer::Writer;
 use super::{Opened, Record, Stamp, TornTail};
 use crate::error::OpenError;
@@ -40,13 +41,15 @@ impl From<Failure> for OpenError {
 pub(super) fn open(
     storage: &dyn Storage,
     options: &WalOptions,
+    load: &mut dyn FnMut(Option<Uuid>) -> Result<Start, OpenError>,
     replay: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
     accept: &dyn Fn(Stamp) -> Result<(), OpenError>,
 ) -> Result<Recovered, OpenError> {
     options.check()?;
     let lock = lock(storage)?;
     sync_all(storage)?;
-    let log = reader::read(storage, Reading::Exclusive, options, None, replay)?;
+    let start = load(reader::read_mark(storage)?.map(|mark| mark.uuid))?;
+    let log = reader::read(storage, Reading::Exclusive, start, options, None, replay)?;
     accept(Stamp { seq: log.end.last_seq, time: log.end.last_time })?;
     let torn = save_torn_tail(storage, &log)?;
     remove_unused(storage, &log)?;
@@ -60,6 +63,8 @@ pub(super) fn open(
         epoch,
         last_seq: log.end.last_seq,
         last_time: log.end.last_time,
+        record_time: log.end.record_time,
+        log_bytes: log.end.bytes,
         torn,
         clean: log.end.clean,
     };

@@ -47,7 +47,7 @@ pub struct Withdrawal {
     /// Its attempts, in order; the last one is running while it has not ended.
     pub history: Vec<AttemptRecord>,
     /// What else was said of it. Most have nothing, so it lies apart.
-    pub(super) dossier: Option<Box<Dossier>>,
+    pub(crate) dossier: Option<Box<Dossier>>,
 }
 
 /// One attempt, as its two entries made it.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ledger_core::sim::{Fault, SimClock, SimDisk};
 use ledger_core::withdrawals::{AttemptClass, Inquiry, InquiryAnswer, Submission};
-use ledger_core::{Commit, Error, IdempotencyKey, Ledger, OpenError, Receipt, Rejection};
+use ledger_core::{CheckpointError, Commit, Error, IdempotencyKey, Ledger, OpenError, Receipt, Rejection};
 
 use crate::liar::{Liar, Lie};
 use crate::model::{Asked, Model};
@@ -37,6 +37,7 @@ enum Act {
     EndAttempt(String, AttemptClass),
     Inquire(String, InquiryAnswer),
     Advance(Duration),
+    Checkpoint,
 }
 
 /// A workload with what an undisturbed run of it does.
@@ -173,6 +174,12 @@ impl Scenario {
                 clock.advance(*by);
                 Ok(())
             }
+            Act::Checkpoint => match ledger.checkpoint() {
+                // One that was not made changes nothing, and the next one tries again.
+                Ok(_) | Err(CheckpointError::Io { .. }) => Ok(()),
+                Err(CheckpointError::Halted(halted)) => Err(Error::Halted(halted)),
+                Err(err) => panic!("a checkpoint of an open ledger: {err}"),
+            },
         }
     }
 
@@ -424,6 +431,7 @@ fn perform_on_pair(pair: &mut Pair, act: &Act) -> Result<(), String> {
         Act::EndAttempt(key, class) => pair.end_attempt(of(pair, key)?, None, *class).map(drop),
         Act::Inquire(key, said) => pair.inquire(of(pair, key)?, *said).map(drop),
         Act::Advance(by) => pair.advance(*by).map(drop),
+        Act::Checkpoint => pair.checkpoint().map(drop),
     }
 }
 
@@ -498,8 +506,8 @@ fn mixed() -> Vec<Act> {
 }
 
 /// Enough bytes to roll over into a second segment: the largest metadata, in few commits.
-fn rolling() -> Vec<Act> {
-    (0..20)
+fn rolling(groups: u64) -> Vec<Act> {
+    (0..groups)
         .map(|group| {
             let charge = |n: u64| Asked {
                 metadata: Some(metadata(4096, group * 100 + n)),
@@ -509,6 +517,12 @@ fn rolling() -> Vec<Act> {
             if group % 5 == 4 { Act::Atomic(all) } else { Act::Pipelined(all) }
         })
         .collect()
+}
+
+/// The same with checkpoints in between.
+fn with_checkpoints(acts: Vec<Act>, every: usize) -> Vec<Act> {
+    let with = |(n, act)| if n % every == every - 1 { vec![act, Act::Checkpoint] } else { vec![act] };
+    acts.into_iter().enumerate().flat_map(with).collect()
 }
 
 /// How many survivors are looked at for each operation; scaled by the environment.
@@ -542,14 +556,14 @@ fn a_power_cut_at_any_operation_loses_nothing_that_was_acknowledged() {
 
 #[test]
 fn a_power_cut_while_a_segment_is_rolled_over_loses_nothing() {
-    let scenario = Scenario::new("rolling", rolling());
+    let scenario = Scenario::new("rolling", rolling(20));
     sweep("power cut, rolling", || scenario.crash_everywhere(seeds(4)));
 }
 
 #[test]
 fn a_power_cut_during_recovery_loses_nothing() {
     let mixed = Scenario::new("mixed", mixed());
-    let rolling = Scenario::new("rolling", rolling());
+    let rolling = Scenario::new("rolling", rolling(20));
     sweep("power cut twice", || {
         for (scenario, stride) in [(&mixed, 4), (&rolling, 2)] {
             for cut in (0..scenario.operations.1).step_by(stride) {
@@ -565,12 +579,57 @@ fn a_power_cut_during_recovery_loses_nothing() {
 }
 
 #[test]
+fn a_power_cut_while_a_checkpoint_is_made_loses_nothing() {
+    let scenario = Scenario::new("checkpoints", with_checkpoints(mixed(), 9));
+    sweep("power cut, checkpoints", || scenario.crash_everywhere(seeds(3)));
+}
+
+#[test]
+fn a_power_cut_while_the_log_is_retired_loses_nothing() {
+    let scenario = Scenario::new("retirement", with_checkpoints(rolling(40), 7));
+    sweep("power cut, retirement", || scenario.crash_everywhere(seeds(3)));
+}
+
+#[test]
+fn a_power_cut_while_a_snapshot_is_opened_loses_nothing() {
+    let checkpoints = Scenario::new("checkpoints", with_checkpoints(mixed(), 9));
+    let retirement = Scenario::new("retirement", with_checkpoints(rolling(40), 7));
+    sweep("power cut twice, checkpoints", || {
+        for (scenario, stride) in [(&checkpoints, 7), (&retirement, 5)] {
+            for cut in (0..scenario.operations.1).step_by(stride) {
+                scenario
+                    .crash_twice_at(cut, cut, 2)
+                    .map_err(|why| format!("{}, operation {cut}: {why}", scenario.name))?;
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn an_error_of_the_disk_during_a_checkpoint_loses_nothing() {
+    let scenario = Scenario::new("checkpoints", with_checkpoints(mixed(), 9));
+    sweep("disk errors, checkpoints", || {
+        for fault in [Fault::Eio, Fault::ShortWrite, Fault::FailedFsyncLosesPages, Fault::Enospc] {
+            for n in 0..scenario.operations.1 {
+                let done = match fault {
+                    Fault::Enospc => scenario.fill_at(n, fault, n),
+                    _ => scenario.fail_at(n, fault, n),
+                };
+                done.map_err(|why| format!("{fault:?} at operation {n}: {why}"))?;
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn a_ledger_on_a_disk_that_lies_about_syncing_is_caught() {
     // A directory matters only to a log that begins a second segment.
     for (lie, name, acts) in [
         (Lie::Fsync, "mixed", mixed()),
-        (Lie::Fsync, "rolling", rolling()),
-        (Lie::DirectoryFsync, "rolling", rolling()),
+        (Lie::Fsync, "rolling", rolling(20)),
+        (Lie::DirectoryFsync, "rolling", rolling(20)),
     ] {
         let scenario = Scenario { lie: Some(lie), ..Scenario::new(name, acts) };
         let caught = scenario.crash_everywhere(2).expect_err("a lie that nobody noticed");
@@ -607,7 +666,7 @@ fn an_error_of_the_disk_halts_the_ledger_and_loses_nothing() {
 #[test]
 fn a_full_disk_refuses_before_anything_is_applied_and_writes_resume() {
     let mixed = Scenario::new("mixed", mixed());
-    let rolling = Scenario::new("rolling", rolling());
+    let rolling = Scenario::new("rolling", rolling(20));
     sweep("full disk", || {
         let mut refusals = 0;
         for scenario in [&mixed, &rolling] {
@@ -629,7 +688,7 @@ fn a_full_disk_refuses_before_anything_is_applied_and_writes_resume() {
 
 #[test]
 fn a_small_disk_fills_up_and_goes_on_when_there_is_room() {
-    let scenario = Scenario::new("rolling", rolling());
+    let scenario = Scenario::new("rolling", rolling(20));
     let empty = {
         let disk = SimDisk::new(DISK_SEED);
         drop(options(&SimClock::at(START)).open_on(disk.clone()).expect("an empty disk"));

@@ -15,5 +15,6 @@ mod liar;
 mod model;
 mod pair;
 mod property;
+mod snapshot;
 mod stage;
 mod story;

@@ -323,6 +323,15 @@ impl Pair {
         Ok(if leapt { "a leap" } else { "no leap" })
     }
 
+    /// Makes a checkpoint, which changes nothing that can be asked.
+    pub(crate) fn checkpoint(&mut self) -> Checked {
+        let (last, before) = self.ledger().state_digest();
+        let made = self.ledger().checkpoint().map_err(|err| format!("checkpoint: {err}"))?;
+        expect("the checkpoint's seq", last, made.seq)?;
+        expect("the state after a checkpoint", (last, before), self.ledger().state_digest())?;
+        Ok(if made.bytes > 0 { "made" } else { "nothing new" })
+    }
+
     /// Ends the ledger and opens it again: the same state, whatever the end.
     pub(crate) fn reopen(&mut self, end: End) -> Checked {
         // A clean stop keeps the ledger's time, which answers may have raised above the last entry's; another stop may.
@@ -336,6 +345,7 @@ impl Pair {
             }
         }
         let (uuid, epoch) = (self.ledger().uuid(), self.ledger().epoch());
+        let digest = self.ledger().state_digest();
         self.ledger = None;
         if let End::PowerCut(seed) = end {
             self.disk = self.disk.survivor(seed);
@@ -363,6 +373,7 @@ impl Pair {
         if ledger.epoch() <= epoch {
             return Err(format!("the epoch was {epoch} and is {}", ledger.epoch()));
         }
+        expect("the state", digest, ledger.state_digest())?;
         self.model.reopen(ledger.epoch());
         self.interrupted = self
             .model

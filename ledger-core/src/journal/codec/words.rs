@@ -5,7 +5,7 @@ use crate::withdrawals::{
     AttemptClass, InquiryAnswer, NoticeOutcome, Reservation, Resolution, ReturnCredit, Substatus,
 };
 
-pub(super) const fn kind_code(kind: TransactionKind) -> u8 {
+pub(in crate::journal) const fn kind_code(kind: TransactionKind) -> u8 {
     match kind {
         TransactionKind::Charge => 1,
         TransactionKind::Transfer => 2,
@@ -14,7 +14,7 @@ pub(super) const fn kind_code(kind: TransactionKind) -> u8 {
     }
 }
 
-pub(super) const fn kind_of(code: u8) -> Option<TransactionKind> {
+pub(in crate::journal) const fn kind_of(code: u8) -> Option<TransactionKind> {
     Some(match code {
         1 => TransactionKind::Charge,
         2 => TransactionKind::Transfer,
@@ -24,7 +24,7 @@ pub(super) const fn kind_of(code: u8) -> Option<TransactionKind> {
     })
 }
 
-pub(super) const fn class_code(class: AttemptClass) -> u8 {
+pub(in crate::journal) const fn class_code(class: AttemptClass) -> u8 {
     match class {
         AttemptClass::Settled => 1,
         AttemptClass::Accepted => 2,
@@ -34,7 +34,7 @@ pub(super) const fn class_code(class: AttemptClass) -> u8 {
     }
 }
 
-pub(super) const fn class_of(code: u8) -> Option<AttemptClass> {
+pub(in crate::journal) const fn class_of(code: u8) -> Option<AttemptClass> {
     Some(match code {
         1 => AttemptClass::Settled,
         2 => AttemptClass::Accepted,
@@ -45,7 +45,7 @@ pub(super) const fn class_of(code: u8) -> Option<AttemptClass> {
     })
 }
 
-pub(super) const fn answer_code(answer: InquiryAnswer) -> u8 {
+pub(in crate::journal) const fn answer_code(answer: InquiryAnswer) -> u8 {
     match answer {
         InquiryAnswer::Settled => 1,
         InquiryAnswer::Failed => 2,
@@ -56,7 +56,7 @@ pub(super) const fn answer_code(answer: InquiryAnswer) -> u8 {
     }
 }
 
-pub(super) const fn answer_of(code: u8) -> Option<InquiryAnswer> {
+pub(in crate::journal) const fn answer_of(code: u8) -> Option<InquiryAnswer> {
     Some(match code {
         1 => InquiryAnswer::Settled,
         2 => InquiryAnswer::Failed,
@@ -68,7 +68,7 @@ pub(super) const fn answer_of(code: u8) -> Option<InquiryAnswer> {
     })
 }
 
-pub(super) const fn substatus_code(substatus: Substatus) -> u8 {
+pub(in crate::journal) const fn substatus_code(substatus: Substatus) -> u8 {
     match substatus {
         Substatus::Reserved => 1,
         Substatus::Submitting => 2,
@@ -82,7 +82,7 @@ pub(super) const fn substatus_code(substatus: Substatus) -> u8 {
     }
 }
 
-pub(super) const fn substatus_of(code: u8) -> Option<Substatus> {
+pub(in crate::journal) const fn substatus_of(code: u8) -> Option<Substatus> {
     Some(match code {
         1 => Substatus::Reserved,
         2 => Substatus::Submitting,
@@ -97,14 +97,14 @@ pub(super) const fn substatus_of(code: u8) -> Option<Substatus> {
     })
 }
 
-pub(super) const fn resolution_code(resolution: Resolution) -> u8 {
+pub(in crate::journal) const fn resolution_code(resolution: Resolution) -> u8 {
     match resolution {
         Resolution::Completed => 1,
         Resolution::Failed => 2,
     }
 }
 
-pub(super) const fn resolution_of(code: u8) -> Option<Resolution> {
+pub(in crate::journal) const fn resolution_of(code: u8) -> Option<Resolution> {
     Some(match code {
         1 => Resolution::Completed,
         2 => Resolution::Failed,
@@ -112,7 +112,7 @@ pub(super) const fn resolution_of(code: u8) -> Option<Resolution> {
     })
 }
 
-pub(super) const fn notice_code(notice: NoticeOutcome) -> u8 {
+pub(in crate::journal) const fn notice_code(notice: NoticeOutcome) -> u8 {
     match notice {
         NoticeOutcome::Settled => 1,
         NoticeOutcome::Failed => 2,
@@ -121,7 +121,7 @@ pub(super) const fn notice_code(notice: NoticeOutcome) -> u8 {
     }
 }
 
-pub(super) const fn notice_of(code: u8) -> Option<NoticeOutcome> {
+pub(in crate::journal) const fn notice_of(code: u8) -> Option<NoticeOutcome> {
     Some(match code {
         1 => NoticeOutcome::Settled,
         2 => NoticeOutcome::Failed,
@@ -131,7 +131,7 @@ pub(super) const fn notice_of(code: u8) -> Option<NoticeOutcome> {
     })
 }
 
-pub(super) const fn credit_code(credit: ReturnCredit) -> u8 {
+pub(in crate::journal) const fn credit_code(credit: ReturnCredit) -> u8 {
     match credit {
         ReturnCredit::User => 1,
         ReturnCredit::Suspense => 2,
@@ -139,7 +139,7 @@ pub(super) const fn credit_code(credit: ReturnCredit) -> u8 {
     }
 }
 
-pub(super) const fn credit_of(code: u8) -> Option<ReturnCredit> {
+pub(in crate::journal) const fn credit_of(code: u8) -> Option<ReturnCredit> {
     Some(match code {
         1 => ReturnCredit::User,
         2 => ReturnCredit::Suspense,
@@ -148,7 +148,7 @@ pub(super) const fn credit_of(code: u8) -> Option<ReturnCredit> {
     })
 }
 
-pub(super) const fn says_code(says: Reservation) -> u8 {
+pub(in crate::journal) const fn says_code(says: Reservation) -> u8 {
     match says {
         Reservation::Stands => 1,
         Reservation::Paid => 2,
@@ -156,7 +156,7 @@ pub(super) const fn says_code(says: Reservation) -> u8 {
     }
 }
 
-pub(super) const fn says_of(code: u8) -> Option<Reservation> {
+pub(in crate::journal) const fn says_of(code: u8) -> Option<Reservation> {
     Some(match code {
         1 => Reservation::Stands,
         2 => Reservation::Paid,

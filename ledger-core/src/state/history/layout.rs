@@ -1,4 +1,5 @@
-//! How a record lies in bytes. In memory only: nothing of this is ever written to a disk.
+//! How a record lies in bytes: in memory, and in the history files of snapshots, which hold the same bytes. A change here
+//! is a new format of those files.
 //!
 //! ```text
 //! head      2   status 2 bits, kind 2, direction 1, has extras 1, widths of seq, time, amount and account 2 each
@@ -316,6 +317,94 @@ pub(super) fn scan(bytes: &[u8], anchor_seq: u64) -> (u64, u32, u32) {
     let seq = anchor_seq.wrapping_add(number(bytes, fields.seq, width(fields.head, SEQ_AT, SEQ_WIDTHS)));
     let account = number(bytes, fields.account, width(fields.head, ACCOUNT_AT, ACCOUNT_WIDTHS));
     (seq, account as u32, fields.end(bytes).div_ceil(UNIT) as u32)
+}
+
+/// What a restored record says of itself, as far as the lists and holds need it.
+pub(super) struct Outline {
+    pub(super) units: u32,
+    pub(super) account: u32,
+    pub(super) seq: u64,
+    pub(super) micros: i64,
+    pub(super) amount: u64,
+    pub(super) is_credit: bool,
+    pub(super) release: Option<i64>,
+    /// Whether it was pending once, and so has room for another seq.
+    pub(super) can_change: bool,
+}
+
+/// The record at the beginning of `bytes`, which come from a file: `None` where they are none. The anchor is the record
+/// itself where `anchor` is.
+pub(super) fn check(bytes: &[u8], anchor: Anchor) -> Option<Outline> {
+    let units = units_checked(bytes)?;
+    let fields = Fields::of(bytes);
+    let micros =
+        anchor.micros.checked_add(number(bytes, fields.time, width(fields.head, TIME_AT, TIME_WIDTHS)) as i64)?;
+    let seq = anchor.seq.checked_add(number(bytes, fields.seq, width(fields.head, SEQ_AT, SEQ_WIDTHS)))?;
+    let release = match fields.has(RELEASE) {
+        true => Some(
+            micros
+                .checked_add(number(bytes, fields.release, width(fields.extras, RELEASE_AT, RELEASE_WIDTHS)) as i64)?,
+        ),
+        false => None,
+    };
+    let amount = number(bytes, fields.amount, width(fields.head, AMOUNT_AT, AMOUNT_WIDTHS));
+    TransactionId::new(seq)?;
+    Amount::new(amount)?;
+    Timestamp::from_micros(micros)?;
+    Timestamp::from_micros(release.unwrap_or(0))?;
+    if fields.has(COUNTERPARTY) {
+        UserId::new(number(bytes, fields.user, width(fields.extras, USER_AT, USER_WIDTHS)))?;
+    }
+    if fields.has(METADATA) {
+        let at = fields.metadata();
+        Metadata::new(&bytes[at + 2..][..usize::from(short(bytes, at))])?;
+    }
+    if fields.has(DESTINATION) {
+        let at = fields.destination(bytes);
+        Destination::new(std::str::from_utf8(&bytes[at + 1..][..usize::from(bytes[at])]).ok()?)?;
+    }
+    Some(Outline {
+        units,
+        account: number(bytes, fields.account, width(fields.head, ACCOUNT_AT, ACCOUNT_WIDTHS)) as u32,
+        seq,
+        micros,
+        amount,
+        is_credit: fields.head & DEBIT == 0,
+        release,
+        can_change: fields.has(LAST_SEQ),
+    })
+}
+
+/// How many units the record at the beginning of `bytes` takes; `None` where it does not end within them.
+pub(super) fn units_checked(bytes: &[u8]) -> Option<u32> {
+    if bytes.len() < 4 {
+        return None;
+    }
+    let fields = Fields::of(bytes);
+    let reaches = |at: usize| (at <= bytes.len()).then_some(());
+    reaches(fields.last_seq())?;
+    reaches(fields.metadata() + if fields.has(METADATA) { 2 } else { 0 })?;
+    reaches(fields.destination(bytes) + if fields.has(DESTINATION) { 1 } else { 0 })?;
+    let end = fields.end(bytes).next_multiple_of(UNIT);
+    reaches(end)?;
+    Some((end / UNIT) as u32)
+}
+
+/// Makes the record at the beginning of `bytes` say what it said when it was new, but for the last seq, which is zero:
+/// where it is in its life is kept elsewhere, since it changes.
+pub(super) fn forget_status(bytes: &mut [u8]) {
+    let fields = Fields::of(bytes);
+    if fields.has(LAST_SEQ) {
+        let head = fields.head & !STATUS_MASK | status_code(Status::Pending);
+        bytes[..2].copy_from_slice(&head.to_le_bytes());
+        bytes[fields.last_seq()..][..8].fill(0);
+    }
+}
+
+/// Blots out the hash of the key of the record at the beginning of `bytes`, which depends on the hash's seed.
+pub(super) fn forget_key_hash(bytes: &mut [u8]) {
+    let key_hash = Fields::of(bytes).key_hash;
+    bytes[key_hash..][..8].fill(0);
 }
 
 /// Changes the status and the last seq of the record at the beginning of `bytes`.

@@ -221,7 +221,7 @@ fn a_real_directory_is_locked_and_reopened() {
         for at in 0..30 {
             commit(&wal, at, &[3; 50_000]);
         }
-        let scanned = scan(&*storage, None, &mut |_| ()).unwrap();
+        let scanned = scan(&*storage, Start::First, None, &mut |_| ()).unwrap();
         assert_eq!(scanned.last_seq, Seq::new(30 * (round + 1)));
         if round % 2 == 0 {
             wal.close().unwrap();

@@ -286,7 +286,7 @@ fn history(rounds: &[(Vec<usize>, bool)]) -> (SimDisk, Vec<Head>) {
 }
 
 fn head_then(disk: &SimDisk, seq: Seq) -> Result<Option<Head>, OpenError> {
-    Ok(scan(disk, Some(seq), &mut |_| ())?.head_then)
+    Ok(scan(disk, Start::First, Some(seq), &mut |_| ())?.head_then)
 }
 
 fn rounds() -> impl Strategy<Value = Vec<(Vec<usize>, bool)>> {
@@ -323,7 +323,7 @@ proptest! {
         forge(&mut story, forgery, index, pick);
         prop_assume!(story.segments.iter().zip(&honest.segments).any(|(one, two)| one.commits != two.commits));
         story.write(&disk);
-        let scanned = match scan(&disk, None, &mut |_| ()) {
+        let scanned = match scan(&disk, Start::First, None, &mut |_| ()) {
             Ok(scanned) => scanned,
             // A time or an epoch that falls is refused without any head.
             Err(OpenError::Damaged { .. }) => {
@@ -418,7 +418,7 @@ fn no_byte_of_history_can_be_changed_and_resealed() {
             let forged = disk.after_kill();
             flip_and_reseal(&forged, Seal::of(uuid), uuid, &name, offset, (offset % 8) as u8);
             let mut records = Records::new();
-            let seen = scan(&forged, Some(last.seq), &mut |record| {
+            let seen = scan(&forged, Start::First, Some(last.seq), &mut |record| {
                 records.push((record.time.micros(), record.bytes.to_vec()));
             });
             match seen {

@@ -54,7 +54,8 @@ fn open(disk: &SimDisk, options: &WalOptions) -> Result<(Wal, Opened, Records), 
 fn scan_records(disk: &SimDisk) -> Result<(Scanned, Records), OpenError> {
     let mut records = Records::new();
     let before = disk.operations();
-    let scanned = scan(disk, None, &mut |record| records.push((record.time.micros(), record.bytes.to_vec())))?;
+    let scanned =
+        scan(disk, Start::First, None, &mut |record| records.push((record.time.micros(), record.bytes.to_vec())))?;
     assert_eq!(disk.operations(), before, "a scan changes nothing");
     Ok((scanned, records))
 }

@@ -195,7 +195,7 @@ fn a_log_that_is_written_can_be_scanned() {
         let mut last = 0;
         while !writer.is_finished() {
             let before = wal.durable().get();
-            let scanned = scan(&disk, None, &mut |_| ()).unwrap();
+            let scanned = scan(&disk, Start::First, None, &mut |_| ()).unwrap();
             assert!(scanned.last_seq.get() >= before.max(last), "{} {before} {last}", scanned.last_seq);
             last = scanned.last_seq.get();
         }

@@ -1,0 +1,269 @@
+//! Checkpoints: the state at one entry is written into a snapshot, so that an opening need not replay what is before it and
+//! the log before it can go.
+//!
+//! All shards are locked together only for the instant that fixes the entry; then the state is copied piece by piece
+//! while writers go on (see [`crate::state::cut`]). What only grows (records, keys) is written once, into a history file
+//! that later snapshots name.
+//!
+//! What must hold: a snapshot gets its name only when it was synced and read back, the files that it names have theirs, and
+//! the log is durable up to its entry. The log is retired only up to the older of the two snapshots that are kept, when
+//! the newer one's name is durable. A failure leaves everything as it was, and the next checkpoint tries again.
+
+mod copy;
+mod digest;
+mod error;
+
+use std::io;
+
+pub(crate) use copy::{Copier, Counts, Positions};
+pub(crate) use digest::digest;
+pub use error::CheckpointError;
+
+use crate::journal::snapshot::rows::{HistoryFile, Meta};
+use crate::journal::snapshot::{FileKind, FileReader, FileWriter, Header, Kind, Sink, names};
+use crate::ledger::Tables;
+use crate::state::cut::ShardCut;
+use crate::sync::{Arc, Mutex};
+use crate::sys::{ReadFrom, Storage};
+use crate::types::{Seq, TransactionId};
+use crate::wal::{Base, Level, Stamp, Wal};
+
+/// How many snapshots are kept.
+const SNAPSHOTS_KEPT: usize = 2;
+
+/// A checkpoint that was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Checkpoint {
+    /// The last entry that is in the snapshot.
+    pub seq: Seq,
+    /// Bytes that were written for it; 0: nothing had changed since the last one.
+    pub bytes: u64,
+    /// Segments of the log that could go.
+    pub segments_retired: u64,
+}
+
+/// A snapshot that is there, and may be relied on.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) base: Base,
+    pub(crate) histories: Vec<HistoryFile>,
+}
+
+/// Makes checkpoints, one at a time.
+pub(crate) struct Checkpointer {
+    storage: Arc<dyn Storage>,
+    state: Mutex<State>,
+}
+
+/// What the checkpoints before left.
+pub(crate) struct State {
+    /// Oldest first.
+    pub(crate) kept: Vec<Kept>,
+    pub(crate) positions: Positions,
+}
+
+/// The instant of a checkpoint, and its end: a writer sets aside what it changes until this is dropped.
+struct Cut<'a> {
+    tables: &'a Tables,
+    last: Stamp,
+    shards: Vec<ShardCut>,
+    is_kept: bool,
+}
+
+impl<'a> Cut<'a> {
+    /// Fixes the last entry. The one moment at which all shards are locked.
+    fn begin(tables: &'a Tables, wal: &Wal, since: Seq) -> Cut<'a> {
+        let mut shards = tables.lock_all();
+        // Entries are appended under a shard's lock, so no other one can come to be the last.
+        let last = wal.last();
+        let cuts = shards.iter_mut().map(|shard| shard.begin_cut(last.seq, last.time, since)).collect();
+        Cut { tables, last, shards: cuts, is_kept: false }
+    }
+}
+
+impl Drop for Cut<'_> {
+    fn drop(&mut self) {
+        for (shard, cut) in self.tables.shards.iter().zip(&self.shards) {
+            let not_kept: &[TransactionId] = if self.is_kept { &[] } else { &cut.withdrawals };
+            shard.lock().end_cut(not_kept);
+        }
+    }
+}
+
+/// A file that was written and read back, and has its temporary name.
+struct Written {
+    name: String,
+    bytes: u64,
+    digest: u128,
+}
+
+impl Checkpointer {
+    pub(crate) fn new(storage: Arc<dyn Storage>, state: State) -> Checkpointer {
+        Checkpointer { storage, state: Mutex::new(state) }
+    }
+
+    /// Makes a checkpoint of the last entry, unless there is one. Waits for one that is under way. `is_stopped` is asked now
+    /// and then.
+    pub(crate) fn checkpoint(
+        &self,
+        tables: &Tables,
+        wal: &Wal,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> Result<Checkpoint, CheckpointError> {
+        let mut state = self.state.lock();
+        let since = state.positions.seq;
+        if wal.last().seq == since {
+            return Ok(Checkpoint { seq: since, bytes: 0, segments_retired: 0 });
+        }
+        let is_stopped = || is_stopped() || wal.halted().is_some();
+        let mut cut = Cut::begin(tables, wal, since);
+        let (history, snapshot, kept, positions) = self.write(&cut, &state, wal, &is_stopped)?;
+        self.name(&history, wal)?;
+        self.name(&snapshot, wal)?;
+        cut.is_kept = true;
+        drop(cut);
+        let seq = positions.seq;
+        state.positions = positions;
+        state.kept.push(kept);
+        let surplus = state.kept.len().saturating_sub(SNAPSHOTS_KEPT);
+        state.kept.drain(..surplus);
+        let segments_retired = self.retire(&state, wal)?;
+        Ok(Checkpoint { seq, bytes: history.bytes + snapshot.bytes, segments_retired })
+    }
+
+    /// The digest of the state at the last entry, when no checkpoint is under way.
+    pub(crate) fn digest(&self, tables: &Tables, wal: &Wal) -> (Seq, u128) {
+        let _state = self.state.lock();
+        digest(tables, || wal.last())
+    }
+
+    fn write(
+        &self,
+        cut: &Cut<'_>,
+        state: &State,
+        wal: &Wal,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> Result<(Written, Written, Kept, Positions), CheckpointError> {
+        let (seq, since, epoch) = (cut.last.seq, state.positions.seq, wal.epoch());
+        let header = Header { kind: FileKind::History, uuid: wal.uuid(), seq, since, epoch };
+        let snapshot_header = Header { kind: FileKind::Snapshot, since: Seq::ZERO, ..header };
+        let (history_name, snapshot_name) = (names::history(seq, epoch), names::snapshot(seq));
+        let mut history = self.create(&history_name, &header)?;
+        let mut snapshot = self.create(&snapshot_name, &snapshot_header)?;
+        let mut copier = Copier {
+            tables: cut.tables,
+            seq,
+            shards: &cut.shards,
+            since: &state.positions,
+            is_stopped,
+            counts: Counts::default(),
+        };
+        // Accounts first: until they are copied, writers set them aside.
+        copier.copy_accounts(&mut snapshot).map_err(writing(&snapshot_name))?;
+        copier.copy_records(&mut history, false).map_err(writing(&history_name))?;
+        copier.copy_withdrawals(&mut history).map_err(writing(&history_name))?;
+        let keys = copier.copy_keys(&mut history).map_err(writing(&history_name))?;
+        copier.copy_locator(&mut history).map_err(writing(&history_name))?;
+        let counts = copier.counts;
+        let history = self.finish(history, history_name, &header)?;
+        wal.wait(seq, Level::Durable)?;
+        let (anchor, chain) = wal.synced();
+        let mut histories = state.kept.last().map_or_else(Vec::new, |kept| kept.histories.clone());
+        let Written { bytes, digest, .. } = history;
+        histories.push(HistoryFile { seq, since, epoch, bytes, digest, records: counts.records, keys: counts.keys });
+        let meta = Meta {
+            seq,
+            time: cut.last.time,
+            anchor,
+            chain,
+            shards: cut.shards.len() as u16,
+            key_seed: cut.tables.keys.seed(),
+            accounts: counts.accounts,
+            histories,
+        };
+        let mut bytes = Vec::new();
+        meta.encode(&mut bytes);
+        snapshot.block(Kind::Meta, 0, &bytes).map_err(writing(&snapshot_name))?;
+        let snapshot = self.finish(snapshot, snapshot_name, &snapshot_header)?;
+        let positions = Positions { seq, history: cut.shards.iter().map(|shard| shard.history).collect(), keys };
+        let kept = Kept { base: Base { seq, time: meta.time, anchor, chain, epoch }, histories: meta.histories };
+        Ok((history, snapshot, kept, positions))
+    }
+
+    fn create(&self, name: &str, header: &Header) -> Result<FileWriter, CheckpointError> {
+        FileWriter::create(&*self.storage, name, header).map_err(io_error("creating", name))
+    }
+
+    /// Syncs a file and reads it back. What is read from the cache would prove little.
+    fn finish(&self, file: FileWriter, name: String, header: &Header) -> Result<Written, CheckpointError> {
+        let (bytes, digest) = file.finish().map_err(io_error("syncing", &name))?;
+        let temporary = names::temporary(&name);
+        let verified = FileReader::open(&*self.storage, &temporary, header.kind, header.uuid, ReadFrom::Device)
+            .and_then(|reader| reader.verify().map(|()| reader.digest()));
+        match verified {
+            Ok(found) if found == digest => Ok(Written { name, bytes, digest }),
+            Ok(_) => Err(unverified(&name, "its digest is another one".to_owned())),
+            Err(err) => Err(unverified(&name, err.to_string())),
+        }
+    }
+
+    /// Gives a file its name, for good.
+    fn name(&self, file: &Written, wal: &Wal) -> Result<(), CheckpointError> {
+        let temporary = names::temporary(&file.name);
+        self.storage.rename(&temporary, &file.name).map_err(io_error("renaming", &temporary))?;
+        self.sync_directory(wal)
+    }
+
+    /// A directory that cannot be synced may have lost names of the log's as well: nothing can be promised any more.
+    fn sync_directory(&self, wal: &Wal) -> Result<(), CheckpointError> {
+        let directory = self.storage.describe();
+        self.storage.sync_directory().map_err(|source| {
+            wal.halt(&format!("syncing {directory}: {source}"));
+            io_error("syncing", &directory)(source)
+        })
+    }
+
+    /// Removes what nobody needs any more: other snapshots, the history files that only they name, and the log before the
+    /// older snapshot that is kept, when there are two.
+    fn retire(&self, state: &State, wal: &Wal) -> Result<u64, CheckpointError> {
+        let directory = self.storage.describe();
+        let is_needed = |name: &str| {
+            let mut histories = state.kept.iter().flat_map(|kept| &kept.histories);
+            state.kept.iter().any(|kept| names::snapshot(kept.base.seq) == name)
+                || histories.any(|file| names::history(file.seq, file.epoch) == name)
+        };
+        let is_ours =
+            |name: &str| names::snapshot_seq(name).is_some() || names::is_history(name) || names::is_temporary(name);
+        let mut surplus = self.storage.list().map_err(io_error("listing", &directory))?;
+        surplus.retain(|name| is_ours(name) && !is_needed(name));
+        // Snapshots first: who reads the directory meanwhile then finds no snapshot without its files.
+        surplus.sort_by_key(|name| names::snapshot_seq(name).is_none());
+        for name in surplus {
+            self.storage.remove(&name).map_err(io_error("removing", &name))?;
+        }
+        let oldest = state.kept.first().filter(|_| state.kept.len() == SNAPSHOTS_KEPT);
+        let removed = match oldest {
+            None => 0,
+            Some(kept) => {
+                let retired = wal.retire(&*self.storage, &kept.base);
+                retired.map_err(|(context, source)| CheckpointError::Io { context, source })?
+            }
+        };
+        self.sync_directory(wal)?;
+        Ok(removed)
+    }
+}
+
+fn io_error(what: &str, name: &str) -> impl FnOnce(io::Error) -> CheckpointError {
+    let context = format!("{what} {name}");
+    move |source| CheckpointError::Io { context, source }
+}
+
+fn writing(name: &str) -> impl FnOnce(io::Error) -> CheckpointError {
+    io_error("writing", name)
+}
+
+fn unverified(name: &str, reason: String) -> CheckpointError {
+    CheckpointError::Io { context: format!("reading {name} back"), source: io::Error::other(reason) }
+}

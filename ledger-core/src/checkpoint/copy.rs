@@ -1,0 +1,228 @@
+//! Copies the state as it was at a cut, a little at a time: the most that is copied while a lock is held is a chunk of
+//! records or keys (64 KiB), or some hundred accounts or withdrawals.
+
+use std::io;
+
+use crate::journal::snapshot::{Kind, Sink, rows};
+use crate::ledger::{Keys, Tables};
+use crate::state::cut::ShardCut;
+use crate::state::history::{HistoryEnd, settle_bytes};
+use crate::state::idempotency::KeyRecord;
+use crate::types::{Seq, TransactionId};
+
+/// Accounts that are copied with their shard locked once.
+const ACCOUNTS_AT_ONCE: usize = 512;
+/// Withdrawals likewise; each may have kilobytes of evidence.
+const WITHDRAWALS_AT_ONCE: usize = 32;
+/// Anchors likewise.
+const ANCHORS_AT_ONCE: usize = 4_096;
+/// Payload of a block of keys, about, and of the locator.
+const BLOCK_BYTES: usize = 64 << 10;
+
+/// Up to where the tables were copied, by the checkpoints before.
+#[derive(Clone, Debug)]
+pub(crate) struct Positions {
+    /// The last entry that is copied.
+    pub(crate) seq: Seq,
+    /// For each shard.
+    pub(crate) history: Vec<HistoryEnd>,
+    /// For each shard of the keys, an address behind which all later keys lie.
+    pub(crate) keys: Vec<u64>,
+}
+
+impl Positions {
+    /// Nothing is copied.
+    pub(crate) fn start(shards: usize) -> Positions {
+        Positions { seq: Seq::ZERO, history: vec![HistoryEnd::default(); shards], keys: vec![0; Keys::LOCKS] }
+    }
+
+    /// All that the tables have up to `seq`, their last entry, is copied.
+    pub(crate) fn end(tables: &Tables, seq: Seq) -> Positions {
+        let history = tables.shards.iter().map(|shard| shard.lock().history.end()).collect();
+        let keys = (0..Keys::LOCKS).map(|index| tables.keys.with(index, false, |shard| shard.end())).collect();
+        Positions { seq, history, keys }
+    }
+}
+
+/// How much was copied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) accounts: u64,
+    pub(crate) records: u64,
+    pub(crate) keys: u64,
+}
+
+/// Copies what a cut holds.
+pub(crate) struct Copier<'a> {
+    pub(crate) tables: &'a Tables,
+    /// The last entry that is to be copied.
+    pub(crate) seq: Seq,
+    pub(crate) shards: &'a [ShardCut],
+    pub(crate) since: &'a Positions,
+    /// Says that all is in vain.
+    pub(crate) is_stopped: &'a dyn Fn() -> bool,
+    pub(crate) counts: Counts,
+}
+
+impl Copier<'_> {
+    fn check_stopped(&self) -> io::Result<()> {
+        if (self.is_stopped)() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+    }
+
+    /// The accounts and sums of all shards.
+    pub(crate) fn copy_accounts(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+        let (mut accounts, mut bytes) = (Vec::with_capacity(ACCOUNTS_AT_ONCE), Vec::new());
+        for (index, cut) in self.shards.iter().enumerate() {
+            bytes.clear();
+            cut.sums.iter().for_each(|sums| rows::put_sums(sums, &mut bytes));
+            if !bytes.is_empty() {
+                sink.block(Kind::Sums, index as u16, &bytes)?;
+            }
+            loop {
+                self.check_stopped()?;
+                accounts.clear();
+                self.tables.shards[index].lock().copy_accounts(ACCOUNTS_AT_ONCE, &mut accounts);
+                if accounts.is_empty() {
+                    break;
+                }
+                bytes.clear();
+                accounts.iter().for_each(|account| rows::put_account(account, &mut bytes));
+                self.counts.accounts += accounts.len() as u64;
+                sink.block(Kind::Accounts, index as u16, &bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The records of all shards that are not copied yet; `without_key_hash` makes them the same for any seed.
+    pub(crate) fn copy_records(&mut self, sink: &mut dyn Sink, without_key_hash: bool) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for (index, cut) in self.shards.iter().enumerate() {
+            let from = self.since.history[index];
+            let mut anchor = from.anchors;
+            while anchor < cut.history.anchors {
+                bytes.clear();
+                let until = cut.history.anchors.min(anchor + ANCHORS_AT_ONCE);
+                let shard = self.tables.shards[index].lock();
+                (anchor..until).for_each(|anchor| rows::put_anchor(shard.history.anchor(anchor), &mut bytes));
+                drop(shard);
+                sink.block(Kind::Anchors, index as u16, &bytes)?;
+                anchor = until;
+            }
+            let mut address = from.address;
+            while address < cut.history.address {
+                self.check_stopped()?;
+                bytes.clear();
+                bytes.extend_from_slice(&address.to_le_bytes());
+                let shard = self.tables.shards[index].lock();
+                let (piece, next) = shard.history.piece(address, cut.history.address);
+                bytes.extend_from_slice(piece);
+                drop(shard);
+                self.counts.records += settle_bytes(&mut bytes[8..], without_key_hash);
+                if bytes.len() > 8 {
+                    sink.block(Kind::Records, index as u16, &bytes)?;
+                }
+                address = next;
+            }
+        }
+        Ok(())
+    }
+
+    /// The withdrawals that changed.
+    pub(crate) fn copy_withdrawals(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for (index, cut) in self.shards.iter().enumerate() {
+            let mut ids: Vec<TransactionId> = cut.withdrawals.clone();
+            ids.sort_unstable();
+            ids.dedup();
+            for ids in ids.chunks(WITHDRAWALS_AT_ONCE) {
+                self.check_stopped()?;
+                bytes.clear();
+                let mut shard = self.tables.shards[index].lock();
+                for id in ids {
+                    shard.copy_withdrawal(*id, |held| rows::put_withdrawal(held, &mut bytes));
+                }
+                drop(shard);
+                sink.block(Kind::Withdrawals, index as u16, &bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The keys that are not copied yet, and from where on those of the next checkpoint lie.
+    pub(crate) fn copy_keys(&mut self, sink: &mut dyn Sink) -> io::Result<Vec<u64>> {
+        let mut next = Vec::with_capacity(Keys::LOCKS);
+        let mut bytes = Vec::new();
+        for index in 0..Keys::LOCKS {
+            self.check_stopped()?;
+            let (raw, mut keys, later) = self.collect_keys(index);
+            next.push(later);
+            keys.sort_unstable();
+            self.counts.keys += keys.len() as u64;
+            for &(_, at) in &keys {
+                let record = KeyRecord::first(&raw[at..]).expect("it was found there").bytes;
+                if bytes.len() + record.len() > BLOCK_BYTES {
+                    sink.block(Kind::Keys, index as u16, &bytes)?;
+                    bytes.clear();
+                }
+                bytes.extend_from_slice(record);
+            }
+            if !bytes.is_empty() {
+                sink.block(Kind::Keys, index as u16, &bytes)?;
+                bytes.clear();
+            }
+        }
+        Ok(next)
+    }
+
+    /// The keys of one shard that were settled since: their bytes, and for each entry where its key is among them;
+    /// and the address of the first one that is too late for this cut.
+    fn collect_keys(&self, index: usize) -> (Vec<u8>, Vec<(Seq, usize)>, u64) {
+        let keys = &self.tables.keys;
+        // Keys are settled after their transactions are applied: those of the cut's last ones may be under way.
+        keys.await_claims(index);
+        let (mut raw, mut found) = (Vec::new(), Vec::new());
+        let (mut address, mut later) = (self.since.keys[index], None);
+        loop {
+            let start = raw.len();
+            let copied = keys.with(index, false, |shard| {
+                let (piece, next) = shard.piece(address)?;
+                raw.extend_from_slice(piece);
+                let mut at = start;
+                while let Some(record) = KeyRecord::first(&raw[at..]) {
+                    let place = address + (at - start) as u64;
+                    let seq = shard.settled_by(place, record.id);
+                    if seq > self.seq {
+                        later = later.or(Some(place));
+                    } else if seq > self.since.seq {
+                        found.push((seq, at));
+                    }
+                    at += record.bytes.len();
+                }
+                // What is settled in the last chunk from now on is too late for this cut, and lies behind what is there.
+                let is_last = next > shard.end();
+                Some(if is_last { (address + (at - start) as u64, true) } else { (next, false) })
+            });
+            let Some((next, is_last)) = copied else { break };
+            address = next;
+            if is_last {
+                break;
+            }
+        }
+        (raw, found, later.unwrap_or(address))
+    }
+
+    /// The locator's bytes.
+    pub(crate) fn copy_locator(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+        let mut next = self.since.seq.next().get();
+        while next <= self.seq.get() {
+            self.check_stopped()?;
+            let until = self.seq.get().min(next + BLOCK_BYTES as u64 - 1);
+            let shard = |seq| self.tables.locator.get(Seq::new(seq)).map_or(0, |shard| shard + 1);
+            let bytes: Vec<u8> = (next..=until).map(shard).collect();
+            sink.block(Kind::Locator, 0, &bytes)?;
+            next = until + 1;
+        }
+        Ok(())
+    }
+}

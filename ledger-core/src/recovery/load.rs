@@ -1,0 +1,351 @@
+//! Loading a snapshot: shard by shard, by several threads, by copying what lies in the files as it lay in memory.
+
+use uuid::Uuid;
+
+use crate::checkpoint::{Kept, Positions};
+use crate::error::OpenError;
+use crate::journal::snapshot::rows::{self, HistoryFile, Meta};
+use crate::journal::snapshot::{FileKind, FileReader, Kind, names};
+use crate::ledger::{Keys, SHARDS_MAX, Tables};
+use crate::state::idempotency::KeyRecord;
+use crate::state::locator::Locator;
+use crate::state::shard::Shard;
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering, thread};
+use crate::sys::{ReadFrom, Storage};
+use crate::types::Seq;
+use crate::wal::{self, Base};
+
+/// What was loaded: the tables, and what the next checkpoint needs to know.
+pub(crate) struct Loaded {
+    pub(crate) tables: Tables,
+    /// The snapshot that was loaded, after the one before it if that is there.
+    pub(crate) kept: Vec<Kept>,
+    pub(crate) positions: Positions,
+    /// Snapshots that cannot be read, and why.
+    pub(crate) passed_over: Vec<String>,
+}
+
+/// The snapshots that are there, newest first.
+///
+/// # Errors
+/// The storage's.
+pub(crate) fn snapshots(storage: &dyn Storage) -> Result<Vec<Seq>, OpenError> {
+    let directory = storage.describe();
+    let names = storage.list().map_err(|source| OpenError::Io { context: format!("listing {directory}"), source })?;
+    let mut seqs: Vec<Seq> = names.iter().filter_map(|name| names::snapshot_seq(name)).collect();
+    seqs.sort_unstable_by(|one, other| other.cmp(one));
+    Ok(seqs)
+}
+
+/// Loads the newest snapshot that can be read of the ledger `uuid`; nothing where there is none.
+///
+/// # Errors
+/// None can be read, and the log does not reach back to the first entry; or one is of a newer format.
+pub(crate) fn load(
+    storage: &dyn Storage,
+    uuid: Option<Uuid>,
+    shards: usize,
+    threads: usize,
+) -> Result<Loaded, OpenError> {
+    let seqs = snapshots(storage)?;
+    let Some(uuid) = uuid else {
+        return match seqs.first() {
+            None => Ok(Loaded::nothing(shards)),
+            Some(seq) => Err(OpenError::Damaged {
+                file: "durable.mark".to_owned(),
+                offset: 0,
+                seq: None,
+                reason: format!("it is missing, while there is {}", names::snapshot(*seq)),
+            }),
+        };
+    };
+    let mut passed_over = Vec::new();
+    let mut first_error = None;
+    for (index, seq) in seqs.iter().enumerate() {
+        match load_one(storage, uuid, *seq, threads) {
+            Ok((tables, kept)) => {
+                let positions = Positions::end(&tables, kept.base.seq);
+                let before = seqs[index + 1..].iter().find_map(|seq| Opened::new(storage, uuid, *seq).ok());
+                let kept = before.map(|opened| opened.kept()).into_iter().chain([kept]).collect();
+                return Ok(Loaded { tables, kept, positions, passed_over });
+            }
+            Err(err @ OpenError::Damaged { .. }) => {
+                passed_over.push(err.to_string());
+                first_error.get_or_insert(err);
+            }
+            Err(err) => return Err(err),
+        }
+    }
+    match first_error {
+        Some(err) if !wal::reaches_back_to_the_first(storage)? => Err(err),
+        _ => Ok(Loaded { passed_over, ..Loaded::nothing(shards) }),
+    }
+}
+
+/// Loads the snapshot at `seq`.
+///
+/// # Errors
+/// What is wrong with it, or with a file that it names.
+pub(crate) fn load_one(
+    storage: &dyn Storage,
+    uuid: Uuid,
+    seq: Seq,
+    threads: usize,
+) -> Result<(Tables, Kept), OpenError> {
+    let opened = Opened::new(storage, uuid, seq)?;
+    let tables = Tables::seeded(opened.meta.shards.into(), opened.meta.key_seed);
+    opened.load_into(&tables, threads)?;
+    Ok((tables, opened.kept()))
+}
+
+/// A snapshot with the files that it names, none of which has been read but for their frames.
+struct Opened {
+    snapshot: FileReader,
+    histories: Vec<FileReader>,
+    meta: Meta,
+}
+
+/// How much was loaded, by all threads together.
+#[derive(Default)]
+struct Tally {
+    accounts: AtomicU64,
+    records: Box<[AtomicU64]>,
+    keys: Box<[AtomicU64]>,
+}
+
+impl Opened {
+    fn new(storage: &dyn Storage, uuid: Uuid, seq: Seq) -> Result<Opened, OpenError> {
+        let name = names::snapshot(seq);
+        let snapshot = FileReader::open(storage, &name, FileKind::Snapshot, uuid, ReadFrom::Cache)?;
+        let mut meta = None;
+        let section =
+            snapshot.section(Kind::Meta, 0).ok_or_else(|| snapshot.damaged(0, "it does not say what it is"))?;
+        snapshot.read_section(&section, &mut |bytes| {
+            meta = Some(Meta::decode(bytes)?);
+            Ok(())
+        })?;
+        let meta = meta.expect("a section has a block");
+        check_meta(&snapshot, &meta, seq).map_err(|reason| snapshot.damaged(0, &reason))?;
+        let mut histories = Vec::with_capacity(meta.histories.len());
+        for file in &meta.histories {
+            let name = names::history(file.seq, file.epoch);
+            let reader = FileReader::open(storage, &name, FileKind::History, uuid, ReadFrom::Cache)?;
+            let header = reader.header();
+            let found = (header.seq, header.since, header.epoch, reader.bytes(), reader.digest());
+            if found != (file.seq, file.since, file.epoch, file.bytes, file.digest) {
+                return Err(reader.damaged(0, &format!("it is not the file that {} names", snapshot.name())));
+            }
+            histories.push(reader);
+        }
+        let opened = Opened { snapshot, histories, meta };
+        opened.check_sections()?;
+        Ok(opened)
+    }
+
+    /// Nothing may be in a file that nobody reads.
+    fn check_sections(&self) -> Result<(), OpenError> {
+        let shards = self.meta.shards;
+        for file in [&self.snapshot].into_iter().chain(&self.histories) {
+            let mut last = None;
+            for section in file.sections() {
+                let is_snapshot = file.header().kind == FileKind::Snapshot;
+                let limit = match section.kind {
+                    Kind::Meta if is_snapshot => 1,
+                    Kind::Sums | Kind::Accounts if is_snapshot => shards,
+                    Kind::Anchors | Kind::Records | Kind::Withdrawals if !is_snapshot => shards,
+                    Kind::Keys if !is_snapshot => Keys::LOCKS as u16,
+                    Kind::Locator if !is_snapshot => 1,
+                    _ => 0,
+                };
+                let is_repeated = file
+                    .sections()
+                    .iter()
+                    .filter(|other| (other.kind, other.shard) == (section.kind, section.shard))
+                    .count()
+                    > 1;
+                if section.shard >= limit || is_repeated {
+                    return Err(
+                        file.damaged(0, &format!("it has a section that does not belong there, after {last:?}"))
+                    );
+                }
+                last = Some(section.kind);
+            }
+        }
+        Ok(())
+    }
+
+    fn kept(&self) -> Kept {
+        let Meta { seq, time, anchor, chain, .. } = self.meta;
+        Kept {
+            base: Base { seq, time, anchor, chain, epoch: self.snapshot.header().epoch },
+            histories: self.meta.histories.clone(),
+        }
+    }
+
+    /// Every shard is a piece of work of its own.
+    fn load_into(&self, tables: &Tables, threads: usize) -> Result<(), OpenError> {
+        let shards = tables.shards.len();
+        let zeros = || self.histories.iter().map(|_| AtomicU64::new(0)).collect();
+        let tally = Tally { accounts: AtomicU64::new(0), records: zeros(), keys: zeros() };
+        let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
+        let work = || {
+            // Relaxed: a ticket, which orders nothing.
+            let take = || next.fetch_add(1, Ordering::Relaxed);
+            while let Some(job) = Some(take()).filter(|job| *job < shards + Keys::LOCKS + 1) {
+                let done = match job.checked_sub(shards) {
+                    None => self.load_shard(&mut tables.shards[job].lock(), job as u16, &tally),
+                    Some(index) if index < Keys::LOCKS => self.load_keys(tables, index, &tally),
+                    Some(_) => self.load_locator(&tables.locator),
+                };
+                if let Err(err) = done {
+                    failed.lock().get_or_insert(err);
+                    next.store(usize::MAX / 2, Ordering::Relaxed); // The others need not go on.
+                }
+            }
+        };
+        if threads > 1 {
+            thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+        } else {
+            work();
+        }
+        match failed.into_inner() {
+            Some(err) => Err(err),
+            None => self.check_counts(&tally),
+        }
+    }
+
+    fn check_counts(&self, tally: &Tally) -> Result<(), OpenError> {
+        // Relaxed: the threads have ended.
+        let found = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        if found(&tally.accounts) != self.meta.accounts {
+            let reason = format!("it has {} accounts and names {}", found(&tally.accounts), self.meta.accounts);
+            return Err(self.snapshot.damaged(0, &reason));
+        }
+        for (index, (file, reader)) in self.meta.histories.iter().zip(&self.histories).enumerate() {
+            if (found(&tally.records[index]), found(&tally.keys[index])) != (file.records, file.keys) {
+                return Err(reader.damaged(0, "it has not as many records and keys as the snapshot says"));
+            }
+        }
+        Ok(())
+    }
+
+    fn load_shard(&self, shard: &mut Shard, index: u16, tally: &Tally) -> Result<(), OpenError> {
+        self.read(&self.snapshot, Kind::Sums, index, &mut |bytes| {
+            rows::take_sums(bytes, &mut |sums| shard.restore_sums(sums)).map_err(String::from)
+        })?;
+        let mut accounts = 0;
+        self.read(&self.snapshot, Kind::Accounts, index, &mut |bytes| {
+            rows::take_accounts(bytes, &mut |account| {
+                accounts += 1;
+                let message = || format!("the account of user {} in {} cannot be", account.user, account.currency);
+                shard.restore_account(account).then_some(()).ok_or_else(message)
+            })
+        })?;
+        tally.accounts.fetch_add(accounts, Ordering::Relaxed);
+        let (mut anchors, mut changeable) = (Vec::new(), 0);
+        for (file, (history, tally)) in self.meta.histories.iter().zip(self.histories.iter().zip(&tally.records)) {
+            self.read(history, Kind::Anchors, index, &mut |bytes| {
+                rows::take_anchors(bytes, &mut anchors).map_err(String::from)
+            })?;
+            let (mut records, mut last) = (0, file.since);
+            self.read(history, Kind::Records, index, &mut |bytes| {
+                let (address, bytes) = bytes.split_at_checked(8).ok_or("records without an address")?;
+                let address = u64::from_le_bytes(address.try_into().expect("eight bytes"));
+                shard.restore_records(address, bytes, &anchors, |record| {
+                    if record.seq < last || record.seq > file.seq {
+                        return Err(format!("a record of seq {} after one of seq {last}", record.seq));
+                    }
+                    last = record.seq;
+                    records += 1;
+                    changeable += usize::from(record.can_change);
+                    Ok(())
+                })
+            })?;
+            tally.fetch_add(records, Ordering::Relaxed);
+            self.read(history, Kind::Withdrawals, index, &mut |bytes| {
+                rows::take_withdrawals(bytes, history.header().uuid, &mut |held| shard.restore_withdrawal(held))
+            })?;
+        }
+        let settled = if changeable == shard.withdrawals.len() {
+            shard.settle_withdrawals().and_then(|()| shard.check_restored(self.meta.time))
+        } else {
+            Err(format!("{} withdrawals and {changeable} records of such", shard.withdrawals.len()))
+        };
+        settled.map_err(|reason| self.snapshot.damaged(0, &format!("shard {index}: {reason}")))
+    }
+
+    fn load_keys(&self, tables: &Tables, index: usize, tally: &Tally) -> Result<(), OpenError> {
+        let keys = &tables.keys;
+        for (file, (history, tally)) in self.meta.histories.iter().zip(self.histories.iter().zip(&tally.keys)) {
+            let mut count = 0;
+            self.read(history, Kind::Keys, index as u16, &mut |mut bytes| {
+                keys.with(index, false, |shard| {
+                    while !bytes.is_empty() {
+                        let record = KeyRecord::first(bytes).ok_or("a key that is cut off")?;
+                        if record.id.seq() > file.seq {
+                            return Err(format!("the key of transaction {}, which is later", record.id));
+                        }
+                        keys.restore_record(shard, index, &record)?;
+                        count += 1;
+                        bytes = &bytes[record.bytes.len()..];
+                    }
+                    Ok(())
+                })
+            })?;
+            tally.fetch_add(count, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn load_locator(&self, locator: &Locator) -> Result<(), OpenError> {
+        for (file, history) in self.meta.histories.iter().zip(&self.histories) {
+            let mut seq = file.since.next();
+            self.read(history, Kind::Locator, 0, &mut |bytes| {
+                for byte in bytes {
+                    if u16::from(*byte) > self.meta.shards || seq > file.seq {
+                        return Err(format!("seq {seq} is said to be in shard {byte}"));
+                    }
+                    if let Some(shard) = byte.checked_sub(1) {
+                        locator.set(seq, shard);
+                    }
+                    seq = seq.next();
+                }
+                Ok(())
+            })?;
+            if seq != file.seq.next() {
+                return Err(history.damaged(0, &format!("it locates the seqs up to {seq} alone")));
+            }
+        }
+        Ok(())
+    }
+
+    fn read(
+        &self,
+        file: &FileReader,
+        kind: Kind,
+        shard: u16,
+        visit: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<(), OpenError> {
+        match file.section(kind, shard) {
+            Some(section) => file.read_section(&section, visit),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether a snapshot's own words agree with each other.
+fn check_meta(snapshot: &FileReader, meta: &Meta, seq: Seq) -> Result<(), String> {
+    let is_itself = meta.seq == seq && snapshot.header().seq == seq && seq > Seq::ZERO;
+    let shards_fit = (1..=SHARDS_MAX as u16).contains(&meta.shards);
+    if !is_itself || !shards_fit || meta.anchor < seq || seq.get() >= Locator::SEQ_END {
+        return Err(format!("it is the snapshot at seq {} under another's name, or none", meta.seq));
+    }
+    let mut before = Seq::ZERO;
+    for HistoryFile { seq, since, .. } in &meta.histories {
+        if *since != before || seq <= since {
+            return Err(format!("its history has a gap after seq {before}"));
+        }
+        before = *seq;
+    }
+    if before == seq { Ok(()) } else { Err(format!("its history ends with seq {before}")) }
+}

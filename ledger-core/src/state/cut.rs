@@ -1,0 +1,121 @@
+//! A checkpoint's view of one shard: what it was at the instant of the cut, while writers go on.
+//!
+//! Nothing is copied at the instant itself. Afterwards the copier takes a few accounts at a time, and a writer that is
+//! about to change an account which was not copied yet sets it aside first, as it was. So no lock is held for long, and the
+//! memory that this takes is bounded by the accounts that are changed meanwhile. Withdrawals are set aside in the same
+//! way. Records are never changed, so of those it is enough to know where they ended.
+//!
+//! What must hold: whoever changes an account or a withdrawal asks [`Shard::keep_account`] or [`Shard::keep_withdrawal`]
+//! first. The entry that changes it is later than the cut, so its `last_seq` says whether it was changed since.
+
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
+
+use super::account::{Frozen, Slot};
+use super::history::HistoryEnd;
+use super::shard::{CurrencySums, HeldWithdrawal, Shard};
+use crate::types::{Seq, Timestamp, TransactionId};
+
+/// What a shard was at the instant of a cut, as far as it has not been copied.
+pub(crate) struct Cut {
+    seq: Seq,
+    time: Timestamp,
+    /// Withdrawals that were last changed by then are in an earlier checkpoint.
+    since: Seq,
+    accounts: Slot,
+    copied: Slot,
+    set_aside: HashMap<Slot, Frozen, RandomState>,
+    withdrawals_set_aside: HashMap<TransactionId, HeldWithdrawal, RandomState>,
+}
+
+/// The sums of one currency in one shard at the instant of a cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FrozenSums {
+    pub(crate) currency: crate::types::Currency,
+    pub(crate) accounts: u64,
+    pub(crate) total: u128,
+    pub(crate) reserved: u128,
+    pub(crate) external: i128,
+    pub(crate) suspense: i128,
+}
+
+impl FrozenSums {
+    pub(super) fn of(sums: &CurrencySums) -> FrozenSums {
+        let CurrencySums { currency, accounts, total, reserved, external, suspense, holds: _ } = *sums;
+        FrozenSums { currency, accounts, total, reserved, external, suspense }
+    }
+}
+
+/// What is taken of a shard at the instant of a cut.
+pub(crate) struct ShardCut {
+    pub(crate) history: HistoryEnd,
+    pub(crate) sums: Vec<FrozenSums>,
+    /// Withdrawals that changed since the last checkpoint, each at least once, in no order.
+    pub(crate) withdrawals: Vec<TransactionId>,
+}
+
+impl Shard {
+    /// Begins a checkpoint of the state at `seq`, the last entry of all, made at `time`. In no proportion to anything but
+    /// the number of currencies.
+    pub(crate) fn begin_cut(&mut self, seq: Seq, time: Timestamp, since: Seq) -> ShardCut {
+        let accounts = self.accounts.len() as Slot;
+        self.cut = Some(Box::new(Cut {
+            seq,
+            time,
+            since,
+            accounts,
+            copied: 0,
+            set_aside: HashMap::with_hasher(RandomState::default()),
+            withdrawals_set_aside: HashMap::with_hasher(RandomState::default()),
+        }));
+        ShardCut {
+            history: self.history.end(),
+            sums: self.sums().iter().map(FrozenSums::of).collect(),
+            withdrawals: std::mem::take(&mut self.changed),
+        }
+    }
+
+    /// Ends a checkpoint. `not_kept` are the withdrawals that it was to keep, if it failed.
+    pub(crate) fn end_cut(&mut self, not_kept: &[TransactionId]) {
+        self.cut = None;
+        self.changed.extend_from_slice(not_kept);
+    }
+
+    /// Copies up to `max` more accounts as they were at the cut; none when all are copied.
+    pub(crate) fn copy_accounts(&mut self, max: usize, out: &mut Vec<Frozen>) {
+        let Some(cut) = &mut self.cut else { return };
+        let end = cut.accounts.min(cut.copied.saturating_add(max as Slot));
+        for slot in cut.copied..end {
+            let set_aside = if cut.set_aside.is_empty() { None } else { cut.set_aside.remove(&slot) };
+            out.push(set_aside.unwrap_or_else(|| self.accounts.freeze(slot, cut.time)));
+        }
+        cut.copied = end;
+    }
+
+    /// Shows a withdrawal as it was at the cut.
+    pub(crate) fn copy_withdrawal<R>(&mut self, id: TransactionId, copy: impl FnOnce(&HeldWithdrawal) -> R) -> R {
+        let set_aside = self.cut.as_mut().and_then(|cut| cut.withdrawals_set_aside.remove(&id));
+        match &set_aside {
+            Some(held) => copy(held),
+            None => copy(&self.withdrawals[&id]),
+        }
+    }
+
+    /// Sets an account aside that is about to be changed, if a checkpoint has yet to copy it.
+    pub(super) fn keep_account(&mut self, slot: Slot) {
+        let Some(cut) = &mut self.cut else { return };
+        if (cut.copied..cut.accounts).contains(&slot) && self.accounts.get(slot).last_seq <= cut.seq {
+            let frozen = self.accounts.freeze(slot, cut.time);
+            cut.set_aside.insert(slot, frozen);
+        }
+    }
+
+    /// Sets a withdrawal aside that is about to be changed, if a checkpoint may have yet to copy it.
+    pub(super) fn keep_withdrawal(&mut self, id: TransactionId) {
+        let Some(cut) = &mut self.cut else { return };
+        let held = &self.withdrawals[&id];
+        if held.last_seq <= cut.seq && held.last_seq > cut.since {
+            cut.withdrawals_set_aside.insert(id, held.clone());
+        }
+    }
+}

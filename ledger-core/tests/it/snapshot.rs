@@ -1,0 +1,178 @@
+//! Snapshots: what is loaded from one is what the log says, whenever it was made, and a damaged one is never believed.
+
+use std::time::Duration;
+
+use ledger_core::sim::{SimClock, SimDisk};
+use ledger_core::{Ledger, OpenError, Options, Storage, verify_storage};
+
+use crate::model::Asked;
+use crate::pair::{End, Pair};
+use crate::stage::{SEGMENT_BYTES, START, World, amount, answer, ask, currency, metadata, options, user};
+
+fn names(disk: &SimDisk, suffix: &str) -> Vec<String> {
+    let names = disk.list().expect("a disk that works");
+    names.into_iter().filter(|name| name.ends_with(suffix)).collect()
+}
+
+/// Fills about `mebibytes` of log.
+fn fill(ledger: &Ledger, round: u64, mebibytes: u64) {
+    for n in 0..mebibytes * 16 {
+        let charge = |m: u64| Asked {
+            metadata: Some(metadata(4096, n * 100 + m)),
+            ..Asked::charge(user(1 + m % 7), amount(1 + m), format!("round {round}, {n} {m}"))
+        };
+        let commits: Vec<_> = (0..16).map(|m| ask(ledger, &charge(m)).expect("accepted")).collect();
+        commits.into_iter().for_each(|commit| assert!(commit.wait().is_ok(), "durable"));
+    }
+}
+
+#[test]
+fn the_log_is_retired_up_to_the_older_of_two_snapshots() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let ledger = options(&clock).open_on(disk.clone()).expect("an empty disk");
+    for round in 0..5 {
+        fill(&ledger, round, 2);
+        let made = ledger.checkpoint().expect("a disk that works");
+        assert_eq!(made.seq, ledger.appended());
+        assert!(names(&disk, ".segment").len() <= 7, "{:?}", names(&disk, ".segment"));
+        assert_eq!(names(&disk, ".snapshot").len(), 2.min(round as usize + 1));
+        assert_eq!(names(&disk, ".history").len(), round as usize + 1, "written once, and kept");
+        assert_eq!(made.segments_retired > 0, round > 0);
+        assert_eq!(verify_storage(&disk).expect("sound").last_seq, ledger.appended());
+    }
+    let again = ledger.checkpoint().expect("a disk that works");
+    assert_eq!((again.bytes, again.segments_retired), (0, 0), "nothing is new");
+    fill(&ledger, 5, 1);
+    let digest = ledger.state_digest();
+    drop(ledger);
+    let ledger = options(&clock).open_on(disk.clone()).expect("sound");
+    assert_eq!(ledger.state_digest(), digest);
+    assert_eq!(ledger.recovered().snapshot, again.seq);
+    assert_eq!(ledger.recovered().replayed, digest.0.get() - again.seq.get());
+    assert!(names(&disk, ".tmp").is_empty());
+}
+
+#[test]
+fn a_damaged_snapshot_is_passed_over_for_the_older_one_and_more_of_the_log() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let ledger = options(&clock).open_on(disk.clone()).expect("an empty disk");
+    for round in 0..3 {
+        fill(&ledger, round, 1);
+        ledger.checkpoint().expect("a disk that works");
+    }
+    fill(&ledger, 3, 1);
+    let digest = ledger.state_digest();
+    drop(ledger);
+    let snapshots = names(&disk, ".snapshot");
+    disk.flip_bit(&snapshots[1], 300, 1);
+    assert!(matches!(verify_storage(&disk), Err(OpenError::Damaged { .. })), "verify tells");
+    let ledger = options(&clock).open_on(disk.clone()).expect("the older one is there");
+    assert_eq!(ledger.state_digest(), digest);
+    assert_eq!(ledger.recovered().passed_over.len(), 1);
+    assert!(ledger.recovered().passed_over[0].contains(&snapshots[1]));
+    // The next checkpoint takes the damaged one's place.
+    fill(&ledger, 4, 1);
+    ledger.checkpoint().expect("a disk that works");
+    let digest = ledger.state_digest();
+    drop(ledger);
+    assert_eq!(verify_storage(&disk).expect("sound").snapshots, 2);
+    let snapshots = names(&disk, ".snapshot");
+    snapshots.iter().for_each(|name| disk.flip_bit(name, 300, 1));
+    // None is left, and the log does not reach back.
+    match options(&clock).open_on(disk.clone()).err() {
+        Some(OpenError::Damaged { file, .. }) => assert_eq!(file, snapshots[1]),
+        other => panic!("opened without a snapshot: {other:?}"),
+    }
+    snapshots.iter().for_each(|name| disk.flip_bit(name, 300, 1));
+    assert_eq!(options(&clock).open_on(disk).expect("mended").state_digest(), digest);
+}
+
+/// The same commands, with and without checkpoints, closed and killed, come to the same state.
+#[test]
+fn snapshot_and_tail_are_what_the_whole_log_is() {
+    let run = |with_checkpoints: bool| {
+        let mut pair = Pair::new(5, World::new(3, &["USD", "EUR"]), None);
+        for round in 0..6u64 {
+            for n in 1..=3u64 {
+                let hold = (n == 2).then(|| START.saturating_add(Duration::from_secs(round * 2 + 1)));
+                let charge =
+                    Asked { release_at: hold, ..Asked::charge(user(n), amount(100 * n), format!("c {round} {n}")) };
+                pair.command(&charge)?;
+                let eur =
+                    Asked { currency: currency("EUR"), ..Asked::charge(user(n), amount(n), format!("e {round} {n}")) };
+                pair.batch(&[eur, Asked::transfer(user(n), user(n % 3 + 1), amount(9), format!("t {round} {n}"))])?;
+            }
+            let payout =
+                Asked { destination: Some("DE89".into()), ..Asked::withdraw(user(1), amount(7), format!("w {round}")) };
+            pair.command(&payout)?;
+            let of =
+                pair.model.keys().find(|(key, _)| *key == format!("w {round}")).map(|(_, id)| id).expect("accepted");
+            pair.start_attempt(of)?;
+            if with_checkpoints {
+                pair.checkpoint()?;
+            }
+            pair.advance(Duration::from_secs(2))?;
+            let class = ledger_core::withdrawals::AttemptClass::ALL[round as usize % 5];
+            pair.end_attempt(of, None, class)?;
+            if round == 2 {
+                pair.reopen(End::Drop)?;
+            } else if round == 4 {
+                pair.reopen(End::Close)?;
+            }
+        }
+        pair.same_dump()?;
+        assert_eq!(pair.ledger().recovered().snapshot.get() > 0, with_checkpoints);
+        Ok::<_, String>(pair.ledger().state_digest())
+    };
+    assert_eq!(run(true), run(false));
+}
+
+#[test]
+fn checkpoints_are_made_while_writers_run_and_the_books_balance() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let open = || {
+        Options::default().segment_bytes(SEGMENT_BYTES).checkpoint_bytes(Some(1 << 20)).shards(8).open(directory.path())
+    };
+    let ledger = open().expect("an empty directory");
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..3u64)
+            .map(|writer| {
+                let ledger = ledger.clone();
+                scope.spawn(move || {
+                    for n in 0..400u64 {
+                        let key = |what: &str| format!("{what} {writer} {n}");
+                        let (one, other) = (user(1 + (n * 7 + writer) % 50), user(51 + n % 50));
+                        let batch = [
+                            Asked {
+                                metadata: Some(metadata(900, n)),
+                                ..Asked::charge(one, amount(100), key("charge"))
+                            },
+                            Asked::charge(other, amount(100), key("other")),
+                            Asked::transfer(one, other, amount(30), key("transfer")),
+                            Asked::withdraw(one, amount(5), key("withdrawal")),
+                        ];
+                        let commands: Vec<_> = batch.iter().map(Asked::command).collect();
+                        answer(ledger.batch(&commands))
+                            .expect("not halted")
+                            .into_iter()
+                            .for_each(|it| assert!(it.is_ok(), "{it:?}"));
+                    }
+                })
+            })
+            .collect();
+        while !writers.iter().all(|writer| writer.is_finished()) {
+            ledger.checkpoint().expect("a directory that works");
+            assert!(answer(ledger.audit_deep()).expect("not halted").is_balanced());
+        }
+    });
+    let digest = ledger.state_digest();
+    assert!(ledger.checkpoints().made > 1 && ledger.checkpoints().failed == 0, "{:?}", ledger.checkpoints());
+    drop(ledger);
+    let ledger = open().expect("sound");
+    assert!(ledger.recovered().snapshot.get() > 0);
+    assert_eq!(ledger.state_digest(), digest);
+    assert!(answer(ledger.audit_deep()).expect("not halted").is_balanced());
+    ledger.close().expect("nothing is in the way");
+    let verified = ledger_core::verify(directory.path()).expect("sound");
+    assert_eq!(verified.last_seq, digest.0);
+}
