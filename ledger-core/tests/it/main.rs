@@ -2,8 +2,8 @@
 //!
 //! [`model`] is a second ledger, written without care for speed, that shares no code with the engine; [`pair`] drives
 //! both and compares every answer. [`property`] lets chance write the commands, [`story`] people, [`crash`] pulls the
-//! plug at every storage operation (and [`liar`] shows that it would notice), [`concurrent`] checks recorded histories of many threads, [`format`] pins the bytes
-//! on disk, and [`house`] the rules of the source itself.
+//! plug at every storage operation (and [`liar`] shows that it would notice), [`payouts`] does so with all that can happen
+//! to one withdrawal, [`concurrent`] checks recorded histories of many threads, [`format`] pins the bytes on disk, and [`house`] the rules of the source itself.
 #![allow(missing_docs, reason = "tests are named by sentences and documented by their modules")]
 
 mod concurrent;
@@ -14,6 +14,7 @@ mod house;
 mod liar;
 mod model;
 mod pair;
+mod payouts;
 mod property;
 mod snapshot;
 mod stage;
