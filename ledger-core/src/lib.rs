@@ -22,7 +22,8 @@
 //!
 //! In reading order: [`Charge`], [`Transfer`] and [`Withdraw`] say what is asked; [`Ledger`] is asked, with [`Options`] to
 //! open it; a [`Commit`] is an answer on its way; [`Balance`], [`Transaction`] and [`Audit`] are what is answered,
-//! [`Rejection`] and [`Halted`] how it says no. [`withdrawals`] is how a payout lives, for who brings a bank of their own.
+//! [`Rejection`] and [`Halted`] how it says no. [`withdrawals`] is how a payout lives, for who brings a bank of their own;
+//! [`CancelWithdrawal`], [`ResolveWithdrawal`] and [`Notice`] are what owners, operators and banks say of one.
 //! [`verify`] and [`inspect`] read a directory without opening it. `Storage` and `Clock` are where the disk and time come from.
 #![forbid(unsafe_code)]
 

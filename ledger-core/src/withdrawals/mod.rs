@@ -9,8 +9,9 @@
 //! ```
 //!
 //! Three things must hold whatever the bank and the machine do: a withdrawal is `failed` only if every attempt was
-//! definitely not executed; it is `completed` only on evidence that the bank paid; and every attempt carries the same
-//! reference. The deciding functions say what follows from an outcome, as an entry; [`Withdrawal::apply`] is the
+//! definitely not executed, or the bank or an operator says so; it is `completed` only on such word that the bank paid; and
+//! every attempt carries the same reference. What is said later against how it ended is a discrepancy, which is kept with
+//! it ([`Dossier`]). The deciding functions say what follows from an outcome, as an entry; [`Withdrawal::apply`] is the
 //! only thing that changes a withdrawal, and replay uses it alone.
 
 mod decide;

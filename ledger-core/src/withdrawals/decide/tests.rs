@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::types::{Amount, Currency, Destination, Epoch, Seq, TransactionId, UserId};
+use crate::types::{Amount, Currency, Destination, Epoch, Operator, Seq, TransactionId, UserId};
 use crate::view::Status;
-use crate::withdrawals::BankReference;
+use crate::withdrawals::{BankReference, NoticeOutcome, Resolution, cancel, doubt, resolve, take_notice};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -274,6 +274,66 @@ fn what_can_be_started_interrupted_and_given_up_in_every_situation() {
         ];
         assert_eq!(decided, expected, "{name}");
     }
+}
+
+#[test]
+fn every_order_and_every_notice_in_every_situation() {
+    let (done, fail, back) = ("completed", "failed", "returned");
+    let open = ["not now", done, fail, done, fail, "accepted", back, "unknown"];
+    let paid = ["ended", "repeat", "but not paid", "repeat", "but not paid", "ended", back, "ended"];
+    let released = ["ended", "but paid", "repeat", "but paid", "repeat", "but maybe paid", fail, "ended"];
+    let table = [
+        // situation, cancel, resolve completed and failed, told settled, failed, pending and returned, doubt
+        ("fresh", ["cancelled", "not now", "not now", done, "reserved", "accepted", back, "unknown"]),
+        ("waiting", ["not now", done, fail, done, "reserved", "accepted", back, "unknown"]),
+        ("running", ["not now", done, "not now", done, "submitting", "submitting", back, "unknown"]),
+        ("running last, doubtful", ["not now", done, "not now", done, "submitting", "submitting", back, "unknown"]),
+        ("accepted", open),
+        ("unknown", open),
+        ("unknown, refused", open),
+        ("review", ["not now", done, fail, done, fail, "needs_review", back, "repeat"]),
+        ("completed", paid),
+        ("failed, refused", released),
+        ("failed, by inquiry", released),
+    ];
+    for (name, expected) in table {
+        let Life { withdrawal, policy, now } = situation(name);
+        let resolve = |outcome| {
+            let (evidence, operator) = (Evidence::new("a letter").unwrap(), Operator::new("Ann").unwrap());
+            word(resolve(&withdrawal, outcome, evidence, operator))
+        };
+        let notice = |outcome| word(take_notice(&withdrawal, &policy, outcome, now, "", true, now));
+        let decided = [
+            word(cancel(&withdrawal)),
+            resolve(Resolution::Completed),
+            resolve(Resolution::Failed),
+            notice(NoticeOutcome::Settled),
+            notice(NoticeOutcome::Failed),
+            notice(NoticeOutcome::Pending),
+            notice(NoticeOutcome::Returned),
+            word(doubt(&withdrawal, &policy, now)),
+        ];
+        assert_eq!(decided, expected, "{name}");
+    }
+}
+
+#[test]
+fn a_notice_from_before_the_last_of_several_attempts_decides_nothing() {
+    let mut life = Life::new(two_attempts());
+    life.attempt(NotSent);
+    let before = life.now;
+    life.attempt(Ambiguous);
+    let told = |at| word(take_notice(&life.withdrawal, &life.policy, NoticeOutcome::Failed, at, "", true, life.now));
+    assert_eq!((told(before), told(life.now)), ("unknown", "failed"));
+}
+
+#[test]
+fn a_doubt_after_a_restore_is_not_repeated_later_than_the_reservation_allows() {
+    let mut life = Life::new(two_attempts());
+    life.now = at(70);
+    let entry = doubt(&life.withdrawal, &life.policy, life.now).unwrap();
+    life.withdrawal.apply(&entry, Seq::new(2), life.now);
+    assert_eq!(life.inquire(InquiryAnswer::NotFound), Substatus::NeedsReview);
 }
 
 #[test]

@@ -8,13 +8,15 @@
 //!
 //! A script is a sequence of turns. Every script that comes up is run; the disk is photographed at each operation of its
 //! last turn (those of earlier turns are the last ones of shorter scripts), and each photograph, as well as what a power
-//! cut and a kill leave after the turn, is opened, taken on by one more turn and brought to rest with an honest bank. Of
-//! the images some are cut again at each operation of their recovery.
+//! cut leaves after the turn, is opened, taken on by one more turn and brought to rest with an honest bank. Of
+//! the images some are cut again at each operation of their recovery. After each script the ledger is also restored from a copy
+//! of before it, and doubted.
 //!
 //! `LEDGER_PAYOUT_DEPTH` (default 3) is the longest script; `LEDGER_PAYOUT_SEEDS` (default 1) how many power cuts are tried
-//! where one is; `LEDGER_PAYOUT_TURNS` (default 1) how many of the turns are tried after each reopening, 31 being all.
+//! where one is; `LEDGER_PAYOUT_TURNS` (default 1) how many of the turns are tried after each reopening, 32 being all.
 
 mod bank;
+mod race;
 mod world;
 
 use std::collections::BTreeMap;
@@ -87,6 +89,7 @@ fn run(kind: Kind, reach: Reach, script: &[Turn], seen: &mut Seen) -> Checked<bo
     let mut goes_on = false;
     for seed in 0..reach.seeds {
         let mut world = World::new(kind, None)?;
+        let copy = world.disk.after_kill();
         let (last, earlier) = script.split_last().expect("a script has a turn");
         for turn in earlier {
             world.take(*turn)?;
@@ -110,7 +113,7 @@ fn run(kind: Kind, reach: Reach, script: &[Turn], seen: &mut Seen) -> Checked<bo
             take_on_from(&world, then, disk, reach, seen)?;
         }
         take_on(&world, world.disk.survivor(seed ^ 0x5eed), reach, seen)?;
-        take_on(&world, world.disk.after_kill(), reach, seen)?;
+        judge(world.restored(copy)?).map_err(|why| format!("restored from a copy: {why}"))?;
         judge(world)?;
     }
     Ok(goes_on)
@@ -173,7 +176,7 @@ fn judge(mut world: World) -> Checked {
     let Some(rests) = world.withdrawal()? else {
         return if world.bank.submissions == 0 { Ok(()) } else { Err("the bank has it, and the log does not".into()) };
     };
-    if rests.attempts < world.bank.submissions {
+    if rests.attempts < world.bank.submissions && !world.is_restored {
         return Err(format!("the bank saw {} attempts, and the log {}", world.bank.submissions, rests.attempts));
     }
     if rests.substatus.is_open() && rests.substatus != Substatus::NeedsReview {
@@ -281,7 +284,7 @@ fn missed(seen: &Seen) -> Vec<(Substatus, Turn)> {
                 Turn::Try(_) | Turn::Start(_) => matches!(substatus, Substatus::Reserved | Substatus::Unknown),
                 // Only while an attempt's outcome is on its way; what was said meanwhile may have ended it.
                 Turn::End => matches!(substatus, Substatus::Submitting | Substatus::Completed | Substatus::Returned),
-                Turn::Oversleep => substatus != Substatus::Submitting,
+                Turn::Oversleep | Turn::Doubt => substatus != Substatus::Submitting,
                 _ => true,
             };
             if comes_up && !seen.cells.contains_key(&(substatus, format!("{turn:?}"))) {

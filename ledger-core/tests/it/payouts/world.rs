@@ -39,6 +39,8 @@ pub(crate) enum Turn {
     Resolve(Resolution),
     /// The owner gives up.
     Cancel,
+    /// Somebody says that the log may lack what was done.
+    Doubt,
     /// The wall clock is set back by an hour, and the executor sleeps past the bank's window.
     Oversleep,
 }
@@ -52,7 +54,7 @@ impl Turn {
         all.extend(Candour::ALL.map(Turn::Ask));
         all.extend(NoticeOutcome::ALL.map(Turn::Tell));
         all.extend(Resolution::ALL.map(Turn::Resolve));
-        all.extend([Turn::Cancel, Turn::Oversleep]);
+        all.extend([Turn::Cancel, Turn::Doubt, Turn::Oversleep]);
         all
     }
 }
@@ -78,6 +80,8 @@ pub(crate) struct World {
     /// Whether an operator said something that may not be so.
     pub(crate) overruled: bool,
     orders: u32,
+    /// Whether the log was restored from a copy, so that the bank may know more of it.
+    pub(crate) is_restored: bool,
     /// What was acknowledged of the withdrawal's end.
     pub(crate) ended: Option<Reservation>,
 }
@@ -100,8 +104,20 @@ impl World {
         let ledger = open(kind, &disk, &clock)?;
         let bank = Bank::new(kind.recognises.then_some(WINDOW));
         let (id, in_hand, ended, real) = (None, None, None, Duration::ZERO);
-        let mut world =
-            World { kind, disk, clock, real, bank, ledger, id, in_hand, overruled: false, orders: 0, ended };
+        let mut world = World {
+            kind,
+            disk,
+            clock,
+            real,
+            bank,
+            ledger,
+            id,
+            in_hand,
+            overruled: false,
+            orders: 0,
+            is_restored: false,
+            ended,
+        };
         if let Some(seed) = photographed {
             world.photograph(seed);
         }
@@ -142,6 +158,16 @@ impl World {
         };
         world.id = world.found()?;
         Ok(world)
+    }
+
+    /// The same on an old copy of its disk: whatever was done since is doubted.
+    pub(crate) fn restored(&self, copy: SimDisk) -> Checked<World> {
+        let then = Snapshot { ended: None, ..self.snapshot() };
+        let world = self.reopened(&then, copy, Duration::ZERO)?;
+        if let Some(id) = world.id {
+            heard(answer(world.ledger.doubt_withdrawal(id)))?;
+        }
+        Ok(World { is_restored: true, ..world })
     }
 
     /// Has the disk photographed at every operation from here on.
@@ -224,6 +250,12 @@ impl World {
                 self.orders += 1;
                 let key = IdempotencyKey::new(&key).expect("a key");
                 heard(answer(self.ledger.cancel_withdrawal(CancelWithdrawal { id, key })))?;
+            }
+            Turn::Doubt => {
+                if self.in_hand.is_some() {
+                    return Ok(false);
+                }
+                heard(answer(self.ledger.doubt_withdrawal(id)))?;
             }
             Turn::Oversleep => {
                 if self.in_hand.is_some() {
