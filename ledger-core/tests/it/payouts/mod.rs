@@ -103,16 +103,18 @@ fn run(kind: Kind, reach: Reach, script: &[Turn], seen: &mut Seen) -> Checked<bo
         if !world.take(*last)? {
             return Ok(false);
         }
+        // Before anything is asked: an answer waits until what it rests on is durable.
+        let (photographs, cut) = (world.disk.photographs(), world.disk.survivor(seed ^ 0x5eed));
         let after = (world.withdrawal()?, format!("{:?}", world.bank));
         goes_on = before != after || *last == Turn::Oversleep;
         *seen.cells.entry((place(before.0.as_ref()), format!("{last:?}"))).or_default() += 1;
         seen.scripts += 1;
-        for disk in world.disk.photographs() {
+        for disk in photographs {
             // An attempt's entry is synced before the bank hears of it; everything else is heard first.
             let then = world.as_of(&earlier, matches!(last, Turn::Start(_)));
             take_on_from(&world, then, disk, reach, seen)?;
         }
-        take_on(&world, world.disk.survivor(seed ^ 0x5eed), reach, seen)?;
+        take_on(&world, cut, reach, seen)?;
         judge(world.restored(copy)?).map_err(|why| format!("restored from a copy: {why}"))?;
         judge(world)?;
     }
