@@ -129,8 +129,8 @@ fn take_on(world: &World, disk: SimDisk, reach: Reach, seen: &mut Seen) -> Check
 fn take_on_from(world: &World, then: world::Snapshot, disk: SimDisk, reach: Reach, seen: &mut Seen) -> Checked {
     seen.images += 1;
     let image = seen.images;
-    let downtime = if image % 2 == 0 { Duration::ZERO } else { Duration::from_secs(70) };
-    if image % 151 == 0 {
+    let downtime = if image.is_multiple_of(2) { Duration::ZERO } else { Duration::from_secs(70) };
+    if image.is_multiple_of(151) {
         cut_recoveries(world, &then, &disk, downtime, seen)?;
     }
     judge(world.reopened(&then, disk.after_kill(), downtime)?)?;
