@@ -13,7 +13,7 @@
 //! of before it, and doubted.
 //!
 //! `LEDGER_PAYOUT_DEPTH` (default 3) is the longest script; `LEDGER_PAYOUT_SEEDS` (default 1) how many power cuts are tried
-//! where one is; `LEDGER_PAYOUT_TURNS` (default 1) how many of the turns are tried after each reopening, 32 being all.
+//! where one is; `LEDGER_PAYOUT_TURNS` (default 1) how many of the turns are tried after each reopening, 31 being all.
 
 mod bank;
 mod race;
