@@ -25,7 +25,7 @@ const SCAN_STEP: u64 = 256;
 impl Engine {
     pub(crate) fn balance(&self, user: UserId, currency: Currency) -> Result<Commit<Balance>, Error> {
         self.check_halted()?;
-        let (parts, last_seq, durable) = {
+        let (parts, last_seq, acknowledged) = {
             let shard = self.tables.shard(user);
             // The clocks are read only where time matters, which is half the cost of a read.
             let (parts, seq) = shard.parts_without_holds(user, currency).unwrap_or_else(|| {
@@ -38,9 +38,9 @@ impl Engine {
                 }
                 (parts, seq)
             });
-            (parts, seq, self.wal.durable())
+            (parts, seq, self.wal.acknowledged())
         };
-        Ok(self.commit(Ok(balance(user, currency, parts, last_seq.max(durable))), last_seq))
+        Ok(self.commit(Ok(balance(user, currency, parts, last_seq.max(acknowledged))), last_seq))
     }
 
     pub(crate) fn balance_at(&self, user: UserId, currency: Currency, at: Timestamp) -> Result<Commit<Balance>, Error> {
@@ -53,7 +53,7 @@ impl Engine {
         }
         let (parts, last_seq) =
             if at <= now { shard.parts_at(user, currency, at) } else { shard.parts(user, currency, at) };
-        let seq = last_seq.max(self.wal.durable());
+        let seq = last_seq.max(self.wal.acknowledged());
         drop(shard);
         Ok(self.commit(Ok(balance(user, currency, parts, seq)), last_seq))
     }

@@ -570,6 +570,12 @@ impl Wal {
         (!self.shared().in_memory).then(|| *self.shared().head.lock())
     }
 
+    /// Every record up to this one has come as far as the durability option promises callers: who asks now may have been
+    /// told of it.
+    pub(crate) fn acknowledged(&self) -> Seq {
+        self.shared().acknowledged()
+    }
+
     /// Whether `seq` has come as far as `level` asks; `None`: not yet. Hurries nothing; [`Wal::wait`] and [`Wal::poll`]
     /// do.
     pub(crate) fn reached(&self, seq: Seq, level: Level) -> Option<Result<(), Halted>> {

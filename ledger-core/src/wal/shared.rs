@@ -195,6 +195,10 @@ impl Shared {
         Seq::new(self.durable.load(Ordering::Acquire)) // Acquire: the sync happened before.
     }
 
+    pub(super) fn acknowledged(&self) -> Seq {
+        Seq::new(self.written.load(Ordering::Acquire)) // Acquire: the write happened before.
+    }
+
     pub(super) fn reached(&self, seq: Seq, level: Level) -> Option<Result<(), Halted>> {
         if self.durable() >= seq {
             return Some(Ok(()));

@@ -1,0 +1,123 @@
+//! Crash images: states in which a disk may be found, opened on the side and compared with what was promised.
+
+use ledger_core::sim::SimDisk;
+use ledger_core::{Ledger, OpenError};
+
+use crate::model::Model;
+use crate::promise::{Checked, Sees, Violation};
+use crate::run::Run;
+use crate::stage::{difference, dump};
+
+/// Between which entries a recovery must end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) least: u64,
+    pub(crate) most: u64,
+}
+
+impl Run {
+    /// Opens what the power cuts would have left that were photographed meanwhile.
+    pub(crate) fn look_at_photographs(&mut self) -> Checked {
+        for image in self.disk.photographs() {
+            image.set_capacity(1 << 40);
+            let bounds = Bounds { least: self.promise.after_power_cut(), most: self.model.seq() };
+            self.check_image(&image, bounds)?;
+        }
+        Ok(())
+    }
+
+    /// Opens `image`, compares all that can be asked with the model, and sometimes crashes or damages it once more.
+    pub(crate) fn check_image(&mut self, image: &SimDisk, bounds: Bounds) -> Checked {
+        let whole = image.survivor(0);
+        let (ledger, model) = self.open_image(image, bounds)?;
+        drop(ledger);
+        match self.chance.below(4) {
+            0 => {
+                // Recovering again changes nothing, even if the power failed right after the first recovery.
+                let again = image.survivor(self.chance.next());
+                let exactly = Bounds { least: model.seq(), most: model.seq() };
+                let (ledger, _) = self.open_image(&again, exactly)?;
+                drop(ledger);
+                self.damage(&again, model.seq())
+            }
+            1 => self.crash_recovery(&whole, bounds),
+            _ => Ok(()),
+        }
+    }
+
+    /// The power fails during the recovery of `image`, at any of its operations.
+    fn crash_recovery(&mut self, image: &SimDisk, bounds: Bounds) -> Checked {
+        let at = self.chance.below(20);
+        image.crash_after(at);
+        match self.options().accept_clock(true).open_on(image.clone()) {
+            Ok(ledger) => drop(ledger),
+            Err(OpenError::Io { .. }) => {}
+            Err(error) => return Err(Violation::new("not opened", format!("while the power fails: {error}"))),
+        }
+        self.tally.images += 1;
+        let left = image.survivor(self.chance.next());
+        self.open_image(&left, bounds).map(drop)
+    }
+
+    /// Opens `image` and gives the model of what is in it.
+    pub(crate) fn open_image(&mut self, image: &SimDisk, bounds: Bounds) -> Checked<(Ledger, Model)> {
+        self.tally.images += 1;
+        let options = self.options().accept_clock(true);
+        let ledger = options.open_on(image.clone()).map_err(|error| Violation::new("not opened", error.to_string()))?;
+        let model = self.recovered(&ledger, bounds)?;
+        Ok((ledger, model))
+    }
+
+    /// What a ledger that was just opened recovered: a prefix of what was decided, with all that was promised, whole
+    /// transactions, whole batches, and every answer the model's.
+    pub(crate) fn recovered(&self, ledger: &Ledger, bounds: Bounds) -> Checked<Model> {
+        let last = ledger.appended().get();
+        if last < bounds.least {
+            let why = format!("entries up to {} were promised, and {last} are there", bounds.least);
+            return Err(Violation::new("acknowledged and lost", why));
+        }
+        if last > bounds.most {
+            return Err(Violation::new("never submitted", format!("{last} entries, and {} were decided", bounds.most)));
+        }
+        if self.model.cuts_a_batch(last) {
+            return Err(Violation::new("half a batch", format!("{last} entries end within an atomic batch")));
+        }
+        let mut model = self.model.prefix(last);
+        model.is_of(ledger.uuid());
+        let found = dump(ledger, &self.world).map_err(|error| error.to_string()).sees("recovered state")?;
+        match difference(&model.dump(&self.world, ledger.now()), &found) {
+            None => Ok(model),
+            Some(difference) => Err(Violation::new("recovered state", difference)),
+        }
+    }
+
+    /// One bit, or one sector, of a disk that was synced whole rots: that is refused, or it makes no difference.
+    pub(crate) fn damage(&mut self, disk: &SimDisk, last: u64) -> Checked {
+        let names = disk.names();
+        let name = names[self.chance.below(names.len() as u64) as usize].clone();
+        let written = disk.written(&name).unwrap_or(0);
+        if written == 0 {
+            return Ok(());
+        }
+        let offset = self.chance.below(written);
+        if self.chance.below(4) == 0 {
+            let sector = offset / 512 * 512;
+            disk.overwrite(&name, sector, &[0; 512]);
+        } else {
+            disk.flip_bit(&name, offset, self.chance.below(8) as u8);
+        }
+        self.tally.images += 1;
+        match self.options().accept_clock(true).open_on(disk.clone()) {
+            Err(OpenError::Damaged { .. } | OpenError::Unsupported { .. }) => self.tally.rot_refused += 1,
+            Err(error) => return Err(Violation::new("damage", format!("{name}, byte {offset}: {error}"))),
+            Ok(ledger) => {
+                let exactly = Bounds { least: last, most: last };
+                self.recovered(&ledger, exactly).map_err(|violation| {
+                    Violation::new("damage", format!("{name}, byte {offset}, is opened: {violation}"))
+                })?;
+                self.tally.rot_harmless += 1;
+            }
+        }
+        Ok(())
+    }
+}

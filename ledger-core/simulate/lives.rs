@@ -1,0 +1,215 @@
+//! How a life begins and ends, and how a run comes to rest.
+
+use std::time::Duration;
+
+use ledger_core::sim::SimDisk;
+use ledger_core::{Clock, Ledger, OpenError, Status, Substatus, Timestamp, TransactionId};
+
+use crate::bank::{Fate, name};
+use crate::coverage::Fault;
+use crate::images::Bounds;
+use crate::promise::{Checked, Sees, Violation};
+use crate::run::Run;
+use crate::stage::DAY;
+
+/// How many steps a run may need to come to rest.
+const REST_STEPS_MAX: u32 = 20_000;
+
+impl Run {
+    /// Opens what the last life left, and takes over what is there.
+    pub(crate) fn open(&mut self) -> Checked {
+        if self.fault == Fault::PowerTwice {
+            for _ in 0..1 + self.chance.below(2) {
+                self.disk.crash_after(self.chance.below(25));
+                match self.options().accept_clock(true).open_on(self.disk.clone()) {
+                    Ok(ledger) => drop(ledger),
+                    Err(OpenError::Io { .. }) => {}
+                    Err(error) => return Err(Violation::new("not opened", format!("while the power fails: {error}"))),
+                }
+                self.tally.images += 1;
+                self.disk = self.disk.survivor(self.chance.next());
+                self.is_after_power_cut = true;
+            }
+        }
+        let bounds = Bounds { least: self.kept_at_least(), most: self.model.seq() };
+        let (ledger, is_refused) = self.open_by_clock()?;
+        self.tally.images += 1;
+        let mut model = self.recovered(&ledger, bounds)?;
+        self.check_clock(is_refused, model.time())?;
+        let last = model.seq();
+        for (seq, command) in std::mem::take(&mut self.unacknowledged) {
+            self.tally.coverage.hit(command, if seq <= last { "kept" } else { "lost" }, self.last_fault);
+        }
+        model.reopen(ledger.epoch());
+        self.trace.line(format_args!("opened with {last} entries of {}, epoch {}", bounds.most, ledger.epoch()));
+        self.time.opened(&self.clock, model.time(), self.closed_at);
+        self.model = model;
+        self.ledger = Some(ledger);
+        self.stories.values_mut().for_each(|story| story.cut(last));
+        self.promise.recovered(last);
+        self.told = last;
+        Ok(())
+    }
+
+    /// What the end of the last life must have left.
+    fn kept_at_least(&self) -> u64 {
+        if self.is_after_power_cut { self.promise.after_power_cut() } else { self.promise.after_kill() }
+    }
+
+    fn open_by_clock(&mut self) -> Checked<(Ledger, bool)> {
+        let options = self.options();
+        match options.clone().open_on(self.disk.clone()) {
+            Ok(ledger) => Ok((ledger, false)),
+            Err(OpenError::Clock { .. }) => {
+                let opened = options.accept_clock(true).open_on(self.disk.clone());
+                opened.map(|ledger| (ledger, true)).map_err(|error| Violation::new("not opened", error.to_string()))
+            }
+            Err(error) => Err(Violation::new("not opened", error.to_string())),
+        }
+    }
+
+    /// A clock that does not fit the log is not opened with, unless somebody says so.
+    fn check_clock(&self, is_refused: bool, last: Option<Timestamp>) -> Checked {
+        let Some(last) = last else { return Ok(()) };
+        let wall = self.clock.wall();
+        // A clean stop keeps the ledger's time, which answers may have raised above the last entry's.
+        let latest = last.max(self.closed_at);
+        let is_wrong = |last: Timestamp| {
+            last.saturating_since(wall) > Duration::from_secs(60) || wall.saturating_since(last) > DAY * 30
+        };
+        if is_wrong(last) == is_wrong(latest) && is_refused != is_wrong(last) {
+            return Err(Violation::new("clock", format!("wall {wall}, log {last}: refused is {is_refused}")));
+        }
+        Ok(())
+    }
+
+    /// Ends this life as its fault does, and leaves the disk that the next one finds.
+    pub(crate) fn end(&mut self) -> Checked {
+        self.look_at_photographs()?;
+        self.collect_all()?;
+        let has_halted = self.ledger().halted().is_some();
+        let ends_well = match self.fault {
+            Fault::Calm | Fault::Clock => true,
+            Fault::Full => self.chance.below(2) == 0,
+            _ => false,
+        };
+        let is_closed = ends_well && !has_halted && !self.disk.is_off() && self.close()?;
+        self.last_fault = self.fault;
+        self.in_flight.iter_mut().for_each(Vec::clear);
+        self.tasks.clear();
+        self.ledger = None;
+        self.disk.heal();
+        self.disk.set_capacity(1 << 40);
+        let power_fails = match self.fault {
+            Fault::Power | Fault::PowerTwice => true,
+            Fault::Kill => false,
+            _ => self.chance.below(2) == 0,
+        };
+        if is_closed {
+            for _ in 0..2 {
+                self.damage(&self.disk.after_kill(), self.model.seq())?;
+            }
+        }
+        let bounds = Bounds { least: self.promise.after_power_cut(), most: self.model.seq() };
+        for _ in 0..self.swarm.photographs {
+            let image = self.disk.survivor(self.chance.next());
+            self.check_image(&image, bounds)?;
+        }
+        // Pages that were lost are lost to the next process too.
+        self.is_after_power_cut = power_fails || self.fault == Fault::LostPages;
+        self.disk = if power_fails { self.disk.survivor(self.chance.next()) } else { self.disk.after_kill() };
+        let how = match (is_closed, power_fails) {
+            (true, true) => "closed, then the power fails",
+            (true, false) => "closed",
+            (false, true) => "the power fails",
+            (false, false) => "killed",
+        };
+        self.trace.line(format_args!("{how}"));
+        Ok(())
+    }
+
+    /// A clean stop: everything that was decided is durable, and answered.
+    fn close(&mut self) -> Checked<bool> {
+        match self.ledger().close() {
+            Ok(()) => {}
+            // A full disk that refuses even what it had promised.
+            Err(_) if self.fault.may_halt() => return Ok(false),
+            Err(error) => return Err(Violation::new("not closed", error.to_string())),
+        }
+        self.closed_at = self.closed_at.max(self.ledger().now());
+        self.collect_all()?;
+        if self.in_flight.iter().any(|client| !client.is_empty()) {
+            return Err(Violation::new("not closed", "an answer is still under way after a clean stop"));
+        }
+        self.leaves(self.model.seq());
+        Ok(true)
+    }
+
+    /// The faults stop: every withdrawal ends or waits for a person, and the two books agree.
+    pub(crate) fn come_to_rest(&mut self) -> Checked {
+        self.fault = Fault::Calm;
+        self.bank.recovers();
+        let time = self.model.time().unwrap_or(self.clock.wall());
+        self.clock.set_wall(self.clock.wall().max(time));
+        self.open()?;
+        let mut steps = 0;
+        while self.has_open_withdrawals() || !self.tasks.is_empty() {
+            steps += 1;
+            if steps > REST_STEPS_MAX {
+                return Err(Violation::new("payout", "a withdrawal neither ends nor waits for a person"));
+            }
+            self.step_executor()?;
+            while self.ledger().step_log(true) {}
+            if self.chance.below(2) == 0 {
+                let due = self.ledger().next_due_in().unwrap_or_default();
+                // Longer and longer: a bank that never tells is asked for a day.
+                self.advance(due + Duration::from_millis(10) * steps * steps)?;
+            }
+        }
+        self.in_step()?;
+        self.compare_books()?;
+        self.close()?;
+        self.ledger = None;
+        let bounds = Bounds { least: self.model.seq(), most: self.model.seq() };
+        let disk: SimDisk = self.disk.survivor(self.chance.next());
+        self.check_image(&disk, bounds)
+    }
+
+    fn has_open_withdrawals(&self) -> bool {
+        self.model
+            .withdrawals()
+            .any(|(_, record)| record.status == Status::Pending && record.substatus != Substatus::NeedsReview)
+    }
+
+    /// What the ledger says of each withdrawal against what the bank really did.
+    fn compare_books(&mut self) -> Checked {
+        let mut withdrawals: Vec<(u64, Substatus)> = Vec::new();
+        for (id, record) in self.model.withdrawals() {
+            withdrawals.push((id, record.substatus));
+        }
+        for (id, substatus) in withdrawals {
+            self.tally.in_review += u64::from(substatus == Substatus::NeedsReview);
+            let of = TransactionId::new(id).expect("not zero");
+            let mut reference = None;
+            let commit = self.ledger().withdrawal(of).map_err(|error| error.to_string()).sees("books")?;
+            drop(commit.map(|found| reference = found.map(|withdrawal| withdrawal.reference)));
+            let reference = reference.ok_or_else(|| Violation::new("books", format!("{id} is not there")))?;
+            let Some(paper) = self.bank.closed_book().get(&name(&reference)) else {
+                if substatus == Substatus::Completed {
+                    return Err(Violation::new("books", format!("{id} is completed, and the bank never saw it")));
+                }
+                continue;
+            };
+            let agrees = match substatus {
+                Substatus::Completed => paper.fate == Fate::Paid,
+                Substatus::Failed => paper.fate != Fate::Paid,
+                _ => true,
+            };
+            if paper.paid > 1 || !(agrees || paper.lied) {
+                let why = format!("{id} is {substatus}, and the bank paid it {} times", paper.paid);
+                return Err(Violation::new("books", why));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,99 @@
+//! Crashes a ledger a hundred thousand times and compares everything that it says with a naive model.
+//!
+//! ```text
+//! cargo run --release -p ledger-core --features sim --bin simulate -- --seeds 10000
+//! ```
+//!
+//! One seed is one [`run`]: a ledger on a simulated disk, with a simulated clock and bank, several callers and an
+//! executor, all driven by one stream of chance, on one thread. [`swarm`] draws how, [`clients`] and [`executor`] act,
+//! [`images`] opens what crashes leave, and the model that answers are compared with is the one of the library's tests,
+//! which shares no code with the engine. `docs/simulation.md` says what is checked and what was found.
+
+mod arguments;
+mod bank;
+mod campaign;
+mod clients;
+mod coverage;
+mod executor;
+mod images;
+mod lives;
+mod panics;
+mod planted;
+mod promise;
+mod rules;
+mod run;
+mod swarm;
+mod timekeeper;
+mod trace;
+
+#[path = "../tests/it"]
+#[allow(dead_code, reason = "the tests ask and set more")]
+mod it {
+    pub(crate) mod model;
+    pub(crate) mod pair;
+    pub(crate) mod stage;
+}
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, USAGE};
+use it::{model, pair, stage};
+
+/// How many lines of a failing run's trace are printed.
+const TRACE_LINES: usize = 60;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::read(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(why) => {
+            eprintln!("{why}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    panics::keep();
+    let result = if arguments.trace {
+        trace(arguments.seed)
+    } else if arguments.planted.is_empty() {
+        simulate(&arguments)
+    } else {
+        catch_planted(&arguments)
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs one seed and prints all that happens.
+fn trace(seed: u64) -> Result<(), String> {
+    let outcome = run::run(seed, None, true);
+    println!("{}", outcome.trace.tail(usize::MAX));
+    outcome.violation.map_or(Ok(()), |violation| Err(violation.to_string()))
+}
+
+fn simulate(arguments: &Arguments) -> Result<(), String> {
+    let report = campaign::campaign(arguments)?;
+    println!("{}\n\n{}", report.tally.coverage.table(), report.summary());
+    for (seed, violation) in report.failures.iter().take(3) {
+        let again = run::run(*seed, None, true);
+        println!("\nseed {seed}: {violation}\n{}", again.trace.tail(TRACE_LINES));
+        println!(
+            "to see all of it: cargo run --release -p ledger-core --features sim --bin simulate -- --seed {seed} --trace"
+        );
+    }
+    report.verdict(arguments.images_min)
+}
+
+fn catch_planted(arguments: &Arguments) -> Result<(), String> {
+    let mut missed = Vec::new();
+    for &bug in &arguments.planted {
+        match planted::catch(bug, arguments.seed) {
+            Ok(caught) => println!("{caught}"),
+            Err(why) => missed.push(why),
+        }
+    }
+    if missed.is_empty() { Ok(()) } else { Err(missed.join("\n")) }
+}

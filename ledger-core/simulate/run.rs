@@ -1,0 +1,323 @@
+//! One seed: a ledger, its disk, its clock, its callers and its bank, all driven by one stream of chance.
+//!
+//! A run is a few lives, each from an opening to an end (a close, a kill, a power cut). Within a life one actor takes one
+//! step at a time: a caller asks or looks whether its answer may leave, the log writes or syncs, the executor takes up
+//! or records something, time passes. The model is asked at the moment at which the ledger decides, so that the order of
+//! the decisions is the order of the seqs; the answer leaves later, or never.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ledger_core::sim::{Fault as DiskFault, PlantedBug, SimClock, SimDisk};
+use ledger_core::{Clock, Ledger, Options, Timestamp};
+
+use crate::bank::Bank;
+use crate::clients::Pending;
+use crate::coverage::{Coverage, Fault};
+use crate::executor::Task;
+use crate::model::{Asked, Model};
+use crate::panics;
+use crate::promise::{Checked, Promise, Violation};
+use crate::rules::Story;
+use crate::stage::{Chance, DAY, START, World};
+use crate::swarm::Swarm;
+use crate::timekeeper::Timekeeper;
+use crate::trace::Trace;
+
+/// What is counted of a run.
+#[derive(Clone, Default)]
+pub(crate) struct Tally {
+    /// Simulated disk states that were opened.
+    pub(crate) images: u64,
+    pub(crate) entries: u64,
+    pub(crate) calls: u64,
+    /// Damaged images that were refused, and that were opened as if nothing was.
+    pub(crate) rot_refused: u64,
+    pub(crate) rot_harmless: u64,
+    pub(crate) withdrawals: u64,
+    pub(crate) in_review: u64,
+    pub(crate) coverage: Coverage,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: &Tally) {
+        self.images += other.images;
+        self.entries += other.entries;
+        self.calls += other.calls;
+        self.rot_refused += other.rot_refused;
+        self.rot_harmless += other.rot_harmless;
+        self.withdrawals += other.withdrawals;
+        self.in_review += other.in_review;
+        self.coverage.merge(&other.coverage);
+    }
+}
+
+/// What came of a run.
+pub(crate) struct Outcome {
+    pub(crate) tally: Tally,
+    pub(crate) trace: Trace,
+    pub(crate) violation: Option<Violation>,
+}
+
+pub(crate) struct Run {
+    pub(crate) swarm: Swarm,
+    pub(crate) chance: Chance,
+    pub(crate) world: World,
+    pub(crate) clock: SimClock,
+    pub(crate) disk: SimDisk,
+    /// `None` between two lives.
+    pub(crate) ledger: Option<Ledger>,
+    pub(crate) model: Model,
+    pub(crate) time: Timekeeper,
+    pub(crate) promise: Promise,
+    /// The fault of this life.
+    pub(crate) fault: Fault,
+    planted: Option<PlantedBug>,
+    /// The calls of each client that were decided and not answered.
+    pub(crate) in_flight: Vec<Vec<Pending>>,
+    /// Every command that was ever thought of.
+    pub(crate) asked: Vec<Asked>,
+    /// Every atomic batch that was accepted.
+    pub(crate) batches: Vec<Vec<Asked>>,
+    /// The highest seq that an answer told of.
+    pub(crate) told: u64,
+    /// Entries that were decided and not acknowledged, and by which command.
+    pub(crate) unacknowledged: BTreeMap<u64, &'static str>,
+    pub(crate) bank: Bank,
+    pub(crate) tasks: Vec<Task>,
+    pub(crate) stories: BTreeMap<u64, Story>,
+    pub(crate) tally: Tally,
+    pub(crate) trace: Trace,
+    /// How the last life ended: under which fault, whether with a power cut, and when the last clean stop was.
+    pub(crate) last_fault: Fault,
+    pub(crate) is_after_power_cut: bool,
+    pub(crate) closed_at: Timestamp,
+    /// The disk is slow: the log takes no step before this moment of the monotonic clock.
+    log_rests_until: Duration,
+}
+
+/// Runs `seed`; `keep`: with a trace that can be read.
+pub(crate) fn run(seed: u64, planted: Option<PlantedBug>, keep: bool) -> Outcome {
+    let mut run = Run::new(seed, planted, keep);
+    let violation = panics::caught(|| run.lives()).err();
+    run.tally.withdrawals = run.model.withdrawals().count() as u64;
+    Outcome { tally: run.tally, trace: run.trace, violation }
+}
+
+impl Run {
+    fn new(seed: u64, planted: Option<PlantedBug>, keep: bool) -> Run {
+        let mut chance = Chance::new(seed);
+        let swarm = Swarm::draw(&mut chance);
+        let mut trace = Trace::new(keep);
+        trace.line(format_args!("seed {seed}: {swarm:?}"));
+        let clock = SimClock::at(START);
+        let bank = Bank::new(swarm.rates, swarm.policy.idempotency_window.is_some(), swarm.bank_can_be_asked);
+        Run {
+            world: World::new(swarm.users, swarm.currencies),
+            disk: SimDisk::new(chance.next()),
+            ledger: None,
+            model: Model::new(uuid::Uuid::nil(), ledger_core::Epoch::new(0), swarm.places),
+            time: Timekeeper::new(&clock),
+            clock,
+            promise: Promise::new(swarm.durability),
+            fault: Fault::Calm,
+            planted,
+            in_flight: (0..swarm.clients).map(|_| Vec::new()).collect(),
+            asked: Vec::new(),
+            batches: Vec::new(),
+            told: 0,
+            unacknowledged: BTreeMap::new(),
+            bank,
+            tasks: Vec::new(),
+            stories: BTreeMap::new(),
+            tally: Tally::default(),
+            trace,
+            last_fault: Fault::Calm,
+            is_after_power_cut: false,
+            closed_at: Timestamp::MIN,
+            log_rests_until: Duration::ZERO,
+            swarm,
+            chance,
+        }
+    }
+
+    fn lives(&mut self) -> Checked {
+        for _ in 0..self.swarm.lives {
+            self.fault = self.chance.pick(&Fault::ALL);
+            self.live()?;
+        }
+        self.come_to_rest()
+    }
+
+    fn live(&mut self) -> Checked {
+        self.open()?;
+        self.plan_fault();
+        for _ in 0..self.swarm.steps {
+            self.step()?;
+            self.look_at_photographs()?;
+            if self.is_over() {
+                break;
+            }
+        }
+        self.end()
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        self.ledger.as_ref().expect("open within a life")
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.disk.is_off() && self.ledger().halted().is_some()
+            || self.ledger().halted().is_some() && self.in_flight.iter().all(Vec::is_empty) && self.tasks.is_empty()
+    }
+
+    /// The options of the next opening; what may differ from one to the next does.
+    pub(crate) fn options(&mut self) -> Options {
+        let shards = self.chance.pick(&[1, 2, 4]);
+        let options = Options::default()
+            .threads(false)
+            .segment_bytes(self.swarm.segment_bytes)
+            .shards(shards)
+            .durability(self.swarm.durability)
+            .withdrawal_places(self.swarm.places)
+            .policy(self.swarm.policy.clone())
+            .clock(self.clock.clone());
+        match self.planted {
+            Some(bug) => options.planted_bug(bug),
+            None => options,
+        }
+    }
+
+    /// Arms the fault of this life.
+    fn plan_fault(&mut self) {
+        let soon = self.disk.operations() + self.chance.below(50);
+        match self.fault {
+            Fault::Calm | Fault::Kill | Fault::Clock => {}
+            Fault::Power | Fault::PowerTwice => self.disk.crash_after(soon),
+            Fault::Eio => {
+                let fault = self.chance.pick(&[DiskFault::Eio, DiskFault::EioForever]);
+                self.disk.fail_at(soon, fault);
+            }
+            // Only a write can stop half-way: the next one does.
+            Fault::ShortWrite => (soon..soon + 4).for_each(|n| self.disk.fail_at(n, DiskFault::ShortWrite)),
+            Fault::LostPages => self.disk.fail_at(soon, DiskFault::FailedFsyncLosesPages),
+            Fault::Full => match self.chance.below(4) {
+                0 => self.disk.fail_at(soon, DiskFault::Enospc),
+                1 => self.disk.fail_at(soon, DiskFault::EnospcForever),
+                _ => self.disk.set_capacity(self.disk.used() + self.chance.below(1 << 20)),
+            },
+        }
+        for _ in 0..self.swarm.photographs {
+            let (n, seed) = (self.disk.operations() + self.chance.below(60), self.chance.next());
+            self.disk.photograph_at(n, seed);
+        }
+        let fault = self.fault.as_str();
+        self.trace.line(format_args!("the fault of this life is {fault}"));
+    }
+
+    /// One actor takes one step.
+    fn step(&mut self) -> Checked {
+        let weights = self.swarm.weights;
+        let all = weights.issue + weights.collect + weights.log + weights.executor + weights.time;
+        let mut draw = self.chance.below(all);
+        let mut falls = |weight: u64| {
+            let hit = draw < weight;
+            draw = if hit { u64::MAX } else { draw - weight };
+            hit
+        };
+        if falls(weights.issue) {
+            self.issue()
+        } else if falls(weights.collect) {
+            self.collect()
+        } else if falls(weights.log) {
+            self.step_log()
+        } else if falls(weights.executor) {
+            self.step_executor()
+        } else {
+            self.pass_time()
+        }
+    }
+
+    pub(crate) fn step_log(&mut self) -> Checked {
+        let now = self.clock.monotonic();
+        if now < self.log_rests_until {
+            return Ok(());
+        }
+        let interval_is_over = self.chance.below(8) == 0;
+        let before = self.disk.operations();
+        let worked = self.ledger().step_log(interval_is_over);
+        let (operations, durable) = (self.disk.operations() - before, self.ledger().durable());
+        if worked {
+            self.trace.line(format_args!("log: {operations} operations, durable {durable}"));
+        }
+        if self.chance.below(16) == 0 {
+            self.log_rests_until = now + Duration::from_millis(1 + self.chance.below(2_000));
+        }
+        self.may_have_halted()
+    }
+
+    /// A halt needs a reason.
+    pub(crate) fn may_have_halted(&self) -> Checked {
+        match self.ledger().halted() {
+            Some(halted) if !self.fault.may_halt() => Err(Violation::new("halted without a fault", halted.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    fn pass_time(&mut self) -> Checked {
+        if self.fault == Fault::Clock && self.chance.below(3) == 0 {
+            return self.set_the_clock();
+        }
+        if self.fault == Fault::Full && self.chance.below(12) == 0 {
+            self.disk.heal();
+            self.disk.set_capacity(1 << 40);
+            self.trace.line(format_args!("there is room on the disk"));
+        }
+        let due = self.ledger().next_due_in();
+        let by = match self.chance.below(6) {
+            0 => Duration::from_millis(1),
+            1 => Duration::from_millis(100),
+            2 => Duration::from_secs(1 + self.chance.below(10)),
+            3 => Duration::from_secs(self.chance.below(40)),
+            _ => due.unwrap_or_default(),
+        };
+        self.advance(by)
+    }
+
+    pub(crate) fn advance(&mut self, by: Duration) -> Checked {
+        self.clock.advance(by);
+        self.trace.line(format_args!("{by:?} pass"));
+        self.now().map(drop)
+    }
+
+    /// The ledger's time, checked.
+    pub(crate) fn now(&mut self) -> Checked<Timestamp> {
+        let now = self.ledger().now();
+        self.time.check(&self.clock, now)?;
+        Ok(now)
+    }
+
+    /// Somebody sets the wall clock, or an operator says that it is right.
+    fn set_the_clock(&mut self) -> Checked {
+        let wall = self.clock.wall();
+        let years = DAY * 365 * (1 + self.chance.below(10) as u32);
+        let seconds = Duration::from_secs(1 + self.chance.below(100));
+        let to = match self.chance.below(6) {
+            0 => wall.saturating_add(years),
+            1 => wall.saturating_sub(years),
+            2 => wall.saturating_add(seconds),
+            3 => wall.saturating_sub(seconds),
+            4 => START.saturating_add(self.clock.monotonic()),
+            _ => {
+                self.ledger().accept_clock();
+                self.time.accepted(&self.clock);
+                self.trace.line(format_args!("the wall clock is accepted at {wall}"));
+                return self.now().map(drop);
+            }
+        };
+        self.clock.set_wall(to);
+        self.time.stepped(wall, to);
+        self.trace.line(format_args!("the wall clock is set from {wall} to {to}"));
+        self.now().map(drop)
+    }
+}

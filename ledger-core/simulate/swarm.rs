@@ -1,0 +1,128 @@
+//! What a seed draws before anything happens: how large the world is, how the ledger is set up, what is asked of it and
+//! what goes wrong how often.
+//!
+//! Every rate is drawn anew, and many are often zero (swarm testing): faults that are always there hide what only happens
+//! without them.
+
+use std::time::Duration;
+
+use ledger_core::Durability;
+use ledger_core::withdrawals::Policy;
+
+use crate::bank::Rates;
+use crate::stage::Chance;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Swarm {
+    pub(crate) users: u64,
+    pub(crate) currencies: &'static [&'static str],
+    pub(crate) segment_bytes: u64,
+    pub(crate) durability: Durability,
+    pub(crate) places: Option<usize>,
+    pub(crate) policy: Policy,
+    pub(crate) rates: Rates,
+    pub(crate) bank_can_be_asked: bool,
+    /// How many times the ledger is opened.
+    pub(crate) lives: u64,
+    /// How much happens in one life.
+    pub(crate) steps: u64,
+    /// How many callers there are, and how many calls each has in flight.
+    pub(crate) clients: usize,
+    pub(crate) in_flight: usize,
+    /// How many withdrawals the executor works on at once.
+    pub(crate) workers: usize,
+    /// How often each actor takes the next step.
+    pub(crate) weights: Weights,
+    /// Of the commands, in percent: held, repeats of an earlier one, and its key for something else.
+    pub(crate) held: u64,
+    pub(crate) repeats: u64,
+    pub(crate) misuses: u64,
+    /// Whether commands carry as much metadata as they may, so that segments fill up.
+    pub(crate) is_bulky: bool,
+    /// The highest amount; very high ones meet the limit of a balance.
+    pub(crate) amount_max: u64,
+    /// How many crash images of each life are opened on the side.
+    pub(crate) photographs: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weights {
+    pub(crate) issue: u64,
+    pub(crate) collect: u64,
+    pub(crate) log: u64,
+    pub(crate) executor: u64,
+    pub(crate) time: u64,
+    pub(crate) reads: u64,
+    pub(crate) withdraws: u64,
+    pub(crate) batches: u64,
+}
+
+impl Swarm {
+    pub(crate) fn draw(chance: &mut Chance) -> Swarm {
+        let is_bulky = chance.below(6) == 0;
+        let durability = match chance.below(4) {
+            0 => Durability::Interval(Duration::from_millis(10)),
+            _ => Durability::Sync,
+        };
+        Swarm {
+            users: chance.pick(&[2, 3, 4, 6]),
+            currencies: chance.pick(&[&["USD"], &["USD"], &["USD", "EUR"]]),
+            segment_bytes: chance.pick(&[1 << 20, 1 << 20, 2 << 20]),
+            durability,
+            places: chance.pick(&[None, Some(2), Some(4)]),
+            policy: policy(chance),
+            rates: rates(chance),
+            bank_can_be_asked: chance.below(6) > 0,
+            lives: 2 + chance.below(3),
+            steps: 60 + chance.below(if is_bulky { 200 } else { 140 }),
+            clients: chance.pick(&[1, 2, 4]),
+            in_flight: chance.pick(&[1, 3, 6]),
+            workers: chance.pick(&[1, 2, 4]),
+            weights: Weights {
+                issue: 2 + chance.below(4),
+                collect: 1 + chance.below(6),
+                log: chance.pick(&[1, 4, 8]),
+                executor: chance.pick(&[1, 4, 8]),
+                time: 1 + chance.below(3),
+                reads: chance.pick(&[5, 20, 40]),
+                withdraws: chance.pick(&[5, 20, 50]),
+                batches: chance.pick(&[0, 10, 25]),
+            },
+            held: chance.pick(&[0, 20, 60]),
+            repeats: chance.pick(&[2, 10, 20]),
+            misuses: chance.pick(&[1, 4]),
+            is_bulky,
+            amount_max: if chance.below(10) == 0 { 1 << 53 } else { 1_000 },
+            photographs: 2 + chance.below(4),
+        }
+    }
+}
+
+fn policy(chance: &mut Chance) -> Policy {
+    let second = Duration::from_secs(1);
+    Policy {
+        attempts_max: chance.pick(&[1, 2, 4]),
+        backoff: second * chance.pick(&[1, 3]),
+        backoff_max: second * chance.pick(&[4, 60]),
+        settle_delay: second * chance.pick(&[1, 5]),
+        inquiry_interval: second * chance.pick(&[1, 5]),
+        deadline: second * chance.pick(&[20, 600, 24 * 3600]),
+        idempotency_window: chance.pick(&[None, Some(second * 30), Some(second * 3600)]),
+    }
+}
+
+fn rates(chance: &mut Chance) -> Rates {
+    Rates {
+        accepted: chance.pick(&[0, 20]),
+        rejected: chance.pick(&[0, 15]),
+        not_sent: chance.pick(&[0, 10, 50]),
+        silent_paid: chance.pick(&[0, 10, 25]),
+        silent_unpaid: chance.pick(&[0, 10]),
+        silent_late: chance.pick(&[0, 10]),
+        refused_later: chance.pick(&[0, 50]),
+        unanswered: chance.pick(&[0, 20]),
+        lagging: chance.pick(&[0, 20]),
+        contradicts: chance.pick(&[0, 0, 0, 20]),
+        latency_max: Duration::from_millis(chance.pick(&[1, 1_000, 30_000])),
+    }
+}
