@@ -11,10 +11,12 @@ use ledger_core::{Durability, Ledger, OpenError, WhenFull};
 use tokio::net::TcpListener;
 
 use crate::app::{App, AppOptions, app};
-use crate::config::{Config, Duplicates, DurabilityMode};
+use crate::config::{BankConfig, Config, Duplicates, DurabilityMode, SimulatedBankConfig};
 use crate::payouts::Payouts;
 use crate::serve::{ServeOptions, serve};
-use crate::withdrawals::{Executor, ExecutorOptions, Gateway, Latency, SimulatedBank, SimulatedBankOptions};
+use crate::withdrawals::{
+    ChosenBank, Executor, ExecutorOptions, Gateway, HttpBank, Latency, SimulatedBank, SimulatedBankOptions,
+};
 
 /// Why the server did not start.
 #[derive(Debug)]
@@ -86,11 +88,7 @@ pub fn open(config: &Config) -> Result<Ledger, OpenError> {
         .accept_clock(config.accept_clock)
         .memory_bytes_max(config.memory_bytes_max)
         .withdrawal_places(Some(config.workers.saturating_add(config.queue)))
-        .policy(Policy {
-            attempts_max: config.bank_attempts,
-            idempotency_window: simulated_bank(config).ok().and_then(|bank| bank.idempotency_window()),
-            ..Policy::default()
-        });
+        .policy(Policy { idempotency_window: bank(config).idempotency_window(), ..config.policy.clone() });
     match config.durability {
         DurabilityMode::Sync => options.durability(Durability::Sync).open(&config.data_dir),
         DurabilityMode::Interval(span) => options.durability(Durability::Interval(span.0)).open(&config.data_dir),
@@ -109,9 +107,8 @@ pub async fn run(
     config: &Config,
     stop: impl Future<Output = ()>,
 ) -> io::Result<Ended> {
-    let bank = simulated_bank(config).map_err(io::Error::other)?;
     let executor = ExecutorOptions { workers: config.workers, bank_timeout: config.bank_timeout };
-    let payouts: Arc<dyn Payouts> = Arc::new(Executor::start(ledger.clone(), Arc::new(bank), executor));
+    let payouts: Arc<dyn Payouts> = Arc::new(Executor::start(ledger.clone(), Arc::new(bank(config)), executor));
     let options = AppOptions {
         replay_duplicates: config.duplicates == Duplicates::Replay,
         workers: config.workers,
@@ -143,9 +140,15 @@ pub async fn run(
     Ok(close(ledger).await)
 }
 
-/// The bank that the configuration names; its rates were checked when it was read.
-fn simulated_bank(config: &Config) -> Result<SimulatedBank, String> {
-    let bank = &config.bank;
+/// The bank that the configuration names.
+fn bank(config: &Config) -> ChosenBank {
+    match &config.bank {
+        BankConfig::Simulated(bank) => ChosenBank::Simulated(simulated_bank(bank)),
+        BankConfig::Http(options) => ChosenBank::Http(HttpBank::new(options.clone())),
+    }
+}
+
+fn simulated_bank(bank: &SimulatedBankConfig) -> SimulatedBank {
     SimulatedBank::new(SimulatedBankOptions {
         // A seed makes a run repeatable; without one, no two runs are alike.
         seed: bank.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id())),
@@ -158,6 +161,7 @@ fn simulated_bank(config: &Config) -> Result<SimulatedBank, String> {
             .expect("a range that was checked when it was read"),
         ..SimulatedBankOptions::default()
     })
+    .expect("rates that were checked when they were read")
 }
 
 /// The banner, for people, and the line that programs wait for.
@@ -172,7 +176,11 @@ fn announce(listener: &TcpListener, config: &Config) -> io::Result<()> {
     writeln!(out, "  data        {data}")?;
     writeln!(out, "  durability  {}", config.durability)?;
     writeln!(out, "  currencies  {} (default {})", currencies.join(", "), config.terms.currency)?;
-    writeln!(out, "  bank        simulated, {} workers, a queue of {}", config.workers, config.queue)?;
+    let bank = match &config.bank {
+        BankConfig::Simulated(_) => "simulated".to_owned(),
+        BankConfig::Http(options) => options.address.to_string(),
+    };
+    writeln!(out, "  bank        {bank}, {} workers, a queue of {}", config.workers, config.queue)?;
     if let Some(bytes) = config.memory_bytes_max {
         writeln!(out, "  memory      at most {} MiB", bytes >> 20)?;
     }

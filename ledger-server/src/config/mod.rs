@@ -4,6 +4,7 @@
 //! if it were the flag), the file fills one; the first that has an option wins, in that order, and [`Config::resolve`]
 //! adds the defaults and refuses what cannot be.
 
+mod bank;
 mod units;
 
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -12,8 +13,10 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ledger_core::Head;
+use ledger_core::withdrawals::Policy;
 use serde::Deserialize;
 
+pub use bank::{BankConfig, SimulatedBankConfig};
 pub use units::{Bank, Currencies, CurrencyCode, Duplicates, DurabilityMode, MemoryMax, Size, Span, SpanRange};
 
 use crate::memory;
@@ -85,7 +88,7 @@ pub struct Settings {
     /// Withdrawals that may wait [default: 100]
     #[arg(long, value_name = "N")]
     pub queue: Option<usize>,
-    /// Which bank pays: simulated or http://HOST:PORT [default: simulated]
+    /// Which bank pays: simulated, http://HOST:PORT or https://HOST/PATH [default: simulated]
     #[arg(long, value_name = "BANK")]
     pub bank: Option<Bank>,
     /// How often the simulated bank pays at once [default: 0.7]
@@ -115,6 +118,30 @@ pub struct Settings {
     /// How many attempts a withdrawal has [default: 4]
     #[arg(long, value_name = "N")]
     pub bank_attempts: Option<u32>,
+    /// How long after an attempt that was not sent the second one comes; doubled for each one more [default: 1s]
+    #[arg(long, value_name = "DURATION")]
+    pub bank_backoff: Option<Span>,
+    /// The longest wait between attempts, and between inquiries [default: 60s]
+    #[arg(long, value_name = "DURATION")]
+    pub bank_backoff_max: Option<Span>,
+    /// How long after an attempt whose outcome is unknown the bank is first asked [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    pub bank_settle_delay: Option<Span>,
+    /// How long after an inquiry the next one comes; doubled each time [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    pub bank_inquiry_interval: Option<Span>,
+    /// How long after its first attempt a withdrawal of unknown outcome goes to a person [default: 24h]
+    #[arg(long, value_name = "DURATION")]
+    pub bank_deadline: Option<Span>,
+    /// For how long the bank over HTTP recognises a repeat and pays once [default: it does not]
+    #[arg(long, value_name = "DURATION")]
+    pub bank_idempotency_window: Option<Span>,
+    /// A file with the token that the bank over HTTP knows this ledger by
+    #[arg(long, value_name = "FILE")]
+    pub bank_token_file: Option<PathBuf>,
+    /// A PEM file with the only certificates that vouch for the bank [default: the public ones]
+    #[arg(long, value_name = "FILE")]
+    pub bank_ca_file: Option<PathBuf>,
     /// What a bank signs its notices with: a file with one secret, or two while it is changed, each on a line of its own;
     /// without it, no notices are taken
     #[arg(long, value_name = "FILE")]
@@ -163,12 +190,12 @@ pub struct Config {
     pub workers: usize,
     /// Withdrawals that may wait.
     pub queue: usize,
-    /// The simulated bank's dice.
-    pub bank: SimulatedBankConfig,
+    /// Which bank pays.
+    pub bank: BankConfig,
     /// How long an answer of the bank is awaited.
     pub bank_timeout: Duration,
-    /// How many attempts a withdrawal has.
-    pub bank_attempts: u32,
+    /// How patient the ledger is with the bank. The bank's window is not part of it: the gateway says that.
+    pub policy: Policy,
     /// What a bank signs its notices with; none: no notices are taken.
     pub notice_secrets: Vec<NoticeSecret>,
     /// How a repeat is answered.
@@ -183,25 +210,6 @@ pub struct Config {
     pub accept_clock: bool,
     /// How long a stop may take.
     pub shutdown_timeout: Duration,
-}
-
-/// How the simulated bank behaves.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct SimulatedBankConfig {
-    /// How often it pays at once.
-    pub success_rate: f64,
-    /// How often it refuses for good.
-    pub rejected_rate: f64,
-    /// How often it takes a payout and tells later.
-    pub accepted_rate: f64,
-    /// How often it pays and does not answer.
-    pub ambiguous_paid_rate: f64,
-    /// How often it neither pays nor answers.
-    pub ambiguous_unpaid_rate: f64,
-    /// How long it takes.
-    pub latency: SpanRange,
-    /// What its dice start from; `None`: anything.
-    pub seed: Option<u64>,
 }
 
 /// Reads variables by their names.
@@ -265,6 +273,14 @@ impl Settings {
             bank_seed,
             bank_timeout,
             bank_attempts,
+            bank_backoff,
+            bank_backoff_max,
+            bank_settle_delay,
+            bank_inquiry_interval,
+            bank_deadline,
+            bank_idempotency_window,
+            bank_token_file,
+            bank_ca_file,
             bank_webhook_secret_file,
             duplicates,
             segment_size,
@@ -300,10 +316,7 @@ impl Config {
                 "listen is {listen}, which others can reach without keys or TLS; listen on 127.0.0.1, or say --insecure-listen"
             ));
         }
-        if let Some(Bank::Http(address)) = &settings.bank {
-            return Err(format!("bank is {address}, but a bank over HTTP is not built yet; use --bank simulated"));
-        }
-        let bank_timeout = at_least("bank-timeout", span(settings.bank_timeout, 30), Duration::from_millis(1))?;
+        let bank_timeout = bank::timeout(&settings)?;
         let shutdown_timeout = span(settings.shutdown_timeout, 35);
         if shutdown_timeout <= bank_timeout {
             return Err(format!(
@@ -312,17 +325,19 @@ impl Config {
                 Span(bank_timeout)
             ));
         }
+        let workers = at_least("workers", settings.workers.unwrap_or(50), 1)?;
+        let bank = BankConfig::resolve(&settings, bank_timeout, workers)?;
         Ok(Config {
             listen,
             data_dir: settings.data_dir.clone().unwrap_or_else(|| "ledger-data".into()),
             durability: settings.durability.unwrap_or(DurabilityMode::Sync),
-            terms: terms(settings.currency, settings.currencies.clone())?,
+            terms: terms(&settings, matches!(bank, BankConfig::Http(_)))?,
             threads: at_least("threads", settings.threads.unwrap_or_else(cores), 1)?,
-            workers: at_least("workers", settings.workers.unwrap_or(50), 1)?,
+            workers,
             queue: settings.queue.unwrap_or(100),
-            bank: simulated_bank(&settings)?,
+            bank,
             bank_timeout,
-            bank_attempts: at_least("bank-attempts", settings.bank_attempts.unwrap_or(4), 1)?,
+            policy: bank::policy(&settings)?,
             notice_secrets: notice_secrets(settings.bank_webhook_secret_file.as_deref())?,
             duplicates: settings.duplicates.unwrap_or(Duplicates::Conflict),
             segment_bytes: settings.segment_size.map_or(64 << 20, |size| size.0),
@@ -351,39 +366,16 @@ fn listen(text: &str) -> Result<SocketAddr, String> {
     addresses.into_iter().next().ok_or_else(|| format!("listen is {text:?}, which names no address"))
 }
 
-fn terms(currency: Option<CurrencyCode>, currencies: Option<Currencies>) -> Result<Terms, String> {
-    let currency = currency.map_or(ledger_core::Currency::USD, |code| code.0);
-    let currencies = currencies.map_or_else(|| vec![currency], |currencies| currencies.0);
+/// The simulated bank pays to nowhere; a real one must be told where.
+fn terms(settings: &Settings, destination_required: bool) -> Result<Terms, String> {
+    let currency = settings.currency.map_or(ledger_core::Currency::USD, |code| code.0);
+    let currencies = settings.currencies.clone().map_or_else(|| vec![currency], |currencies| currencies.0);
     if !currencies.contains(&currency) {
         return Err(format!(
             "currencies lacks the default currency {currency}; add it, or set --currency to one of them"
         ));
     }
-    // The simulated bank pays to nowhere; a real one must be told where.
-    Ok(Terms { currency, currencies, destination_required: false })
-}
-
-fn simulated_bank(settings: &Settings) -> Result<SimulatedBankConfig, String> {
-    let rate = |name: &str, given: Option<f64>, default: f64| {
-        let rate = given.unwrap_or(default);
-        if (0.0..=1.0).contains(&rate) { Ok(rate) } else { Err(format!("{name} is {rate}; it must be from 0 to 1")) }
-    };
-    let bank = SimulatedBankConfig {
-        success_rate: rate("bank-success-rate", settings.bank_success_rate, 0.7)?,
-        rejected_rate: rate("bank-rejected-rate", settings.bank_rejected_rate, 0.0)?,
-        accepted_rate: rate("bank-accepted-rate", settings.bank_accepted_rate, 0.0)?,
-        ambiguous_paid_rate: rate("bank-ambiguous-paid-rate", settings.bank_ambiguous_paid_rate, 0.0)?,
-        ambiguous_unpaid_rate: rate("bank-ambiguous-unpaid-rate", settings.bank_ambiguous_unpaid_rate, 0.0)?,
-        latency: settings
-            .bank_latency
-            .unwrap_or(SpanRange { from: Duration::from_secs(1), to: Duration::from_secs(1) }),
-        seed: settings.bank_seed,
-    };
-    let drawn_first = bank.rejected_rate + bank.accepted_rate + bank.ambiguous_paid_rate + bank.ambiguous_unpaid_rate;
-    if drawn_first > 1.0 + 1e-9 {
-        return Err(format!("the bank's rates other than that of success add up to {drawn_first}; at most 1 can be"));
-    }
-    Ok(bank)
+    Ok(Terms { currency, currencies, destination_required })
 }
 
 fn notice_secrets(file: Option<&Path>) -> Result<Vec<NoticeSecret>, String> {
@@ -450,13 +442,14 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(config.data_dir, PathBuf::from("ledger-data"));
         assert_eq!(config.durability, DurabilityMode::Sync);
-        assert_eq!((config.workers, config.queue, config.bank_attempts), (50, 100, 4));
+        assert_eq!((config.workers, config.queue, config.policy.attempts_max), (50, 100, 4));
         assert_eq!(config.terms.currency.as_str(), "USD");
         assert_eq!(config.terms.currencies.len(), 1);
         assert_eq!(config.segment_bytes, 64 << 20);
         assert_eq!(config.duplicates, Duplicates::Conflict);
-        assert_eq!(config.bank.success_rate, 0.7);
-        assert_eq!(config.bank.latency.to_string(), "1s");
+        let BankConfig::Simulated(bank) = &config.bank else { panic!("{:?}", config.bank) };
+        assert_eq!((bank.success_rate, bank.latency.to_string()), (0.7, "1s".to_owned()));
+        assert_eq!(config.policy, Policy::default());
         assert!(config.memory_bytes_max.is_some());
     }
 
@@ -468,7 +461,7 @@ mod tests {
             [("LEDGER_QUEUE", "2"), ("LEDGER_WORKERS", "2"), ("LEDGER_CONFIG", path), ("LEDGER_ACCEPT_CLOCK", "false")];
         for arguments in [["--queue", "3"].as_slice(), &["serve", "--queue=3"]] {
             let config = load(arguments, &variables).unwrap();
-            assert_eq!((config.queue, config.workers, config.threads, config.bank_attempts), (3, 2, 1, 4));
+            assert_eq!((config.queue, config.workers, config.threads, config.policy.attempts_max), (3, 2, 1, 4));
             assert!(!config.accept_clock);
         }
         let config = load(&["--config", path, "--accept-clock"], &[]).unwrap();
@@ -500,6 +493,14 @@ mod tests {
             bank_seed = 7
             bank_timeout = "1s"
             bank_attempts = 9
+            bank_backoff = "1ms"
+            bank_backoff_max = "2ms"
+            bank_settle_delay = "3ms"
+            bank_inquiry_interval = "4ms"
+            bank_deadline = "5ms"
+            bank_idempotency_window = "24h"
+            bank_token_file = "t"
+            bank_ca_file = "c"
             bank_webhook_secret_file = {secret:?}
             duplicates = "replay"
             segment_size = "1MiB"
@@ -523,20 +524,36 @@ mod tests {
             Some(line.split_once(" = ")?.1.replace(['"', '[', ']'], ""))
         };
         assert_eq!(Settings::from_variables(&variable).unwrap(), from_file);
-        let config = Config::resolve(from_file).unwrap();
+        // Less what is for a bank over HTTP alone.
+        let config = Config::resolve(Settings {
+            bank_idempotency_window: None,
+            bank_token_file: None,
+            bank_ca_file: None,
+            ..from_file
+        });
+        let config = config.unwrap();
         assert_eq!(config.memory_bytes_max, Some(1 << 30));
         assert_eq!(config.notice_secrets.len(), 1);
-        assert_eq!(config.bank.latency.to_string(), "1s..10s");
+        let BankConfig::Simulated(bank) = config.bank else { panic!("{:?}", config.bank) };
+        assert_eq!(bank.latency.to_string(), "1s..10s");
+        assert_eq!(config.policy.deadline, Duration::from_millis(5));
     }
 
     #[test]
     fn what_cannot_be_is_refused_by_name() {
-        let cases: [(&[&str], &str); 15] = [
+        let cases: [(&[&str], &str); 22] = [
             (&["--listen", "0.0.0.0:80"], "insecure-listen"),
             (&["--listen", "[::]:80"], "insecure-listen"),
             (&["--listen", "nonsense"], "listen"),
             (&["--listen", "127.0.0.1:99999"], "listen"),
-            (&["--bank", "http://127.0.0.1:9000"], "not built yet"),
+            (&["--bank", "http://127.0.0.1:9000", "--durability", "memory"], "durability"),
+            (&["--bank", "http://bank.example", "--bank-token-file", "Cargo.toml"], "bank-token-file"),
+            (&["--bank", "http://127.0.0.1:9000", "--bank-ca-file", "Cargo.toml"], "bank-ca-file"),
+            (&["--bank", "https://bank.example", "--bank-ca-file", "Cargo.toml"], "bank-ca-file"),
+            (&["--bank-token-file", "Cargo.toml"], "HTTP"),
+            (&["--bank-idempotency-window", "1h"], "HTTP"),
+            (&["--bank-backoff", "2m"], "bank-backoff-max"),
+            (&["--bank-settle-delay", "0s"], "bank-settle-delay"),
             (&["--shutdown-timeout", "30s"], "shutdown-timeout"),
             (&["--bank-timeout", "35s"], "shutdown-timeout"),
             (&["--currencies", "EUR,GBP"], "currencies"),
@@ -556,6 +573,23 @@ mod tests {
         assert!(load(&["--listen", "localhost:80"], &[]).is_ok());
         assert!(load(&["--currency", "EUR"], &[]).is_ok());
         assert!(load(&["--queue", "0"], &[]).is_ok());
+    }
+
+    #[test]
+    fn a_bank_over_http_is_told_what_it_needs_and_its_token_only_in_private() {
+        let token = file("hush\n");
+        let token = token.path().to_str().unwrap();
+        let config = load(&["--bank", "https://bank.example/v1", "--bank-idempotency-window", "24h"], &[]).unwrap();
+        assert!(config.terms.destination_required);
+        let BankConfig::Http(bank) = config.bank else { panic!("{:?}", config.bank) };
+        assert_eq!(bank.idempotency_window, Some(Duration::from_secs(24 * 3600)));
+        for (address, is_private) in
+            [("https://bank.example", true), ("http://127.0.0.1:9000", true), ("http://bank.example", false)]
+        {
+            let config = load(&["--bank", address, "--bank-token-file", token], &[]);
+            assert_eq!(config.is_ok(), is_private, "{address}");
+            assert!(!format!("{config:?}").contains("hush"));
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::withdrawals::BankAddress;
+
 /// A length of time: a whole number and `us`, `ms`, `s`, `m` or `h`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize)]
 #[serde(try_from = "String")]
@@ -209,7 +211,7 @@ pub enum Bank {
     /// One in this process, which makes up its answers.
     Simulated,
     /// One that is spoken to over HTTP.
-    Http(String),
+    Http(BankAddress),
 }
 
 impl FromStr for Bank {
@@ -218,8 +220,7 @@ impl FromStr for Bank {
     fn from_str(text: &str) -> Result<Bank, String> {
         match text {
             "simulated" => Ok(Bank::Simulated),
-            _ if text.strip_prefix("http://").is_some_and(|host| !host.is_empty()) => Ok(Bank::Http(text.to_owned())),
-            _ => Err(format!("{text:?} is no bank; write simulated or http://HOST:PORT")),
+            _ => text.parse().map(Bank::Http).map_err(|fault| format!("a bank is simulated or an address; {fault}")),
         }
     }
 }
@@ -337,7 +338,7 @@ mod tests {
         for text in ["", "usd", "USD,", "USD,,EUR", "US", "USDUSDUSD"] {
             assert!(text.parse::<Currencies>().is_err(), "{text:?}");
         }
-        for text in ["", "http://", "https://bank", "Simulated", "bank"] {
+        for text in ["", "http://", "ftp://bank", "Simulated", "bank"] {
             assert!(text.parse::<Bank>().is_err(), "{text:?}");
         }
     }

@@ -144,7 +144,7 @@ fn bad_usage_is_exit_2_with_a_reason() {
         (&["--queue", "many"], "many"),
         (&["--durability", "never"], "never"),
         (&["--listen", "0.0.0.0:0"], "--insecure-listen"),
-        (&["--bank", "http://127.0.0.1:9"], "not built yet"),
+        (&["--bank", "http://127.0.0.1:9", "--durability", "memory"], "durability is memory"),
         (&["--shutdown-timeout", "1s"], "shutdown-timeout"),
         (&["--config", "/nowhere.toml"], "/nowhere.toml"),
         (&["--durability", "memory", "--listen", "192.0.2.1:1", "--insecure-listen"], "listen"),

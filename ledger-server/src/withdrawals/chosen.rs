@@ -1,0 +1,41 @@
+//! The bank that the server was told to use: one of those that come with it.
+
+use std::time::Duration;
+
+use ledger_core::withdrawals::{BankReference, Inquiry, Submission};
+
+use super::gateway::{Gateway, Payout};
+use super::http::HttpBank;
+use super::simulated::SimulatedBank;
+
+/// One of the gateways that come with the server.
+#[derive(Debug)]
+pub enum ChosenBank {
+    /// In this process.
+    Simulated(SimulatedBank),
+    /// Over HTTP.
+    Http(HttpBank),
+}
+
+impl Gateway for ChosenBank {
+    async fn submit(&self, payout: &Payout) -> Submission {
+        match self {
+            ChosenBank::Simulated(bank) => bank.submit(payout).await,
+            ChosenBank::Http(bank) => bank.submit(payout).await,
+        }
+    }
+
+    async fn inquire(&self, reference: &BankReference) -> Inquiry {
+        match self {
+            ChosenBank::Simulated(bank) => bank.inquire(reference).await,
+            ChosenBank::Http(bank) => bank.inquire(reference).await,
+        }
+    }
+
+    fn idempotency_window(&self) -> Option<Duration> {
+        match self {
+            ChosenBank::Simulated(bank) => bank.idempotency_window(),
+            ChosenBank::Http(bank) => bank.idempotency_window(),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! A bank over HTTP: the protocol of `docs/bank-protocol.md` on a pool of connections.
+//!
+//! It keeps nothing between two calls but the shortest window that the bank announced. What must hold: every attempt of a
+//! withdrawal sends the same bytes under the same key; a class other than ambiguous is given only to what the protocol
+//! lists as certain; no secret is ever part of an evidence or a log line.
+
+mod address;
+mod answer;
+mod transport;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use hyper::{HeaderMap, Method, Request};
+use ledger_core::withdrawals::{AttemptClass, BankReference, Inquiry, InquiryAnswer, Submission};
+
+pub use address::BankAddress;
+pub use transport::Trust;
+pub(crate) use transport::{Broken, Transport};
+
+use super::gateway::{Gateway, Payout};
+use crate::wire::json::Object;
+
+/// How long before its window closes the bank is not trusted to recognise a repeat any more, beside the longest time that
+/// a request can be under way: room for two clocks that do not run alike.
+const WINDOW_MARGIN: Duration = Duration::from_secs(60);
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_WINDOW: &str = "idempotency-window";
+
+/// How a bank is spoken to.
+#[derive(Clone, Debug)]
+pub struct HttpBankOptions {
+    /// Where it is.
+    pub address: BankAddress,
+    /// What it knows the ledger by; `None`: nothing is said.
+    pub token: Option<BankToken>,
+    /// Which certificates it may show.
+    pub trust: Trust,
+    /// The longest time of one exchange. Half of it, at most 10 s, may be spent on the connection.
+    pub timeout: Duration,
+    /// For how long the bank, by its operator's word, recognises a repeat; `None`: it does not.
+    pub idempotency_window: Option<Duration>,
+    /// How many idle connections are kept; the number of the executor's workers is right.
+    pub connections: usize,
+}
+
+impl HttpBankOptions {
+    /// A bank at `address` without a token, believed by the public certificates, with 30 s for an exchange, which
+    /// recognises no repeat.
+    pub fn new(address: BankAddress) -> HttpBankOptions {
+        HttpBankOptions {
+            address,
+            token: None,
+            trust: Trust::public(),
+            timeout: Duration::from_secs(30),
+            idempotency_window: None,
+            connections: 50,
+        }
+    }
+}
+
+/// A bearer token. It is never shown.
+#[derive(Clone)]
+pub struct BankToken(HeaderValue);
+
+impl BankToken {
+    /// From a file; white space around it is not part of it.
+    ///
+    /// # Errors
+    /// A message for the operator, without the token.
+    pub fn from_file(path: &Path) -> Result<BankToken, String> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|fault| format!("the token in {} cannot be read: {fault}", path.display()))?;
+        let token = text.trim();
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(format!("the token in {} must be one word of printable ASCII", path.display()));
+        }
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).expect("printable ASCII is a header's value");
+        value.set_sensitive(true);
+        Ok(BankToken(value))
+    }
+}
+
+impl fmt::Debug for BankToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BankToken")
+    }
+}
+
+/// A bank that speaks the protocol of `docs/bank-protocol.md`.
+pub struct HttpBank {
+    options: HttpBankOptions,
+    transport: Transport,
+    /// The shortest window that the bank announced, in seconds. It is only compared, so every ordering is relaxed.
+    window_announced: AtomicU64,
+}
+
+impl fmt::Debug for HttpBank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpBank").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl HttpBank {
+    /// Makes no connection yet.
+    pub fn new(options: HttpBankOptions) -> HttpBank {
+        let transport = Transport::new(&options.trust, options.timeout, options.connections);
+        HttpBank { options, transport, window_announced: AtomicU64::new(u64::MAX) }
+    }
+
+    fn request(&self, method: Method, path: &str, body: Vec<u8>) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(Bytes::from(body)));
+        *request.method_mut() = method;
+        *request.uri_mut() = self.options.address.at(path);
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("ledger-server/", env!("CARGO_PKG_VERSION"))));
+        if let Some(BankToken(token)) = &self.options.token {
+            headers.insert(AUTHORIZATION, token.clone());
+        }
+        request
+    }
+
+    fn payout(&self, payout: &Payout) -> Request<Full<Bytes>> {
+        let mut request = self.request(Method::POST, "/payouts", body(payout));
+        let key = HeaderValue::from_str(&payout.reference.to_string()).expect("a reference is digits and hyphens");
+        request.headers_mut().insert(IDEMPOTENCY_KEY, key);
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request
+    }
+
+    /// Keeps the shortest window that the bank says it has.
+    fn learn(&self, headers: &HeaderMap) {
+        let said = headers.get(IDEMPOTENCY_WINDOW).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let Some(seconds) = said else { return };
+        let before = self.window_announced.fetch_min(seconds, Ordering::Relaxed);
+        let declared = self.options.idempotency_window.map_or(0, |window| window.as_secs());
+        if seconds < declared && before >= declared {
+            tracing::error!(
+                "the bank recognises a repeat for {seconds} s, and {declared} s were declared; no second attempts are made \
+                 until the server is started with a --bank-idempotency-window of at most {seconds}s"
+            );
+        }
+    }
+
+    /// Whether the bank itself says that the window it was declared to have is too long.
+    fn is_window_contradicted(&self) -> bool {
+        let announced = Duration::from_secs(self.window_announced.load(Ordering::Relaxed));
+        self.options.idempotency_window.is_some_and(|declared| announced.as_secs() < declared.as_secs())
+    }
+}
+
+/// The body of every attempt: nothing in it changes from one to the next.
+fn body(payout: &Payout) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    let mut object = Object::begin(&mut out);
+    object.word("bank_reference", &payout.reference.to_string());
+    object.integer("amount", payout.amount.minor()).word("currency", payout.currency.as_str());
+    match &payout.destination {
+        Some(destination) => object.text("destination", destination),
+        None => object.null("destination"),
+    };
+    object.end();
+    out
+}
+
+impl Gateway for HttpBank {
+    async fn submit(&self, payout: &Payout) -> Submission {
+        if payout.attempt > 1 && self.is_window_contradicted() {
+            let evidence =
+                "not sent again: the bank recognises repeats for a shorter time than was declared".to_owned();
+            return Submission { class: AttemptClass::NotSent, evidence };
+        }
+        let (class, evidence) = match self.transport.exchange(self.payout(payout)).await {
+            Ok(reply) => {
+                self.learn(&reply.headers);
+                if reply.is_json() {
+                    answer::of_submission(payout, reply.status, &reply.body)
+                } else {
+                    (AttemptClass::Ambiguous, format!("status {}, and no JSON", reply.status))
+                }
+            }
+            Err(Broken::NotSent(words)) => (AttemptClass::NotSent, words),
+            Err(Broken::Unknown(words)) => (AttemptClass::Ambiguous, words),
+        };
+        Submission { class, evidence }
+    }
+
+    async fn inquire(&self, reference: &BankReference) -> Inquiry {
+        let request = self.request(Method::GET, &format!("/payouts/{reference}"), Vec::new());
+        let (answer, evidence) = match self.transport.exchange(request).await {
+            Ok(reply) => {
+                self.learn(&reply.headers);
+                if reply.is_json() {
+                    answer::of_inquiry(reference, reply.status, &reply.body)
+                } else {
+                    (InquiryAnswer::Unanswered, format!("status {}, and no JSON", reply.status))
+                }
+            }
+            Err(Broken::NotSent(words) | Broken::Unknown(words)) => (InquiryAnswer::Unanswered, words),
+        };
+        Inquiry { answer, evidence }
+    }
+
+    fn idempotency_window(&self) -> Option<Duration> {
+        self.options.idempotency_window.map(|window| window.saturating_sub(self.options.timeout + WINDOW_MARGIN))
+    }
+}

@@ -1,0 +1,8 @@
+//! A bank over HTTP: what the gateway makes of everything that a bank and a connection can do, row by row of the protocol's
+//! own tables.
+
+mod answers;
+mod connections;
+mod requests;
+mod scripted;
+mod tables;
