@@ -4,6 +4,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use ledger_server::bank::{self, BankArguments, BankError};
 use ledger_server::config::{Command, CommandLine, Config, Settings, command_line};
 use ledger_server::{Ended, StartError, inspect, open, run, telemetry, verify};
 use tokio::net::TcpListener;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
                 Err(fault) => fail(2, &fault),
             }
         }
+        Some(Command::Bank(arguments)) => play_bank(*arguments),
         Some(Command::Inspect { directory }) => match inspect::inspect(&directory, &mut io::stdout()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(fault) => fail(1, &fault),
@@ -64,6 +66,29 @@ async fn start(config: &Config) -> Result<Ended, StartError> {
         }
     };
     run(listener, ledger, config, stop).await.map_err(StartError::Listen)
+}
+
+fn play_bank(arguments: BankArguments) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(fault) => return fail(2, &fault),
+    };
+    let ended = runtime.block_on(async {
+        let (mut terminate, mut interrupt) = signals().map_err(BankError::Listen)?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        bank::run(arguments, stop).await
+    });
+    // Answers that are never sent are cut off here.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => fail(2, &fault),
+    }
 }
 
 fn signals() -> io::Result<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)> {

@@ -19,6 +19,7 @@ use serde::Deserialize;
 pub use bank::{BankConfig, SimulatedBankConfig};
 pub use units::{Bank, Currencies, CurrencyCode, Duplicates, DurabilityMode, MemoryMax, Size, Span, SpanRange};
 
+use crate::bank::BankArguments;
 use crate::memory;
 use crate::signing::HeadSigner;
 use crate::wire::operation::Terms;
@@ -53,6 +54,8 @@ pub enum Command {
         #[arg(long, value_name = "HEAD@SEQ")]
         expect_head: Option<Head>,
     },
+    /// Play a bank over HTTP, with every fault on demand, to try the ledger with
+    Bank(Box<BankArguments>),
     /// Print a data directory's entries as JSON lines
     Inspect {
         /// The data directory

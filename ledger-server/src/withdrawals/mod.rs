@@ -3,6 +3,7 @@
 //! withdrawals against any of them.
 
 mod chosen;
+mod draw;
 mod executor;
 mod figures;
 mod gateway;
@@ -12,9 +13,11 @@ mod signature;
 mod simulated;
 
 pub use chosen::ChosenBank;
+pub(crate) use draw::Draw;
 pub use executor::{Executor, ExecutorOptions};
 pub use figures::Figures;
 pub use gateway::{Gateway, Payout};
+pub(crate) use http::Transport;
 pub use http::{BankAddress, BankToken, HttpBank, HttpBankOptions, Trust};
 pub use signature::{BadSignature, NoticeSecret, SIGNATURE_HEADER};
 pub use simulated::{BankRecord, BankState, Latency, SimulatedBank, SimulatedBankOptions};

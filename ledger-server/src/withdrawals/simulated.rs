@@ -9,6 +9,7 @@ use ledger_core::withdrawals::{AttemptClass, BankReference, Inquiry, InquiryAnsw
 use ledger_core::{Amount, Currency};
 use tokio::time::Instant;
 
+use super::draw::Draw;
 use super::gateway::{Gateway, Payout};
 
 /// How long before its window closes the bank stops promising to recognise a repeat: room for a request under way.
@@ -271,31 +272,6 @@ impl Gateway for SimulatedBank {
 async fn wait(latency: Duration) {
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
-    }
-}
-
-/// The numbers of one attempt: SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators"),
-/// whose sequence depends on the seed, the transaction and the attempt alone.
-struct Draw(u64);
-
-impl Draw {
-    fn new(seed: u64, id: u64, attempt: u32) -> Draw {
-        let mut draw = Draw(seed);
-        draw.0 = draw.next() ^ id;
-        draw.0 = draw.next() ^ u64::from(attempt);
-        draw
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// 0 ≤ fraction < 1.
-    fn fraction(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 

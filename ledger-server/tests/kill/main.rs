@@ -2,16 +2,17 @@
 //!
 //! `LEDGER_KILLS` says how often (5), `LEDGER_KILL_SEED` what the load and the moments are drawn from; both are printed.
 
+mod client;
+
 use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::Value;
+use client::{Client, number};
 
 const CLIENTS: u64 = 16;
 const USERS: u64 = 40;
@@ -49,50 +50,6 @@ impl Server {
     fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-    }
-}
-
-/// One connection that is kept.
-struct Client(BufReader<TcpStream>);
-
-impl Client {
-    fn connect(address: &str) -> io::Result<Client> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        Ok(Client(BufReader::new(stream)))
-    }
-
-    fn send(&mut self, request: &str) -> io::Result<(u16, Value)> {
-        self.0.get_mut().write_all(request.as_bytes())?;
-        let (mut status, mut length) = (0, 0);
-        loop {
-            let mut line = String::new();
-            if self.0.read_line(&mut line)? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let line = line.trim_end();
-            if let Some(rest) = line.strip_prefix("HTTP/1.1 ") {
-                status = rest[..3].parse().unwrap();
-            } else if let Some(rest) = line.strip_prefix("content-length: ") {
-                length = rest.parse().unwrap();
-            } else if line.is_empty() {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body)?;
-        Ok((status, serde_json::from_slice(&body).expect("a reply is whole or it is not there")))
-    }
-
-    fn post(&mut self, path: &str, body: &str) -> io::Result<(u16, Value)> {
-        let length = body.len();
-        self.send(&format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-        ))
-    }
-
-    fn get(&mut self, path: &str) -> io::Result<(u16, Value)> {
-        self.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"))
     }
 }
 
@@ -157,10 +114,6 @@ fn check(address: &str, book: &Book, when: &str) {
     }
     let (_, audit) = client.get("/audit?deep=true").unwrap();
     assert_eq!(audit["balanced"], true, "{when}: {audit}");
-}
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
 }
 
 #[test]
