@@ -43,3 +43,12 @@ fn a_killed_process_loses_nothing_acknowledged() {
     let printed = run(env!("CARGO_BIN_EXE_crash_and_recover"));
     assert!(printed.contains("balanced: true"), "{printed}");
 }
+
+#[test]
+fn a_bank_of_ones_own_pays_once() {
+    let printed = run(env!("CARGO_BIN_EXE_own_bank"));
+    assert!(printed.contains("reserved: 5000, withdrawable: 0"), "{printed}");
+    assert!(printed.contains("attempts: 1, the last one ambiguous"), "{printed}");
+    assert!(printed.contains("completed, as was asked at the counter"), "{printed}");
+    assert!(printed.contains("paid by the bank: [5000]"), "{printed}");
+}
