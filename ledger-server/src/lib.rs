@@ -21,6 +21,7 @@ pub mod verify;
 pub mod withdrawals;
 
 mod memory;
+mod openapi;
 mod reconciliation;
 mod routes;
 mod run;

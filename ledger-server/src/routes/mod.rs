@@ -8,6 +8,7 @@ mod balance;
 mod batch;
 mod charge;
 mod decide;
+mod docs;
 mod head;
 mod health;
 mod lines;
@@ -60,13 +61,14 @@ fn methods(route: Route) -> Option<MethodRouter<App>> {
         Route::Audit => get(audit::audit),
         Route::Head => get(head::head),
         Route::Metrics => get(metrics::metrics),
-        Route::OpenApi | Route::Docs | Route::Other => return None,
+        Route::OpenApi => get(docs::document),
+        Route::Docs => get(docs::page),
+        Route::Other => return None,
     })
 }
 
 async fn not_found(request: Request) -> Problem {
-    let detail =
-        format!("there is nothing at {:?}; the paths are those of the HTTP contract", cut(request.uri().path()));
+    let detail = format!("there is nothing at {:?}; GET /docs names the paths", cut(request.uri().path()));
     Problem::new(Code::NotFound, detail)
 }
 

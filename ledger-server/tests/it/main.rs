@@ -2,6 +2,7 @@
 //! and those about the program start it.
 
 mod batch;
+mod contract;
 mod faults;
 mod head;
 mod health;

@@ -17,6 +17,8 @@ use ledger_server::app::{App, AppOptions, Http, app};
 use serde_json::Value;
 use tower::ServiceExt;
 
+use crate::contract;
+
 /// 2024-01-10T10:00:00Z, where every test begins.
 pub(crate) const START_MICROS: i64 = 1_704_880_800_000_000;
 
@@ -123,11 +125,17 @@ impl Server {
         Server { http: app(state.clone()), app: state, ledger, clock }
     }
 
+    /// The answer, which must be one that the document of the contract knows.
     pub(crate) async fn call(&self, request: Request<Body>) -> Reply {
+        let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
         let response = self.http.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
-        Reply { status: head.status.as_u16(), headers: head.headers, text }
+        let reply = Reply { status: head.status.as_u16(), headers: head.headers, text };
+        if method != "HEAD" {
+            contract::check(&method, &path, &reply);
+        }
+        reply
     }
 
     pub(crate) async fn post(&self, path: &str, body: impl ToString) -> Reply {
