@@ -15,3 +15,4 @@ mod kills;
 mod operator;
 mod programs;
 mod stalled;
+mod stop;
