@@ -132,6 +132,12 @@ impl Checkpointer {
         Ok(Checkpoint { seq, bytes: history.bytes + snapshot.bytes, segments_retired })
     }
 
+    /// Does something with the directory while no checkpoint is made, and so nothing is removed from it.
+    pub(crate) fn while_pinned<R>(&self, work: impl FnOnce(&dyn Storage) -> R) -> R {
+        let _state = self.state.lock();
+        work(&*self.storage)
+    }
+
     /// The digest of the state at the last entry, when no checkpoint is under way.
     pub(crate) fn digest(&self, tables: &Tables, wal: &Wal) -> (Seq, u128) {
         let _state = self.state.lock();

@@ -27,6 +27,7 @@
 //! [`verify`] and [`inspect`] read a directory without opening it. `Storage` and `Clock` are where the disk and time come from.
 #![forbid(unsafe_code)]
 
+mod backup;
 mod checkpoint;
 mod command;
 mod commit;
@@ -46,6 +47,7 @@ mod view;
 mod wal;
 pub mod withdrawals;
 
+pub use backup::{Backup, RestoreTo, backup, is_executor_stopped, release_executor, restore};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use command::{CancelWithdrawal, Charge, Command, Notice, ResolveWithdrawal, Transfer, Withdraw};
 pub use commit::{Commit, CommitFuture};

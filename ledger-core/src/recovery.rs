@@ -14,7 +14,7 @@ use crate::sync::{Arc, thread};
 use crate::sys::Storage;
 use crate::types::Seq;
 use crate::wal::{Record, Stamp, Start, Wal};
-pub(crate) use load::{Loaded, load, load_one, snapshots};
+pub(crate) use load::{Loaded, Opened, load, load_one, snapshots};
 
 /// What an opening found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -25,6 +25,7 @@ use self::keeper::Keeper;
 pub(crate) use self::keys::Keys;
 pub(crate) use self::tables::{Origin, Tables};
 pub(crate) use self::time::LedgerTime;
+use crate::backup::Backup;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::command::{CancelWithdrawal, Charge, Command, Notice, ResolveWithdrawal, Transfer, Withdraw};
 use crate::commit::Commit;
@@ -272,6 +273,11 @@ impl Ledger {
         self.engine.doubt_withdrawal(id)
     }
 
+    /// Says of every open withdrawal that it may have been attempted: of a log that may lack what was done since.
+    pub(crate) fn doubt_all_withdrawals(&self) -> Result<(), Error> {
+        self.engine.doubt_all_withdrawals()
+    }
+
     /// Takes up to `max` open withdrawals whose time has come, earliest first: `fresh` ones (no attempt yet and accepted
     /// by this process, so each holds a place) or the others (retries, inquiries, and work found in the log). Each is
     /// handed out once until its next change; hand it back with [`Ledger::defer_withdrawal`] if it cannot be done now.
@@ -348,6 +354,18 @@ impl Ledger {
     /// [`CheckpointError`]. The ledger goes on as before unless it has halted.
     pub fn checkpoint(&self) -> Result<Checkpoint, CheckpointError> {
         self.engine.checkpoint(&|| false)
+    }
+
+    /// Copies the ledger into the empty directory `to`, while writers go on. What was durable before is in it; no checkpoint is
+    /// made meanwhile.
+    ///
+    /// # Errors
+    /// See [`crate::backup()`]; [`OpenError::InvalidOption`] for a ledger without a log.
+    pub fn backup(&self, to: &dyn Storage) -> Result<Backup, OpenError> {
+        match &self.engine.checkpointer {
+            Some(checkpointer) => checkpointer.while_pinned(|storage| crate::backup::backup(storage, to)),
+            None => Err(OpenError::InvalidOption { reason: "a ledger without a log has nothing to copy".into() }),
+        }
     }
 
     /// What became of the checkpoints since the ledger was opened, whoever asked for them.

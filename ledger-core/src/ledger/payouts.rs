@@ -116,6 +116,24 @@ impl Engine {
         self.change(id, substatus, |seen| pass_deadline(seen.withdrawal, seen.policy, seen.now))
     }
 
+    pub(crate) fn doubt_all_withdrawals(&self) -> Result<(), Error> {
+        for index in 0..self.tables.shards.len() {
+            let open: Vec<TransactionId> = {
+                let shard = self.tables.shards[index].lock();
+                let open = |id: &TransactionId| shard.withdrawals[id].withdrawal.substatus.is_open();
+                shard.register.after(None).filter(open).collect()
+            };
+            for id in open {
+                match self.doubt_withdrawal(id).and_then(Commit::wait) {
+                    // It is in doubt already.
+                    Ok(_) | Err(Error::Rejected(Rejection::WithdrawalConflict { .. })) => {}
+                    Err(err) => return Err(err),
+                }
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn doubt_withdrawal(&self, id: TransactionId) -> Result<Commit<Substatus>, Error> {
         self.interrupt(id);
         self.change(id, substatus, |seen| doubt(seen.withdrawal, seen.policy, seen.now))

@@ -99,7 +99,7 @@ pub(crate) fn load_one(
 }
 
 /// A snapshot with the files that it names, none of which has been read but for their frames.
-struct Opened {
+pub(crate) struct Opened {
     snapshot: FileReader,
     histories: Vec<FileReader>,
     meta: Meta,
@@ -114,7 +114,11 @@ struct Tally {
 }
 
 impl Opened {
-    fn new(storage: &dyn Storage, uuid: Uuid, seq: Seq) -> Result<Opened, OpenError> {
+    /// Opens the snapshot at `seq` of the ledger `uuid`.
+    ///
+    /// # Errors
+    /// What is wrong with it, or with a file that it names.
+    pub(crate) fn new(storage: &dyn Storage, uuid: Uuid, seq: Seq) -> Result<Opened, OpenError> {
         let name = names::snapshot(seq);
         let snapshot = FileReader::open(storage, &name, FileKind::Snapshot, uuid, ReadFrom::Cache)?;
         let mut meta = None;
@@ -174,7 +178,13 @@ impl Opened {
         Ok(())
     }
 
-    fn kept(&self) -> Kept {
+    /// The files that it consists of, those first that it names.
+    pub(crate) fn file_names(&self) -> Vec<String> {
+        self.histories.iter().chain([&self.snapshot]).map(|file| file.name().to_owned()).collect()
+    }
+
+    /// What is to be known of it when it is relied on.
+    pub(crate) fn kept(&self) -> Kept {
         let Meta { seq, time, anchor, chain, .. } = self.meta;
         Kept {
             base: Base { seq, time, anchor, chain, epoch: self.snapshot.header().epoch },

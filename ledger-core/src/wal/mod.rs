@@ -98,6 +98,7 @@
 //! The one gap: the last acknowledged frame rots *and* the power fails before the mark was synced behind it (100 ms).
 
 mod background;
+mod copy;
 mod frame;
 mod group_commit;
 mod head;
@@ -132,6 +133,7 @@ use crate::sync::{Arc, Mutex, thread};
 use crate::sys::{DirectoryLock, Storage};
 use crate::types::{Epoch, Head, Seq, Timestamp};
 use background::Background;
+pub(crate) use copy::copy;
 pub(crate) use frame::Chain;
 use group_commit::Committer;
 use head::HeadHash;

@@ -128,7 +128,7 @@ fn only_the_journal_and_the_facade_know_both_state_and_log() {
     for source in sources() {
         let imports = source.imports();
         let knows_both = imports.contains("state") && imports.contains("wal");
-        let may = ["journal", "ledger", "recovery", "inspect", "checkpoint", "commit", "options", "lib"]
+        let may = ["journal", "ledger", "recovery", "inspect", "checkpoint", "backup", "commit", "options", "lib"]
             .contains(&source.module());
         assert!(!knows_both || may, "{} imports both state and wal", source.path);
     }

@@ -6,6 +6,7 @@
 //! to one withdrawal, [`concurrent`] checks recorded histories of many threads, [`format`] pins the bytes on disk, and [`house`] the rules of the source itself.
 #![allow(missing_docs, reason = "tests are named by sentences and documented by their modules")]
 
+mod backup;
 mod concurrent;
 mod crash;
 mod engine;

@@ -176,3 +176,97 @@ fn checkpoints_are_made_while_writers_run_and_the_books_balance() {
     let verified = ledger_core::verify(directory.path()).expect("sound");
     assert_eq!(verified.last_seq, digest.0);
 }
+
+/// A small ledger with two snapshots, closed; its state.
+fn small() -> (SimDisk, (ledger_core::Seq, u128)) {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let ledger = options(&clock).open_on(disk.clone()).expect("an empty disk");
+    for round in 0..2u64 {
+        let held = Some(START.saturating_add(Duration::from_secs(60)));
+        for asked in [
+            Asked::charge(user(1), amount(1_000), format!("charge {round}")),
+            Asked { release_at: held, ..Asked::charge(user(2), amount(70), format!("held {round}")) },
+            Asked::transfer(user(1), user(3), amount(9), format!("transfer {round}")),
+            Asked {
+                destination: Some("DE89".into()),
+                ..Asked::withdraw(user(1), amount(7), format!("payout {round}"))
+            },
+        ] {
+            answer(ask(&ledger, &asked)).expect("accepted");
+        }
+        ledger.checkpoint().expect("a disk that works");
+    }
+    answer(ask(&ledger, &Asked::charge(user(4), amount(5), "after"))).expect("accepted");
+    ledger.close().expect("nothing is in the way");
+    (disk, ledger.state_digest())
+}
+
+/// Opens a damaged ledger: refused, or exactly what it was.
+fn refused_or_the_same(disk: &SimDisk, state: (ledger_core::Seq, u128), what: &str) -> bool {
+    match options(&SimClock::at(START)).open_on(disk.clone()) {
+        Err(OpenError::Damaged { .. } | OpenError::Unsupported { .. }) => true,
+        Err(err) => panic!("{what}: {err}"),
+        Ok(ledger) => {
+            assert_eq!(ledger.state_digest(), state, "{what}");
+            !ledger.recovered().passed_over.is_empty()
+        }
+    }
+}
+
+#[test]
+fn no_damage_to_a_snapshot_changes_what_is_opened() {
+    let (disk, state) = small();
+    // Without the log before it, nothing else can take the snapshots' place; here it can, and must give the same.
+    let files: Vec<String> = [names(&disk, ".snapshot"), names(&disk, ".history")].concat();
+    let (mut looked_at, mut noticed) = (0, 0);
+    let mut judge = |damaged: SimDisk, what: String, must_be_noticed: bool| {
+        looked_at += 1;
+        let told = refused_or_the_same(&damaged, state, &what);
+        assert!(told || !must_be_noticed, "{what} was not noticed");
+        assert!(!must_be_noticed || verify_storage(&damaged).is_err(), "{what}: verify was content");
+        noticed += u64::from(told);
+    };
+    let newest = names(&disk, ".snapshot")[1].clone();
+    for file in &files {
+        let len = disk.read(file).expect("it is there").len() as u64;
+        // Every byte, and of each another bit.
+        for offset in 0..len {
+            let damaged = disk.survivor(0);
+            damaged.flip_bit(file, offset, (offset % 8) as u8);
+            judge(damaged, format!("{file}, a bit of byte {offset}"), *file == newest || file.ends_with(".history"));
+        }
+        for len in (0..len).step_by(7) {
+            let damaged = disk.survivor(0);
+            damaged.truncate(file, len);
+            judge(damaged, format!("{file}, cut at {len}"), *file == newest || file.ends_with(".history"));
+        }
+        let bytes = disk.read(file).expect("it is there");
+        for sector in 0..bytes.len() / 512 {
+            let damaged = disk.survivor(0);
+            damaged.overwrite(file, sector as u64 * 512, &[0; 512]);
+            judge(damaged, format!("{file}, sector {sector} zeroed"), false);
+            let damaged = disk.survivor(0);
+            damaged.overwrite(file, sector as u64 * 512, &bytes[..512]);
+            judge(damaged, format!("{file}, sector 0 again at {sector}"), false);
+        }
+        let damaged = disk.survivor(0);
+        damaged.erase(file);
+        judge(damaged, format!("{file} is missing"), false);
+        // Another file under its name: the other of its kind, and one of another ledger.
+        for other in files.iter().filter(|other| *other != file) {
+            let damaged = disk.survivor(0);
+            damaged.truncate(file, 0);
+            damaged.overwrite(file, 0, &disk.read(other).expect("it is there"));
+            judge(damaged, format!("{other} under the name {file}"), *file == newest);
+        }
+    }
+    let (stranger, _) = small();
+    for file in &files {
+        let damaged = disk.survivor(0);
+        damaged.truncate(file, 0);
+        // The two ledgers have done the same, so their files have the same names but for the UUID in them.
+        damaged.overwrite(file, 0, &stranger.read(file).expect("it is there"));
+        judge(damaged, format!("another ledger's {file}"), *file == newest);
+    }
+    assert!(looked_at > 2_000 && noticed > looked_at / 2, "{noticed} of {looked_at}");
+}

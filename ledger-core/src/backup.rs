@@ -1,0 +1,221 @@
+//! Backups of a ledger in use, and restoring one as it was at any entry or time.
+//!
+//! A backup is a data directory: the newest snapshots, the log since the older of them, and a mark. It is made from the
+//! files, so it costs the running ledger nothing but reading. A restored ledger goes on under an epoch far above any
+//! that its past may have used since the backup, so no reference to a bank is ever given twice; and every open withdrawal
+//! counts as attempted, because it may have been paid since.
+
+use crate::error::OpenError;
+use crate::ledger::Ledger;
+use crate::recovery::{Opened, snapshots};
+use crate::sync::Arc;
+use crate::sys::Storage;
+use crate::types::{Seq, Timestamp};
+use crate::wal::{self, Base, Start};
+
+/// The file that keeps withdrawals from being performed until an operator lets them go.
+const EXECUTOR_STOPPED: &str = "executor.stopped";
+
+/// More openings than any ledger had since the backup that is restored.
+const EPOCHS_SKIPPED: u64 = 1 << 20;
+
+/// Bytes that are copied at once.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// What was copied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Backup {
+    /// The last entry that is in it.
+    pub last_seq: Seq,
+    /// Snapshots that are in it.
+    pub snapshots: u64,
+    /// Bytes that were copied.
+    pub bytes: u64,
+}
+
+/// Up to where a ledger is restored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RestoreTo {
+    /// As far as the backup goes.
+    End,
+    /// Up to this entry.
+    Seq(Seq),
+    /// Up to the last entry of this time or an earlier one.
+    Time(Timestamp),
+}
+
+/// Copies the ledger on `from`, which may be in use, into the empty directory `to`. Entries that are appended meanwhile may
+/// be left out; those that were durable before are in it. If a checkpoint removes what is being copied, it begins anew.
+///
+/// # Errors
+/// What is wrong with the source, and where; or the storage's.
+pub fn backup(from: &dyn Storage, to: &dyn Storage) -> Result<Backup, OpenError> {
+    check_empty(to)?;
+    loop {
+        let before = snapshots(from)?;
+        let copied = copy(from, to, None, 0);
+        if copied.is_ok() || snapshots(from)? == before {
+            return copied;
+        }
+        clear(to)?;
+    }
+}
+
+/// Makes a ledger in the empty directory `to` that is what the one on `from`, a backup or a directory in use, was at `until`.
+/// Every open withdrawal counts as attempted, and none is performed until [`release_executor`].
+///
+/// # Errors
+/// What is wrong with the source, and where; what is not kept any more; or the storage's.
+pub fn restore(from: &dyn Storage, to: Arc<dyn Storage>, until: RestoreTo) -> Result<Backup, OpenError> {
+    check_empty(&*to)?;
+    let until = match until {
+        RestoreTo::End => None,
+        RestoreTo::Seq(seq) => Some(seq),
+        RestoreTo::Time(time) => Some(last_at(from, time)?),
+    };
+    let copied = copy(from, &*to, until, EPOCHS_SKIPPED)?;
+    if let Some(until) = until.filter(|until| *until > copied.last_seq) {
+        let reason = format!("the ledger ends with seq {}, before seq {until}", copied.last_seq);
+        return Err(OpenError::InvalidOption { reason });
+    }
+    write_file(&*to, EXECUTOR_STOPPED, &mut |_| Ok(0))?;
+    sync(&*to)?;
+    let ledger = Ledger::options().accept_clock(true).checkpoint_bytes(None);
+    let ledger = Ledger::recover(&ledger, to)?;
+    ledger.doubt_all_withdrawals().map_err(|err| unfinished(&err.to_string()))?;
+    ledger.close().map_err(|err| unfinished(&err.to_string()))?;
+    Ok(copied)
+}
+
+/// Whether the ledger on `storage` was restored, and nobody has let its withdrawals go since.
+///
+/// # Errors
+/// The storage's.
+pub fn is_executor_stopped(storage: &dyn Storage) -> Result<bool, OpenError> {
+    let names = storage.list().map_err(io_error("listing", &storage.describe()))?;
+    Ok(names.iter().any(|name| name == EXECUTOR_STOPPED))
+}
+
+/// Lets the withdrawals of a restored ledger be performed, once a person has compared them with the bank's book.
+///
+/// # Errors
+/// The storage's.
+pub fn release_executor(storage: &dyn Storage) -> Result<(), OpenError> {
+    if is_executor_stopped(storage)? {
+        storage.remove(EXECUTOR_STOPPED).map_err(io_error("removing", EXECUTOR_STOPPED))?;
+    }
+    sync(storage)
+}
+
+fn copy(from: &dyn Storage, to: &dyn Storage, until: Option<Seq>, epochs_skipped: u64) -> Result<Backup, OpenError> {
+    let uuid = wal::identity(from)?;
+    let mut oldest: Option<Base> = None;
+    let (mut count, mut bytes) = (0, 0);
+    if let Some(uuid) = uuid {
+        for seq in snapshots(from)? {
+            let opened = Opened::new(from, uuid, seq)?;
+            let base = opened.kept().base;
+            // One that is later, or rests on an entry that is, would be a snapshot of a log that ends before it.
+            if until.is_some_and(|until| base.anchor > until) {
+                continue;
+            }
+            for name in opened.file_names() {
+                bytes += copy_file(from, to, &name)?;
+            }
+            (oldest, count) = (Some(base), count + 1);
+        }
+    }
+    let start = match oldest {
+        Some(base) => Start::After(base),
+        None => Start::First,
+    };
+    let copied = wal::copy(from, to, start, until, epochs_skipped)?;
+    Ok(Backup { last_seq: copied.last_seq, snapshots: count, bytes: bytes + copied.bytes })
+}
+
+/// The last entry of `time` or an earlier one.
+fn last_at(from: &dyn Storage, time: Timestamp) -> Result<Seq, OpenError> {
+    let mut last = Seq::ZERO;
+    let scanned = wal::scan(from, Start::Oldest, None, &mut |record| {
+        if record.time <= time {
+            last = record.seq;
+        }
+    })?;
+    // Before the first entry that is left, only an older backup tells.
+    if last == Seq::ZERO && scanned.first_seq > Seq::new(1) {
+        let reason = format!("the log begins with seq {}, which is later than {time}", scanned.first_seq);
+        return Err(OpenError::InvalidOption { reason });
+    }
+    Ok(last)
+}
+
+/// Copies a file that is never changed; nothing where the copy has it already.
+fn copy_file(from: &dyn Storage, to: &dyn Storage, name: &str) -> Result<u64, OpenError> {
+    if to.list().map_err(io_error("listing", &to.describe()))?.iter().any(|there| there == name) {
+        return Ok(0);
+    }
+    let file = from.open(name).map_err(io_error("opening", name))?;
+    let mut at = 0;
+    write_file(to, name, &mut |buf| {
+        let read = file.read_at(buf, at)?;
+        at += read as u64;
+        Ok(read)
+    })
+}
+
+/// Writes a file from what `fill` gives until it gives nothing.
+fn write_file(
+    to: &dyn Storage,
+    name: &str,
+    fill: &mut dyn FnMut(&mut [u8]) -> std::io::Result<usize>,
+) -> Result<u64, OpenError> {
+    let file = to.create(name).map_err(io_error("creating", name))?;
+    let mut buf = vec![0; CHUNK_BYTES];
+    let mut at = 0;
+    loop {
+        let read = fill(&mut buf).map_err(io_error("reading", name))?;
+        if read == 0 {
+            file.sync_data().map_err(io_error("syncing", name))?;
+            return Ok(at);
+        }
+        file.write_at(&buf[..read], at).map_err(io_error("writing", name))?;
+        at += read as u64;
+    }
+}
+
+fn check_empty(to: &dyn Storage) -> Result<(), OpenError> {
+    // Locking makes the directory; nobody else can begin a ledger in it then, either.
+    drop(to.lock().map_err(io_error("locking", &to.describe()))?);
+    match to.list().map_err(io_error("listing", &to.describe()))?.first() {
+        None => Ok(()),
+        Some(name) => {
+            let reason = format!("{} is not empty (there is {name}); name a new directory", to.describe());
+            Err(OpenError::InvalidOption { reason })
+        }
+    }
+}
+
+/// Removes what an attempt left.
+fn clear(to: &dyn Storage) -> Result<(), OpenError> {
+    for name in to.list().map_err(io_error("listing", &to.describe()))? {
+        to.remove(&name).map_err(io_error("removing", &name))?;
+    }
+    Ok(())
+}
+
+fn sync(storage: &dyn Storage) -> Result<(), OpenError> {
+    storage.sync_directory().map_err(io_error("syncing", &storage.describe()))
+}
+
+fn unfinished(reason: &str) -> OpenError {
+    OpenError::Io {
+        context: "finishing the restored ledger".to_owned(),
+        source: std::io::Error::other(reason.to_owned()),
+    }
+}
+
+fn io_error(what: &str, name: &str) -> impl FnOnce(std::io::Error) -> OpenError {
+    let context = format!("{what} {name}");
+    move |source| OpenError::Io { context, source }
+}

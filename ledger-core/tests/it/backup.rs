@@ -1,0 +1,137 @@
+//! Backups of a ledger in use, and what a restored one is: exactly what the ledger was at that entry or time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ledger_core::sim::{SimClock, SimDisk};
+use ledger_core::withdrawals::Substatus;
+use ledger_core::{
+    Ledger, OpenError, RestoreTo, Seq, Storage, Timestamp, backup, is_executor_stopped, release_executor, restore,
+    verify_storage,
+};
+
+use crate::model::Asked;
+use crate::stage::{START, amount, answer, ask, id, metadata, options, user};
+
+/// Writes frames of one and of several entries, with `checkpoints` in between; what the state was after each frame, and the
+/// ledger's time then.
+fn written(disk: &SimDisk, clock: &SimClock, checkpoints: bool) -> (Ledger, BTreeMap<Seq, (u128, Timestamp)>) {
+    let ledger = options(clock).open_on(disk.clone()).expect("an empty disk");
+    let mut states = BTreeMap::new();
+    for round in 0..24u64 {
+        clock.advance(Duration::from_secs(1));
+        let charge = |n: u64| Asked {
+            release_at: (n == 1).then(|| START.saturating_add(Duration::from_secs(round + 3))),
+            metadata: Some(metadata(4_000, n)),
+            ..Asked::charge(user(n + 1), amount(100 + n), format!("{round} {n}"))
+        };
+        let commits: Vec<_> = (0..round % 5 * 6 + 1).map(|n| ask(&ledger, &charge(n)).expect("accepted")).collect();
+        commits.into_iter().for_each(|commit| assert!(commit.wait().is_ok()));
+        let (seq, digest) = ledger.state_digest();
+        states.insert(seq, (digest, ledger.now()));
+        if checkpoints && round % 7 == 6 {
+            ledger.checkpoint().expect("a disk that works");
+        }
+    }
+    (ledger, states)
+}
+
+fn restored(disk: &SimDisk, until: RestoreTo) -> Result<SimDisk, OpenError> {
+    let to = SimDisk::new(9);
+    restore(disk, Arc::new(to.clone()), until).map(|_| to)
+}
+
+#[test]
+fn a_backup_of_a_ledger_in_use_is_the_same_ledger() {
+    for checkpoints in [false, true] {
+        let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+        let (ledger, _) = written(&disk, &clock, checkpoints);
+        let (from_library, from_directory) = (SimDisk::new(2), SimDisk::new(3));
+        let made = ledger.backup(&from_library).expect("a disk that works");
+        assert_eq!((made.last_seq, made.snapshots), (ledger.appended(), if checkpoints { 2 } else { 0 }));
+        backup(&disk, &from_directory).expect("a disk that works");
+        for copy in [from_library, from_directory] {
+            assert_eq!(verify_storage(&copy).expect("sound").last_seq, ledger.appended());
+            // All of it was synced.
+            let copy = options(&clock).open_on(copy.survivor(4)).expect("sound");
+            assert_eq!(copy.state_digest(), ledger.state_digest());
+            assert_eq!(copy.uuid(), ledger.uuid());
+        }
+        assert!(matches!(backup(&disk, &disk), Err(OpenError::Io { .. } | OpenError::InvalidOption { .. })));
+    }
+}
+
+#[test]
+fn a_ledger_is_restored_to_any_entry() {
+    for checkpoints in [false, true] {
+        let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+        let (ledger, states) = written(&disk, &clock, checkpoints);
+        let (last, epoch) = (ledger.appended(), ledger.epoch());
+        drop(ledger);
+        let oldest = if checkpoints { names_seq(&disk) } else { Seq::ZERO };
+        let mut compared = 0;
+        for seq in (1..=last.get()).rev().step_by(3).map(Seq::new).chain(states.keys().copied()) {
+            let to = match restored(&disk, RestoreTo::Seq(seq)) {
+                Ok(to) => to,
+                Err(OpenError::Damaged { .. }) if seq <= oldest => continue,
+                Err(err) => panic!("seq {seq}: {err}"),
+            };
+            assert_eq!(verify_storage(&to).expect("sound").last_seq, seq);
+            let ledger = options(&clock).accept_clock(true).open_on(to).expect("sound");
+            assert_eq!(ledger.appended(), seq);
+            assert!(ledger.epoch().get() > epoch.get() + 1_000, "no epoch is used twice");
+            if let Some((digest, _)) = states.get(&seq) {
+                assert_eq!(ledger.state_digest().1, *digest, "seq {seq}");
+                compared += 1;
+            }
+            // And it goes on.
+            let receipt = answer(ask(&ledger, &Asked::charge(user(1), amount(1), "after"))).expect("accepted");
+            assert_eq!(receipt.transaction_id.get(), seq.get() + 1);
+        }
+        assert!(compared >= 7, "{compared}");
+        assert!(matches!(restored(&disk, RestoreTo::Seq(last.next())), Err(OpenError::InvalidOption { .. })));
+    }
+}
+
+/// The seq of the older snapshot.
+fn names_seq(disk: &SimDisk) -> Seq {
+    let names = disk.list().expect("a disk that works");
+    let first = names.iter().find_map(|name| name.strip_suffix(".snapshot")).expect("there is one");
+    Seq::new(u64::from_str_radix(first, 16).expect("a number"))
+}
+
+#[test]
+fn a_ledger_is_restored_to_any_time() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let (ledger, states) = written(&disk, &clock, false);
+    drop(ledger);
+    for (seq, (_, time)) in &states {
+        let to = restored(&disk, RestoreTo::Time(*time)).expect("sound");
+        assert_eq!(verify_storage(&to).expect("sound").last_seq, *seq);
+    }
+    let before = restored(&disk, RestoreTo::Time(START)).expect("sound");
+    assert_eq!(verify_storage(&before).expect("sound").last_seq, Seq::ZERO);
+}
+
+#[test]
+fn open_withdrawals_count_as_attempted_after_a_restore_and_wait_for_an_operator() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let ledger = options(&clock).open_on(disk.clone()).expect("an empty disk");
+    answer(ask(&ledger, &Asked::charge(user(1), amount(1_000), "money"))).expect("accepted");
+    for key in ["reserved", "submitting"] {
+        answer(ask(&ledger, &Asked::withdraw(user(1), amount(10), key))).expect("accepted");
+    }
+    answer(ledger.start_attempt(id(3))).expect("due");
+    drop(ledger);
+    let to = restored(&disk, RestoreTo::End).expect("sound");
+    assert!(is_executor_stopped(&to).expect("a disk that works"));
+    assert!(!is_executor_stopped(&disk).expect("a disk that works"));
+    let ledger = options(&clock).accept_clock(true).open_on(to.clone()).expect("sound");
+    for of in [2, 3] {
+        let withdrawal = answer(ledger.withdrawal(id(of))).expect("not halted").expect("it is there");
+        assert_eq!((withdrawal.substatus, withdrawal.maybe_paid), (Substatus::Unknown, true), "{of}");
+    }
+    release_executor(&to).expect("a disk that works");
+    assert!(!is_executor_stopped(&to).expect("a disk that works"));
+}
