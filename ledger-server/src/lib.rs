@@ -9,6 +9,7 @@
 pub mod app;
 pub mod bank;
 pub mod config;
+pub mod copies;
 pub mod error;
 pub mod inspect;
 pub mod metrics;

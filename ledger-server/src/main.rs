@@ -4,9 +4,10 @@
 use std::io;
 use std::process::ExitCode;
 
+use ledger_core::OpenError;
 use ledger_server::bank::{self, BankArguments, BankError};
 use ledger_server::config::{Command, CommandLine, Config, Settings, command_line};
-use ledger_server::{Ended, StartError, inspect, open, run, telemetry, verify};
+use ledger_server::{Ended, StartError, copies, inspect, open, run, telemetry, verify};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -27,10 +28,26 @@ fn main() -> ExitCode {
             }
         }
         Some(Command::Bank(arguments)) => play_bank(*arguments),
+        Some(Command::Backup { directory, from }) => told(copies::backup(&from, &directory, &mut io::stdout())),
+        Some(Command::Restore { directory, into, to_seq, to_time }) => {
+            match copies::until(to_seq, to_time.as_deref()) {
+                Ok(until) => told(copies::restore(&directory, &into, until, &mut io::stdout())),
+                Err(fault) => fail(2, &fault),
+            }
+        }
+        Some(Command::Release { directory }) => told(copies::release(&directory)),
         Some(Command::Inspect { directory }) => match inspect::inspect(&directory, &mut io::stdout()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(fault) => fail(1, &fault),
         },
+    }
+}
+
+/// The exit code of a command that has said all when it went well.
+fn told(done: Result<(), OpenError>) -> ExitCode {
+    match done.map_err(StartError::Open) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => fail(fault.exit_code(), &fault),
     }
 }
 

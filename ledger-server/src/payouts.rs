@@ -14,6 +14,10 @@ pub trait Payouts: Send + Sync + 'static {
     fn queue_length(&self) -> usize;
     /// What it has done so far.
     fn figures(&self) -> Figures;
+    /// Whether withdrawals are performed at all.
+    fn is_running(&self) -> bool {
+        true
+    }
     /// Starts no attempt any more, and waits at most `timeout` for those under way.
     fn shutdown(&self, timeout: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
@@ -23,6 +27,10 @@ pub trait Payouts: Send + Sync + 'static {
 pub struct NoPayouts;
 
 impl Payouts for NoPayouts {
+    fn is_running(&self) -> bool {
+        false
+    }
+
     fn in_flight(&self) -> usize {
         0
     }

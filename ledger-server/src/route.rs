@@ -38,6 +38,8 @@ pub enum Route {
     Audit,
     /// `GET /head`
     Head,
+    /// `POST /checkpoints`
+    Checkpoints,
     /// `GET /metrics`
     Metrics,
     /// `GET /openapi.json`
@@ -50,7 +52,7 @@ pub enum Route {
 
 impl Route {
     /// Every route, in the order of their declaration; the last one stands for no path.
-    pub const ALL: [Route; 21] = [
+    pub const ALL: [Route; 22] = [
         Route::Charge,
         Route::Transfer,
         Route::Withdraw,
@@ -68,6 +70,7 @@ impl Route {
         Route::Health,
         Route::Audit,
         Route::Head,
+        Route::Checkpoints,
         Route::Metrics,
         Route::OpenApi,
         Route::Docs,
@@ -89,6 +92,7 @@ impl Route {
             (Some("health"), None, ..) => Route::Health,
             (Some("audit"), None, ..) => Route::Audit,
             (Some("head"), None, ..) => Route::Head,
+            (Some("checkpoints"), None, ..) => Route::Checkpoints,
             (Some("metrics"), None, ..) => Route::Metrics,
             (Some("openapi.json"), None, ..) => Route::OpenApi,
             (Some("docs"), None, ..) => Route::Docs,
@@ -123,6 +127,7 @@ impl Route {
             Route::Health => "/health",
             Route::Audit => "/audit",
             Route::Head => "/head",
+            Route::Checkpoints => "/checkpoints",
             Route::Metrics => "/metrics",
             Route::OpenApi => "/openapi.json",
             Route::Docs => "/docs",

@@ -7,12 +7,12 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use ledger_core::withdrawals::Policy;
-use ledger_core::{Durability, Ledger, OpenError, WhenFull};
+use ledger_core::{DirectoryStorage, Durability, Ledger, OpenError, WhenFull};
 use tokio::net::TcpListener;
 
 use crate::app::{App, AppOptions, app};
 use crate::config::{BankConfig, Config, Duplicates, DurabilityMode, SimulatedBankConfig};
-use crate::payouts::Payouts;
+use crate::payouts::{NoPayouts, Payouts};
 use crate::serve::{ServeOptions, serve};
 use crate::withdrawals::{
     ChosenBank, Executor, ExecutorOptions, Gateway, HttpBank, Latency, SimulatedBank, SimulatedBankOptions,
@@ -85,15 +85,54 @@ pub fn open(config: &Config) -> Result<Ledger, OpenError> {
         // A full pipe is an answer, not a wait: a thread of the runtime serves many.
         .when_full(WhenFull::Refuse)
         .segment_bytes(config.segment_bytes)
+        .checkpoint_bytes(Some(config.checkpoint_bytes))
         .accept_clock(config.accept_clock)
         .memory_bytes_max(config.memory_bytes_max)
         .withdrawal_places(Some(config.workers.saturating_add(config.queue)))
         .policy(Policy { idempotency_window: bank(config).idempotency_window(), ..config.policy.clone() });
-    match config.durability {
+    let ledger = match config.durability {
         DurabilityMode::Sync => options.durability(Durability::Sync).open(&config.data_dir),
         DurabilityMode::Interval(span) => options.durability(Durability::Interval(span.0)).open(&config.data_dir),
-        DurabilityMode::Memory => options.in_memory(),
+        DurabilityMode::Memory => return options.in_memory(),
+    }?;
+    tell_what_was_found(&ledger);
+    Ok(ledger)
+}
+
+/// What an operator should know of the directory that was opened.
+fn tell_what_was_found(ledger: &Ledger) {
+    let found = ledger.recovered();
+    tracing::info!(
+        snapshot = found.snapshot.get(),
+        replayed = found.replayed,
+        closed = found.was_closed,
+        "opened ledger {} at seq {}",
+        ledger.uuid(),
+        ledger.appended()
+    );
+    for snapshot in &found.passed_over {
+        tracing::warn!("a snapshot was passed over, and more of the log was read: {snapshot}");
     }
+    if let Some((file, bytes)) = &found.torn {
+        tracing::warn!("{bytes} bytes that were never acknowledged stood behind the log; they are kept in {file}");
+    }
+}
+
+/// Who performs withdrawals: nobody, as long as the ledger is a restored one and no operator has let them go.
+fn payouts(ledger: &Ledger, config: &Config) -> io::Result<Arc<dyn Payouts>> {
+    let storage = DirectoryStorage::new(&config.data_dir);
+    if config.durability != DurabilityMode::Memory
+        && ledger_core::is_executor_stopped(&storage).map_err(io::Error::other)?
+    {
+        tracing::warn!(
+            "this ledger was restored: no withdrawal is performed until they were compared with the bank's book, and \
+             `ledger-server release {}` was run",
+            config.data_dir.display()
+        );
+        return Ok(Arc::new(NoPayouts));
+    }
+    let executor = ExecutorOptions { workers: config.workers, bank_timeout: config.bank_timeout };
+    Ok(Arc::new(Executor::start(ledger.clone(), Arc::new(bank(config)), executor)))
 }
 
 /// Serves `ledger` on `listener` until `stop` is ready: then no new requests, those in flight answered, bank calls under
@@ -107,8 +146,7 @@ pub async fn run(
     config: &Config,
     stop: impl Future<Output = ()>,
 ) -> io::Result<Ended> {
-    let executor = ExecutorOptions { workers: config.workers, bank_timeout: config.bank_timeout };
-    let payouts: Arc<dyn Payouts> = Arc::new(Executor::start(ledger.clone(), Arc::new(bank(config)), executor));
+    let payouts = payouts(&ledger, config)?;
     let options = AppOptions {
         replay_duplicates: config.duplicates == Duplicates::Replay,
         workers: config.workers,

@@ -586,14 +586,14 @@ fn a_power_cut_while_a_checkpoint_is_made_loses_nothing() {
 
 #[test]
 fn a_power_cut_while_the_log_is_retired_loses_nothing() {
-    let scenario = Scenario::new("retirement", with_checkpoints(rolling(40), 7));
-    sweep("power cut, retirement", || scenario.crash_everywhere(seeds(3)));
+    let scenario = Scenario::new("retirement", with_checkpoints(rolling(36), 7));
+    sweep("power cut, retirement", || scenario.crash_everywhere(seeds(1)));
 }
 
 #[test]
 fn a_power_cut_while_a_snapshot_is_opened_loses_nothing() {
     let checkpoints = Scenario::new("checkpoints", with_checkpoints(mixed(), 9));
-    let retirement = Scenario::new("retirement", with_checkpoints(rolling(40), 7));
+    let retirement = Scenario::new("retirement", with_checkpoints(rolling(36), 7));
     sweep("power cut twice, checkpoints", || {
         for (scenario, stride) in [(&checkpoints, 7), (&retirement, 5)] {
             for cut in (0..scenario.operations.1).step_by(stride) {

@@ -188,3 +188,28 @@ fn every_module_says_what_it_is() {
         assert!(text.starts_with("//!"), "{} does not begin with its documentation", file.display());
     }
 }
+
+/// Each page of the runbook names the tests that go through its failure; they must exist under these names.
+#[test]
+fn every_rehearsal_that_the_runbook_names_exists() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let runbook = std::fs::read_to_string(workspace.join("docs/runbook.md")).expect("the runbook");
+    let pages = runbook.lines().filter(|line| line.starts_with("## ") && !line.contains("Rehearsals")).count();
+    let rows: Vec<&str> = runbook.lines().filter(|line| line.contains("::")).collect();
+    assert_eq!(rows.len(), pages, "a row for each page");
+    for row in rows {
+        let mut package = "";
+        let mut target = "";
+        for word in row.split('`').skip(1).step_by(2) {
+            match word.split_once("::") {
+                Some((module, test)) => {
+                    let file = workspace.join(package).join("tests").join(target).join(format!("{module}.rs"));
+                    let text = std::fs::read_to_string(&file).unwrap_or_else(|err| panic!("{}: {err}", file.display()));
+                    assert!(text.contains(&format!("fn {test}(")), "{} has no test {test}", file.display());
+                }
+                None if word.starts_with("ledger-") => package = word,
+                None => target = word,
+            }
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ledger_core::sim::{SimClock, SimDisk};
-use ledger_core::{Ledger, OpenError, Options, Storage, verify_storage};
+use ledger_core::{CheckpointError, Ledger, OpenError, Options, Storage, verify_storage};
 
 use crate::model::Asked;
 use crate::pair::{End, Pair};
@@ -269,4 +269,49 @@ fn no_damage_to_a_snapshot_changes_what_is_opened() {
         judge(damaged, format!("another ledger's {file}"), *file == newest);
     }
     assert!(looked_at > 2_000 && noticed > looked_at / 2, "{noticed} of {looked_at}");
+}
+
+#[test]
+fn a_checkpoint_on_a_full_disk_fails_and_the_next_one_is_made() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let ledger = options(&clock).open_on(disk.clone()).expect("an empty disk");
+    answer(ask(&ledger, &Asked::charge(user(1), amount(10), "before"))).expect("accepted");
+    disk.set_capacity(disk.used() + 100);
+    match ledger.checkpoint() {
+        Err(CheckpointError::Io { source, .. }) => assert_eq!(source.kind(), std::io::ErrorKind::StorageFull),
+        other => panic!("a checkpoint without room: {other:?}"),
+    }
+    assert_eq!((ledger.checkpoints().failed, ledger.halted()), (1, None));
+    answer(ask(&ledger, &Asked::charge(user(1), amount(10), "meanwhile"))).expect("there is room in the log");
+    disk.set_capacity(1 << 30);
+    assert_eq!(ledger.checkpoint().expect("there is room").seq, ledger.appended());
+    assert!(names(&disk, ".tmp").is_empty(), "what the failed one left is gone");
+    let digest = ledger.state_digest();
+    drop(ledger);
+    assert_eq!(options(&clock).open_on(disk).expect("sound").state_digest(), digest);
+}
+
+#[test]
+fn a_torn_tail_behind_a_snapshot_is_kept_and_told() {
+    let mut torn = 0;
+    for seed in 0..40 {
+        let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+        let ledger = options(&clock).open_on(disk.clone()).expect("an empty disk");
+        answer(ask(&ledger, &Asked::charge(user(1), amount(10), "before"))).expect("accepted");
+        ledger.checkpoint().expect("a disk that works");
+        let digest = ledger.state_digest();
+        // The power fails while the next commit is written.
+        disk.crash_after(disk.operations());
+        let noted = Asked { metadata: Some(metadata(4_000, 1)), ..Asked::charge(user(1), amount(10), "torn") };
+        assert!(answer(ask(&ledger, &noted)).is_err());
+        drop(ledger);
+        let disk = disk.survivor(seed);
+        let ledger = options(&clock).open_on(disk.clone()).expect("nothing that was acknowledged is lost");
+        if let Some((file, bytes)) = &ledger.recovered().torn {
+            assert_eq!(ledger.state_digest(), digest);
+            assert!(*bytes > 0 && disk.read(file).is_some(), "{file}");
+            torn += 1;
+        }
+    }
+    assert!(torn > 0, "no power cut tore a commit");
 }

@@ -56,6 +56,33 @@ pub enum Command {
     },
     /// Play a bank over HTTP, with every fault on demand, to try the ledger with
     Bank(Box<BankArguments>),
+    /// Copy a data directory, which may be in use, into a new one, and check the copy
+    Backup {
+        /// The new directory
+        directory: PathBuf,
+        /// The data directory
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+    },
+    /// Make a data directory that is what a backup's ledger was at an entry or time; its withdrawals wait for `release`
+    Restore {
+        /// The backup, or a data directory
+        directory: PathBuf,
+        /// The new data directory
+        #[arg(long, value_name = "DIR")]
+        into: PathBuf,
+        /// The last entry [default: the last there is]
+        #[arg(long, value_name = "SEQ", conflicts_with = "to_time")]
+        to_seq: Option<u64>,
+        /// When the last entry may have been made, such as 2026-01-15T12:00:00Z
+        #[arg(long, value_name = "TIME")]
+        to_time: Option<String>,
+    },
+    /// Let the withdrawals of a restored data directory be performed, from its server's next start on
+    Release {
+        /// The data directory
+        directory: PathBuf,
+    },
     /// Print a data directory's entries as JSON lines
     Inspect {
         /// The data directory
@@ -155,6 +182,9 @@ pub struct Settings {
     /// The size of one file of the log [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     pub segment_size: Option<Size>,
+    /// By how much the log grows until a snapshot is written, so that a start replays no more [default: 256MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub checkpoint_size: Option<Size>,
     /// Above how much resident memory new transactions are refused: a share or a size [default: 80%]
     #[arg(long, value_name = "LIMIT")]
     pub memory_max: Option<MemoryMax>,
@@ -205,6 +235,8 @@ pub struct Config {
     pub duplicates: Duplicates,
     /// The size of one file of the log.
     pub segment_bytes: u64,
+    /// By how much the log grows until a snapshot is written.
+    pub checkpoint_bytes: u64,
     /// Above how much resident memory new transactions are refused; `None` where the machine does not tell what it has.
     pub memory_bytes_max: Option<u64>,
     /// Who signs heads.
@@ -287,6 +319,7 @@ impl Settings {
             bank_webhook_secret_file,
             duplicates,
             segment_size,
+            checkpoint_size,
             memory_max,
             signing_key_file,
             accept_clock,
@@ -344,6 +377,7 @@ impl Config {
             notice_secrets: notice_secrets(settings.bank_webhook_secret_file.as_deref())?,
             duplicates: settings.duplicates.unwrap_or(Duplicates::Conflict),
             segment_bytes: settings.segment_size.map_or(64 << 20, |size| size.0),
+            checkpoint_bytes: settings.checkpoint_size.map_or(256 << 20, |size| size.0),
             memory_bytes_max: memory_bytes_max(settings.memory_max.unwrap_or(MemoryMax::Percent(80))),
             signer: settings.signing_key_file.as_deref().map(HeadSigner::from_file).transpose()?,
             accept_clock: settings.accept_clock.unwrap_or(false),

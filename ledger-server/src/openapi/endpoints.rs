@@ -151,10 +151,19 @@ pub(super) fn of(route: Route) -> Option<Endpoint> {
         Route::Notify | Route::NotifyOne => notice(route),
         Route::Reconciliations => reconciliation(),
         Route::Health | Route::Head | Route::Metrics | Route::OpenApi | Route::Docs => service(route),
+        Route::Checkpoints => checkpoint(),
         Route::Other => return None,
     };
     let everywhere: &[Code] = if route.answers_always() { &[] } else { &[Code::Halted, Code::ShuttingDown] };
     Some(endpoint.fails(&[&[Code::InvalidRequest, Code::Internal], everywhere]))
+}
+
+fn checkpoint() -> Endpoint {
+    let description =
+        "Writes a snapshot of the last entry while writers go on, and removes the log that it makes superfluous.";
+    Endpoint::new("post", "Service", "A snapshot now", description)
+        .answers_json("Written, and durable.", "Checkpoint")
+        .fails(&[&[Code::NotFound, Code::StorageFull]])
 }
 
 fn command(route: Route) -> Endpoint {

@@ -364,7 +364,13 @@ fn service() -> Value {
             "pending_withdrawals": count("Those whose fate is open."),
             "durable_seq": count("The last entry that survives a power cut."),
             "uptime_seconds": count("Since when the server runs."),
+            "executor": {"enum": ["running", "stopped"], "description": "Whether withdrawals are performed."},
             "clock_leap_seconds": count("How far the machine's clock is ahead of the time that is believed."),
+        })),
+        "Checkpoint": answer("A snapshot that was written.", &[], json!({
+            "seq": count("The last entry that is in it."),
+            "bytes": count("Bytes that were written; 0: nothing had changed since the last one."),
+            "segments_retired": count("Files of the log that could go."),
         })),
         "Head": answer("The history up to an entry, in one hash.", &["signature", "public_key"], json!({
             "ledger": text("Which ledger: its UUID."), "seq": count("Up to this entry."), "head": text("BLAKE3, in hexadecimal."),

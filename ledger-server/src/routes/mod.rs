@@ -7,6 +7,7 @@ mod audit;
 mod balance;
 mod batch;
 mod charge;
+mod checkpoints;
 mod decide;
 mod docs;
 mod head;
@@ -60,6 +61,7 @@ fn methods(route: Route) -> Option<MethodRouter<App>> {
         Route::Health => get(health::health),
         Route::Audit => get(audit::audit),
         Route::Head => get(head::head),
+        Route::Checkpoints => post(checkpoints::checkpoint),
         Route::Metrics => get(metrics::metrics),
         Route::OpenApi => get(docs::document),
         Route::Docs => get(docs::page),

@@ -229,3 +229,43 @@ async fn a_server_that_halted_stays_up_and_says_so_at_its_end() {
     stop.send(()).unwrap();
     assert_eq!(running.await.unwrap(), ledger_server::Ended::Halted);
 }
+
+#[test]
+fn a_running_ledger_is_backed_up_and_restored_and_its_withdrawals_wait_to_be_released() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (data, copy, restored) = (path("data"), path("copy"), path("restored"));
+    let running = Running::start(serving(Path::new(&data)));
+    for key in ["a", "b", "c"] {
+        assert!(running.charge(key).starts_with("HTTP/1.1 200 OK"), "{key}");
+    }
+    let post = "POST /checkpoints HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let made = running.request(post);
+    assert!(made.starts_with("HTTP/1.1 200 OK") && made.contains("{\"seq\":3,"), "{made}");
+    assert!(running.charge("d").starts_with("HTTP/1.1 200 OK"));
+    // While it serves.
+    let (code, out, error) = run(&["backup", &copy, "--from", &data]);
+    assert_eq!(code, 0, "{error}");
+    assert!(out.starts_with("{\"seq\":4,\"snapshots\":1,"), "{out}");
+    assert_eq!(run(&["backup", &copy, "--from", &data]).0, 2, "not over another one");
+    drop(running);
+    let (code, _, error) = run(&["restore", &copy, "--into", &restored, "--to-seq", "3"]);
+    assert_eq!(code, 0, "{error}");
+    let (code, out, error) = run(&["verify", &restored]);
+    assert_eq!((code, out.contains("\"seq\":3")), (0, true), "{out}{error}");
+
+    let running = Running::start(serving(Path::new(&restored)));
+    assert!(running.get("/balance?user_id=1").contains("\"total\":15,"));
+    let body = "{\"user_id\":1,\"amount\":5,\"idempotency_key\":\"w\"}";
+    let withdraw = format!(
+        "POST /withdraw HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    assert!(running.request(&withdraw).starts_with("HTTP/1.1 202 "));
+    let health = running.get("/health");
+    assert!(health.contains("\"executor\":\"stopped\""), "{health}");
+    drop(running);
+    assert_eq!(run(&["release", &restored]).0, 0);
+    let running = Running::start(serving(Path::new(&restored)));
+    assert!(running.get("/health").contains("\"executor\":\"running\""));
+}

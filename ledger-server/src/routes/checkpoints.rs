@@ -1,0 +1,44 @@
+//! `POST /checkpoints`
+
+use std::io::ErrorKind;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use ledger_core::{CheckpointError, Error};
+
+use crate::app::App;
+use crate::error::{Code, Problem};
+use crate::wire::json::Object;
+use crate::wire::{query, views};
+
+/// Writes a snapshot of the last entry and removes the log that it makes superfluous; answers when it is durable.
+pub(super) async fn checkpoint(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    query::none(request.uri())?;
+    let ledger = app.ledger.clone();
+    // It writes every account, which takes as long as there are accounts.
+    let made = tokio::task::spawn_blocking(move || ledger.checkpoint()).await.map_err(|_| Problem::internal())?;
+    let checkpoint = made.map_err(problem)?;
+    let mut out = Vec::with_capacity(128);
+    let mut object = Object::begin(&mut out);
+    object
+        .integer("seq", checkpoint.seq.get())
+        .integer("bytes", checkpoint.bytes)
+        .integer("segments_retired", checkpoint.segments_retired);
+    object.end();
+    Ok(views::json(out))
+}
+
+fn problem(err: CheckpointError) -> Problem {
+    match err {
+        CheckpointError::Halted(halted) => Problem::of_read(Error::Halted(halted)),
+        CheckpointError::Closing => Problem::shutting_down(),
+        CheckpointError::InMemory => Problem::new(Code::NotFound, err.to_string()),
+        CheckpointError::Io { ref source, .. } if source.kind() == ErrorKind::StorageFull => {
+            Problem::new(Code::StorageFull, format!("{err}: free space on the log's disk"))
+        }
+        err => {
+            tracing::error!("a checkpoint failed: {err}");
+            Problem::internal()
+        }
+    }
+}
