@@ -1,5 +1,7 @@
 //! Snapshots: what is loaded from one is what the log says, whenever it was made, and a damaged one is never believed.
 
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ledger_core::sim::{SimClock, SimDisk};
@@ -7,7 +9,9 @@ use ledger_core::{CheckpointError, Ledger, OpenError, Options, Storage, verify_s
 
 use crate::model::Asked;
 use crate::pair::{End, Pair};
-use crate::stage::{SEGMENT_BYTES, START, World, amount, answer, ask, currency, metadata, options, user};
+use crate::stage::{
+    SEGMENT_BYTES, START, World, amount, answer, ask, currency, difference, dump, metadata, options, user,
+};
 
 fn names(disk: &SimDisk, suffix: &str) -> Vec<String> {
     let names = disk.list().expect("a disk that works");
@@ -314,4 +318,69 @@ fn a_torn_tail_behind_a_snapshot_is_kept_and_told() {
         }
     }
     assert!(torn > 0, "no power cut tore a commit");
+}
+
+fn golden_directory() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/snapshot-v1")
+}
+
+fn reading_clock() -> SimClock {
+    SimClock::at(START.saturating_add(Duration::from_secs(60)))
+}
+
+/// A ledger with a snapshot that holds one of everything, and an entry after it, in two commits.
+fn write_golden() -> SimDisk {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let ledger = options(&clock).open_on(disk.clone()).expect("an empty disk");
+    let held = Some(START.saturating_add(Duration::from_secs(3_600)));
+    let eur = currency("EUR");
+    let batch = [
+        Asked::charge(user(1), amount(10_000), "charge"),
+        Asked { release_at: held, ..Asked::charge(user(2), amount(500), "held charge") },
+        Asked { currency: eur, metadata: Some(metadata(300, 1)), ..Asked::charge(user(3), amount(70), "noted charge") },
+        Asked::transfer(user(1), user(2), amount(1_000), "transfer"),
+        Asked { destination: Some("GB29 NWBK".into()), ..Asked::withdraw(user(1), amount(250), "open ü") },
+    ];
+    let commands: Vec<_> = batch.iter().map(Asked::command).collect();
+    answer(ledger.batch(&commands)).expect("not halted").into_iter().for_each(|it| assert!(it.is_ok(), "{it:?}"));
+    ledger.checkpoint().expect("a disk that works");
+    answer(ask(&ledger, &Asked::charge(user(3), amount(5), "after"))).expect("accepted");
+    ledger.close().expect("nothing is in the way");
+    disk
+}
+
+/// `LEDGER_REGENERATE_FIXTURES=1 cargo test -p ledger-core golden` writes the directory anew; one of a released format is
+/// never written again. Files are kept without the zeros that they end with, which are counted in the file `lengths`.
+#[test]
+fn a_golden_snapshot_gives_the_same_ledger_for_ever() {
+    let (directory, world) = (golden_directory(), World::new(3, &["USD", "EUR"]));
+    if std::env::var_os("LEDGER_REGENERATE_FIXTURES").is_some() {
+        let disk = write_golden();
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(directory.join("data")).expect("a writable source tree");
+        let mut lengths = String::new();
+        for name in disk.names() {
+            let bytes = disk.read(&name).expect("it is listed");
+            let kept = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+            fs::write(directory.join("data").join(&name), &bytes[..kept]).expect("a writable source tree");
+            lengths.push_str(&format!("{name} {}\n", bytes.len()));
+        }
+        fs::write(directory.join("lengths"), lengths).expect("a writable source tree");
+        let ledger = options(&reading_clock()).open_on(disk).expect("just written");
+        let lines = dump(&ledger, &world).expect("an open ledger").join("\n") + "\n";
+        fs::write(directory.join("dump"), lines).expect("a writable source tree");
+    }
+    let disk = SimDisk::new(1);
+    for line in fs::read_to_string(directory.join("lengths")).expect("the fixture").lines() {
+        let (name, len) = line.split_once(' ').expect("a name and a length");
+        let mut bytes = fs::read(directory.join("data").join(name)).expect("a golden file");
+        bytes.resize(len.parse().expect("a length"), 0);
+        disk.create(name).expect("an empty disk").write_at(&bytes, 0).expect("room");
+    }
+    assert_eq!(verify_storage(&disk).expect("sound").snapshots, 1);
+    let ledger = options(&reading_clock()).open_on(disk).expect("sound");
+    assert_eq!((ledger.recovered().snapshot.get(), ledger.recovered().replayed), (5, 1));
+    let expected = fs::read_to_string(directory.join("dump")).expect("the fixture");
+    let expected: Vec<String> = expected.lines().map(str::to_owned).collect();
+    assert_eq!(difference(&expected, &dump(&ledger, &world).expect("an open ledger")), None);
 }
