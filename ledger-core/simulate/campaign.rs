@@ -58,12 +58,15 @@ impl Report {
 
     pub(crate) fn summary(&self) -> String {
         let tally = &self.tally;
-        let missing = tally.coverage.missing().len();
+        let missing = tally.coverage.missing();
         let needed = Coverage::cells_needed();
-        let coverage = match (missing, self.seeds >= SEEDS_MIN) {
+        let coverage = match (missing.len(), self.seeds >= SEEDS_MIN) {
             (0, _) => format!("all {needed} cells hit"),
-            (_, true) => format!("{missing} of {needed} cells never hit"),
-            (_, false) => format!("{missing} of {needed} cells not hit yet (not asserted below {SEEDS_MIN} seeds)"),
+            (_, true) => format!("{} of {needed} cells never hit", missing.len()),
+            (count, false) => format!(
+                "{count} of {needed} cells not hit yet (asserted from {SEEDS_MIN} seeds on): {}",
+                missing.join("; ")
+            ),
         };
         format!(
             "{} seeds ({} of them twice, with equal traces), {} crash images, {} calls, {} withdrawals ({} in review)\n\

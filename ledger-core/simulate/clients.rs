@@ -28,7 +28,8 @@ impl Run {
     /// Some client asks something.
     pub(crate) fn issue(&mut self) -> Checked {
         let client = self.chance.below(self.in_flight.len() as u64) as usize;
-        if self.in_flight[client].len() >= self.swarm.in_flight {
+        let fills = self.fault == Fault::Full;
+        if self.in_flight[client].len() >= if fills { 16 } else { self.swarm.in_flight } {
             return Ok(());
         }
         self.tally.calls += 1;
@@ -36,12 +37,18 @@ impl Run {
         let draw = self.chance.below(100);
         if draw < weights.reads {
             self.read(client)
-        } else if draw < weights.reads + weights.batches {
+        } else if draw < weights.reads + if fills { 50 } else { weights.batches } {
             if self.chance.below(10) == 0 && !self.batches.is_empty() {
                 let earlier = self.batches[self.chance.below(self.batches.len() as u64) as usize].clone();
                 return self.atomic(client, earlier);
             }
-            let count = 1 + self.chance.below(if self.is_bulky() { 14 } else { 4 });
+            let count = 1 + self.chance.below(if fills {
+                20
+            } else if self.swarm.is_bulky {
+                14
+            } else {
+                4
+            });
             let commands: Vec<Asked> = (0..count).map(|_| self.think_of()).collect();
             if self.chance.below(2) == 0 { self.batch(client, &commands) } else { self.atomic(client, commands) }
         } else {

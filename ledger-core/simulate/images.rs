@@ -16,11 +16,11 @@ pub(crate) struct Bounds {
 }
 
 impl Run {
-    /// Opens what the power cuts would have left that were photographed meanwhile.
-    pub(crate) fn look_at_photographs(&mut self) -> Checked {
+    /// Opens what the power cuts would have left that were photographed in the last step, before which `promised` was.
+    pub(crate) fn look_at_photographs(&mut self, promised: u64) -> Checked {
         for image in self.disk.photographs() {
             image.set_capacity(1 << 40);
-            let bounds = Bounds { least: self.promise.after_power_cut(), most: self.model.seq() };
+            let bounds = Bounds { least: promised, most: self.model.seq() };
             self.check_image(&image, bounds)?;
         }
         Ok(())

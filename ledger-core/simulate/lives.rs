@@ -85,7 +85,6 @@ impl Run {
 
     /// Ends this life as its fault does, and leaves the disk that the next one finds.
     pub(crate) fn end(&mut self) -> Checked {
-        self.look_at_photographs()?;
         self.collect_all()?;
         let has_halted = self.ledger().halted().is_some();
         let ends_well = match self.fault {
@@ -93,7 +92,9 @@ impl Run {
             Fault::Full => self.chance.below(2) == 0,
             _ => false,
         };
+        let promised = self.promise.after_power_cut();
         let is_closed = ends_well && !has_halted && !self.disk.is_off() && self.close()?;
+        self.look_at_photographs(promised)?;
         self.last_fault = self.fault;
         self.in_flight.iter_mut().for_each(Vec::clear);
         self.tasks.clear();

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ledger_core::sim::{Fault as DiskFault, PlantedBug, SimClock, SimDisk};
-use ledger_core::{Clock, Ledger, Options, Timestamp};
+use ledger_core::{CheckpointError, Clock, Ledger, Options, Timestamp};
 
 use crate::bank::Bank;
 use crate::clients::Pending;
@@ -153,8 +153,9 @@ impl Run {
         self.open()?;
         self.plan_fault();
         for _ in 0..self.swarm.steps {
+            let promised = self.promise.after_power_cut();
             self.step()?;
-            self.look_at_photographs()?;
+            self.look_at_photographs(promised)?;
             if self.is_over() {
                 break;
             }
@@ -166,9 +167,9 @@ impl Run {
         self.ledger.as_ref().expect("open within a life")
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.disk.is_off() && self.ledger().halted().is_some()
-            || self.ledger().halted().is_some() && self.in_flight.iter().all(Vec::is_empty) && self.tasks.is_empty()
+    /// A halted ledger is asked a few things more before its process ends.
+    fn is_over(&mut self) -> bool {
+        self.ledger().halted().is_some() && self.chance.below(12) == 0
     }
 
     /// The options of the next opening; what may differ from one to the next does.
@@ -218,7 +219,7 @@ impl Run {
     /// One actor takes one step.
     fn step(&mut self) -> Checked {
         let weights = self.swarm.weights;
-        let all = weights.issue + weights.collect + weights.log + weights.executor + weights.time;
+        let all = weights.issue + weights.collect + weights.log + weights.executor + weights.time + weights.checkpoints;
         let mut draw = self.chance.below(all);
         let mut falls = |weight: u64| {
             let hit = draw < weight;
@@ -233,6 +234,8 @@ impl Run {
             self.step_log()
         } else if falls(weights.executor) {
             self.step_executor()
+        } else if falls(weights.checkpoints) {
+            self.checkpoint()
         } else {
             self.pass_time()
         }
@@ -256,6 +259,25 @@ impl Run {
         self.may_have_halted()
     }
 
+    /// The checkpointer makes one whole checkpoint; crashes cut it off at any operation of the disk.
+    fn checkpoint(&mut self) -> Checked {
+        let outcome = match self.ledger().checkpoint() {
+            Ok(made) if made.seq.get() != self.model.seq() => {
+                let why = format!("it ends with entry {}, and the last one is {}", made.seq, self.model.seq());
+                return Err(Violation::new("checkpoint", why));
+            }
+            Ok(made) if made.bytes == 0 => "nothing new",
+            Ok(_) => "made",
+            Err(CheckpointError::Halted(halted)) => return self.refused("checkpoint", &halted),
+            Err(CheckpointError::Io { .. }) if self.fault.may_halt() => "failed",
+            Err(error) => return Err(Violation::new("checkpoint", error.to_string())),
+        };
+        self.promise.synced(self.ledger().durable().get());
+        self.tally.coverage.hit("checkpoint", outcome, self.fault);
+        self.trace.line(format_args!("checkpoint: {outcome}"));
+        self.in_step()
+    }
+
     /// A halt needs a reason.
     pub(crate) fn may_have_halted(&self) -> Checked {
         match self.ledger().halted() {
@@ -274,11 +296,12 @@ impl Run {
             self.trace.line(format_args!("there is room on the disk"));
         }
         let due = self.ledger().next_due_in();
-        let by = match self.chance.below(6) {
+        let by = match self.chance.below(7) {
             0 => Duration::from_millis(1),
             1 => Duration::from_millis(100),
             2 => Duration::from_secs(1 + self.chance.below(10)),
             3 => Duration::from_secs(self.chance.below(40)),
+            4 => self.swarm.policy.deadline.min(Duration::from_secs(600)),
             _ => due.unwrap_or_default(),
         };
         self.advance(by)

@@ -52,6 +52,7 @@ pub(crate) struct Weights {
     pub(crate) log: u64,
     pub(crate) executor: u64,
     pub(crate) time: u64,
+    pub(crate) checkpoints: u64,
     pub(crate) reads: u64,
     pub(crate) withdraws: u64,
     pub(crate) batches: u64,
@@ -84,6 +85,7 @@ impl Swarm {
                 log: chance.pick(&[1, 4, 8]),
                 executor: chance.pick(&[1, 4, 8]),
                 time: 1 + chance.below(3),
+                checkpoints: chance.pick(&[0, 1, 1, 2]),
                 reads: chance.pick(&[5, 20, 40]),
                 withdraws: chance.pick(&[5, 20, 50]),
                 batches: chance.pick(&[0, 10, 25]),
@@ -93,7 +95,7 @@ impl Swarm {
             misuses: chance.pick(&[1, 4]),
             is_bulky,
             amount_max: if chance.below(10) == 0 { 1 << 53 } else { 1_000 },
-            photographs: 2 + chance.below(4),
+            photographs: 1 + chance.below(3),
         }
     }
 }
@@ -106,7 +108,7 @@ fn policy(chance: &mut Chance) -> Policy {
         backoff_max: second * chance.pick(&[4, 60]),
         settle_delay: second * chance.pick(&[1, 5]),
         inquiry_interval: second * chance.pick(&[1, 5]),
-        deadline: second * chance.pick(&[20, 600, 24 * 3600]),
+        deadline: second * chance.pick(&[5, 20, 600, 24 * 3600]),
         idempotency_window: chance.pick(&[None, Some(second * 30), Some(second * 3600)]),
     }
 }
