@@ -62,6 +62,15 @@ impl Drop for Program {
     }
 }
 
+/// Ends whoever looks at it, also where a measurement panics.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 struct Connection(BufReader<TcpStream>);
 
 impl Connection {
@@ -162,6 +171,7 @@ fn main() {
     assert_eq!(Connection::open(&stalled).charge(1, "funds"), 200);
     std::thread::scope(|scope| {
         scope.spawn(|| keep_full(&stalled, &stop));
+        let _stop = Stop(&stop);
         // It is full when a withdrawal is refused.
         let mut watch = Connection::open(&stalled);
         let mut probes = 0u64..;
@@ -170,7 +180,6 @@ fn main() {
         for round in 0..PAIRS {
             rounds.push((load(&stalled, round), load(&calm, round)));
         }
-        stop.store(true, Ordering::Relaxed);
     });
 
     println!(

@@ -12,7 +12,7 @@ use rustls::pki_types::PrivateKeyDer;
 use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsAcceptor;
 
-use crate::scripted::{Reaction, ScriptedBank, answer, body, payout, read_request, submit};
+use crate::scripted::{IMPATIENCE, PATIENCE, Reaction, ScriptedBank, answer, body, payout, read_request, submit};
 use crate::tables::table;
 
 /// The outcomes of everything that can be described by a row's words.
@@ -22,16 +22,16 @@ async fn outcomes(what: &str) -> Vec<Submission> {
     let head = whole.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
     let mut outcomes = Vec::new();
     match what {
-        "the name is not found" => outcomes.push(submit_to("http://bank.invalid", Trust::public()).await),
+        "the name is not found" => outcomes.push(submit_to("http://bank.invalid", PATIENCE).await),
         "connection refused" => {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            outcomes.push(submit_to(&format!("http://127.0.0.1:{port}"), Trust::public()).await);
+            outcomes.push(submit_to(&format!("http://127.0.0.1:{port}"), PATIENCE).await);
         }
         "no connection within half of --bank-timeout (at most 10 s)" => {
             // It takes the connection and never says a word of TLS.
             let silent = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = format!("https://{}", silent.local_addr().unwrap());
-            outcomes.push(submit_to(&address, Trust::public()).await);
+            outcomes.push(submit_to(&address, IMPATIENCE).await);
         }
         "TLS is not agreed on, or the certificate is not believed" => {
             let (ours, another) = (certificate("localhost"), certificate("localhost"));
@@ -40,7 +40,7 @@ async fn outcomes(what: &str) -> Vec<Submission> {
             outcomes.push(submit_to_tls(&elsewhere, &elsewhere).await);
             outcomes.push(submit_to_tls(&expected, &elsewhere).await);
             let plain = ScriptedBank::start(|_| Reaction::Closes(Vec::new())).await;
-            outcomes.push(submit_to(&format!("https://localhost:{}", plain.port), Trust::public()).await);
+            outcomes.push(submit_to(&format!("https://localhost:{}", plain.port), IMPATIENCE).await);
         }
         "reset or closed before an answer" => {
             outcomes.push(submit(&payout, Reaction::Resets(Vec::new())).await);
@@ -68,12 +68,11 @@ async fn outcomes(what: &str) -> Vec<Submission> {
     outcomes
 }
 
-async fn submit_to(address: &str, trust: Trust) -> Submission {
-    HttpBank::new(options(address, trust)).submit(&payout()).await
+async fn submit_to(address: &str, timeout: Duration) -> Submission {
+    HttpBank::new(options(address, Trust::public(), timeout)).submit(&payout()).await
 }
 
-fn options(address: &str, trust: Trust) -> HttpBankOptions {
-    let timeout = Duration::from_millis(500);
+fn options(address: &str, trust: Trust, timeout: Duration) -> HttpBankOptions {
     HttpBankOptions { timeout, trust, ..HttpBankOptions::new(address.parse().unwrap()) }
 }
 
@@ -94,9 +93,10 @@ async fn an_inquiry_over_a_broken_connection_is_unanswered() {
         [Reaction::Resets(Vec::new()), Reaction::Closes(b"HTTP/1.1 200 OK\r\n".to_vec()), Reaction::Hangs(Vec::new())]
     {
         let bank = ScriptedBank::start(move |_| reaction.clone()).await;
-        assert_eq!(bank.gateway().inquire(&reference).await.answer, InquiryAnswer::Unanswered);
+        let gateway = HttpBank::new(HttpBankOptions { timeout: IMPATIENCE, ..bank.options() });
+        assert_eq!(gateway.inquire(&reference).await.answer, InquiryAnswer::Unanswered);
     }
-    let refused = HttpBank::new(options("http://127.0.0.1:1", Trust::public()));
+    let refused = HttpBank::new(options("http://127.0.0.1:1", Trust::public(), PATIENCE));
     assert_eq!(refused.inquire(&reference).await.answer, InquiryAnswer::Unanswered);
 }
 
@@ -164,5 +164,5 @@ async fn submit_to_tls(shown: &CertifiedKey<rcgen::KeyPair>, believed: &Certifie
         stream.shutdown().await.unwrap();
     });
     let address = format!("https://localhost:{port}");
-    HttpBank::new(options(&address, Trust::from_file(file.path()).unwrap())).submit(&payout).await
+    HttpBank::new(options(&address, Trust::from_file(file.path()).unwrap(), PATIENCE)).submit(&payout).await
 }

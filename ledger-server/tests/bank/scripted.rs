@@ -10,6 +10,11 @@ use ledger_server::withdrawals::{BankAddress, Gateway, HttpBank, HttpBankOptions
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+/// For banks that answer, or break off: longer than any machine needs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// For banks that never answer, so that it does not matter how long it is.
+pub(crate) const IMPATIENCE: Duration = Duration::from_millis(300);
+
 /// What the bank does when it has read a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Reaction {
@@ -61,14 +66,14 @@ impl ScriptedBank {
         ScriptedBank { port, heard }
     }
 
-    /// A gateway to it that waits for half a second.
+    /// A gateway to it that waits longer than any machine needs for an answer.
     pub(crate) fn gateway(&self) -> HttpBank {
         HttpBank::new(self.options())
     }
 
     pub(crate) fn options(&self) -> HttpBankOptions {
         let address: BankAddress = format!("http://127.0.0.1:{}", self.port).parse().unwrap();
-        HttpBankOptions { timeout: Duration::from_millis(500), ..HttpBankOptions::new(address) }
+        HttpBankOptions { timeout: PATIENCE, ..HttpBankOptions::new(address) }
     }
 
     pub(crate) fn heard(&self) -> Vec<Heard> {
@@ -144,6 +149,7 @@ pub(crate) fn payout() -> Payout {
 
 /// What the gateway makes of one reaction to `payout`.
 pub(crate) async fn submit(payout: &Payout, reaction: Reaction) -> Submission {
+    let timeout = if let Reaction::Hangs(_) = reaction { IMPATIENCE } else { PATIENCE };
     let bank = ScriptedBank::start(move |_| reaction.clone()).await;
-    bank.gateway().submit(payout).await
+    HttpBank::new(HttpBankOptions { timeout, ..bank.options() }).submit(payout).await
 }

@@ -61,6 +61,7 @@ fn both_books_agree_however_often_both_programs_are_killed() {
         }
     });
     programs::until("everything to end or to be in review", PATIENCE, || operator.is_at_rest());
+    programs::until("the bank to pay what it took", PATIENCE, || !bank.statement().contains(",pending"));
 
     let statement = bank.statement();
     let in_review = operator.resolve_by(&statement);

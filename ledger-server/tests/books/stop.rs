@@ -14,7 +14,7 @@ const WITHDRAWALS: u64 = 10;
 #[test]
 fn a_stop_awaits_the_calls_under_way_and_leaves_the_rest_in_the_log() {
     let world = World::new(1);
-    let bank = Bank::start(&world, "--latency 400ms");
+    let bank = Bank::start(&world, "--latency 2s");
     let server = Server::start(&world, &format!("--workers {WORKERS} --queue {WITHDRAWALS}"));
     let operator = Operator::new(&world);
     operator.charge(1, 1_000);
