@@ -1,0 +1,115 @@
+"""Runs the built server into real faults: real processes, a real kernel, a real file system.
+
+    python3 scripts/torture --server target/release/ledger-server            # every fault, at length
+    python3 scripts/torture --server target/debug/ledger-server --short      # what every change affords
+    python3 scripts/torture --server … --only killed --stride 1 --commands 300
+
+After each fault the server is opened again without one: every acknowledged key must be answered 409 with its transaction,
+the audit balance, `verify` agree, and history lead from every head that had been served. A fault whose tool is missing is
+reported as not run, and the exit code says so: 0 all held, 1 something was lost, 3 something was not run.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import faults  # noqa: E402
+
+# What each fault needs besides the server: a program, or the right to mount.
+FAULTS = {
+    "killed": (faults.killed, "strace"),
+    "eio": (faults.eio, "strace"),
+    "enospc": (faults.enospc, "strace"),
+    "slow": (faults.slow, "strace"),
+    "kill-loops": (faults.kill_loops, None),
+    "full": (faults.full, "mount"),
+    "clock": (faults.clock, "faketime"),
+    "soak": (faults.soak, None),
+}
+
+
+class World:
+    """Where a fault happens and how long it takes; counts what did not hold."""
+
+    def __init__(self, arguments, scratch):
+        short = arguments.short
+        self.program = os.path.abspath(arguments.server)
+        self.scratch = scratch
+        self.seed = arguments.seed
+        self.commands = arguments.commands or (60 if short else 300)
+        self.stride = arguments.stride or (29 if short else 1)
+        self.loops = arguments.loops or (5 if short else 100)
+        self.seconds = arguments.hours * 3600 if arguments.hours else (8 if short else 300)
+        self.charge_bytes = 86
+        self.made = 0
+        self.lost = []
+
+    def directory(self):
+        self.made += 1
+        return os.path.join(self.scratch, f"data-{self.made}")
+
+    def done_with(self, directory):
+        shutil.rmtree(directory, ignore_errors=True)
+
+    def attempt(self, what, judged):
+        try:
+            judged()
+        except AssertionError as fault:
+            print(f"LOST  {what}: {fault}", flush=True)
+            self.lost.append(what)
+
+
+def lacks(tool):
+    """Whether a tool is missing here; on a machine of one's own it is installed."""
+    if tool is None or tool == "mount" and os.geteuid() == 0:
+        return False
+    if tool == "mount":
+        return True
+    if shutil.which(tool) is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "install", "-qq", "-y", tool], stdout=subprocess.DEVNULL, check=False)
+    return shutil.which(tool) is None
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="torture", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--server", required=True, help="the built program")
+    parser.add_argument("--short", action="store_true", help="a few minutes in place of hours")
+    parser.add_argument("--only", choices=FAULTS, action="append", help="this fault (can be repeated)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--commands", type=int, help="commands of a run that is disturbed at every Nth call")
+    parser.add_argument("--stride", type=int, help="disturb at every so many calls")
+    parser.add_argument("--loops", type=int, help="how often kill-loops kills")
+    parser.add_argument("--hours", type=float, help="how long slow and soak take each")
+    arguments = parser.parse_args()
+    rows, lost, missing = [], 0, []
+    for name in arguments.only or FAULTS:
+        run, tool = FAULTS[name]
+        if lacks(tool):
+            missing.append(name)
+            rows.append((name, f"NOT RUN: {tool} is missing or not allowed"))
+            continue
+        begun = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="ledger-torture-") as scratch:
+            world = World(arguments, scratch)
+            try:
+                counts = run(world)
+            except (AssertionError, faults.Gone) as fault:
+                counts, world.lost = {"failed": str(fault)[:300]}, world.lost + [name]
+            lost += len(world.lost)
+        counts |= {"lost": len(world.lost), "seconds": round(time.monotonic() - begun)}
+        rows.append((name, ", ".join(f"{what} {count}" for what, count in counts.items())))
+        print(f"{name:12} {rows[-1][1]}", flush=True)
+    print(f"\nseed {arguments.seed}, {len(rows) - len(missing)} faults run, {len(missing)} not run, {lost} lost")
+    for name, row in rows:
+        print(f"  {name:12} {row}")
+    return 1 if lost else 3 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
