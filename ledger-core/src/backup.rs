@@ -79,13 +79,22 @@ pub fn restore(from: &dyn Storage, to: Arc<dyn Storage>, until: RestoreTo) -> Re
         let reason = format!("the ledger ends with seq {}, before seq {until}", copied.last_seq);
         return Err(OpenError::InvalidOption { reason });
     }
-    write_file(&*to, EXECUTOR_STOPPED, &mut |_| Ok(0))?;
-    sync(&*to)?;
+    distrust(to)?;
+    Ok(copied)
+}
+
+/// Opens a copy that may lack what was done since, and closes it: every open withdrawal counts as attempted, and none is
+/// performed until [`release_executor`].
+pub(crate) fn distrust(to: Arc<dyn Storage>) -> Result<Ledger, OpenError> {
+    if !is_executor_stopped(&*to)? {
+        write_file(&*to, EXECUTOR_STOPPED, &mut |_| Ok(0))?;
+        sync(&*to)?;
+    }
     let ledger = Ledger::options().accept_clock(true).checkpoint_bytes(None);
     let ledger = Ledger::recover(&ledger, to)?;
     ledger.doubt_all_withdrawals().map_err(|err| unfinished(&err.to_string()))?;
     ledger.close().map_err(|err| unfinished(&err.to_string()))?;
-    Ok(copied)
+    Ok(ledger)
 }
 
 /// Whether the ledger on `storage` was restored, and nobody has let its withdrawals go since.

@@ -35,8 +35,10 @@ mod error;
 mod inspect;
 mod journal;
 mod ledger;
+mod mirror;
 mod options;
 mod recovery;
+mod salvage;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod state;
@@ -54,8 +56,10 @@ pub use commit::{Commit, CommitFuture};
 pub use error::{Error, Halted, OpenError, Rejection};
 pub use inspect::{Inspected, Verified, inspect, verify, verify_since, verify_storage};
 pub use ledger::{Checkpoints, Ledger};
+pub use mirror::{MirroredStorage, OnSideFailure};
 pub use options::Options;
 pub use recovery::Recovered;
+pub use salvage::{GivenUp, Salvaged, salvage, salvage_on};
 #[cfg(any(test, feature = "sim"))]
 pub use sim::PlantedBug;
 pub use state::{BatchPosition, Entry, Party, Posting, TransactionEntry};

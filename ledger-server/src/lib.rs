@@ -15,6 +15,7 @@ pub mod inspect;
 pub mod metrics;
 pub mod payouts;
 pub mod route;
+pub mod salvage;
 pub mod serve;
 pub mod signing;
 pub mod telemetry;

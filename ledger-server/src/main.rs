@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use ledger_core::OpenError;
 use ledger_server::bank::{self, BankArguments, BankError};
 use ledger_server::config::{Command, CommandLine, Config, Settings, command_line};
-use ledger_server::{Ended, StartError, copies, inspect, open, run, telemetry, verify};
+use ledger_server::{Ended, StartError, copies, inspect, open, run, salvage, telemetry, verify};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -36,6 +36,12 @@ fn main() -> ExitCode {
             }
         }
         Some(Command::Release { directory }) => told(copies::release(&directory)),
+        Some(Command::Salvage { directory, into, .. }) => {
+            match salvage::salvage(&directory, &into, &mut io::stdout()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(fault) => fail(1, &fault),
+            }
+        }
         Some(Command::Inspect { directory }) => match inspect::inspect(&directory, &mut io::stdout()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(fault) => fail(1, &fault),

@@ -65,6 +65,8 @@ pub struct ServerFigures {
     pub unknown_oldest: Duration,
     /// Whether the ledger has halted.
     pub halted: bool,
+    /// Whether a mirrored ledger goes on with one side.
+    pub degraded: bool,
     /// How far the machine's clock has stepped ahead and is not believed.
     pub clock_leap: Duration,
     /// Since when the server runs.
@@ -79,6 +81,8 @@ pub fn text(metrics: &Metrics, stats: &Stats, server: &ServerFigures) -> String 
     withdrawals(&mut page, stats, server);
     money(&mut page, stats);
     page.gauge("ledger_halted", "Whether the ledger has halted and refuses everything.", u8::from(server.halted));
+    let degraded = u8::from(server.degraded);
+    page.gauge("ledger_mirror_degraded", "Whether a mirrored ledger goes on with one directory.", degraded);
     let leap = server.clock_leap.as_secs_f64();
     page.gauge("ledger_clock_leap_seconds", "How far the machine's clock is ahead of the time that is believed.", leap);
     page.gauge("ledger_uptime_seconds", "Since when the server runs.", server.uptime.as_secs_f64());

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use ledger_core::withdrawals::Policy;
-use ledger_core::{DirectoryStorage, Durability, Ledger, OpenError, WhenFull};
+use ledger_core::{DirectoryStorage, Durability, Ledger, MirroredStorage, OnSideFailure, OpenError, WhenFull};
 use tokio::net::TcpListener;
 
 use crate::app::{App, AppOptions, app};
@@ -90,10 +90,18 @@ pub fn open(config: &Config) -> Result<Ledger, OpenError> {
         .memory_bytes_max(config.memory_bytes_max)
         .withdrawal_places(Some(config.workers.saturating_add(config.queue)))
         .policy(Policy { idempotency_window: bank(config).idempotency_window(), ..config.policy.clone() });
-    let ledger = match config.durability {
-        DurabilityMode::Sync => options.durability(Durability::Sync).open(&config.data_dir),
-        DurabilityMode::Interval(span) => options.durability(Durability::Interval(span.0)).open(&config.data_dir),
+    let options = match config.durability {
+        DurabilityMode::Sync => options.durability(Durability::Sync),
+        DurabilityMode::Interval(span) => options.durability(Durability::Interval(span.0)),
         DurabilityMode::Memory => return options.in_memory(),
+    };
+    let ledger = match &config.mirror_dir {
+        None => options.open(&config.data_dir),
+        Some(mirror) => {
+            let on_side_failure = if config.mirror_go_on { OnSideFailure::GoOn } else { OnSideFailure::Halt };
+            let [primary, mirror] = [&config.data_dir, mirror].map(|path| Arc::new(DirectoryStorage::new(path)));
+            options.open_on(MirroredStorage::open(primary, mirror, on_side_failure)?)
+        }
     }?;
     tell_what_was_found(&ledger);
     Ok(ledger)

@@ -405,6 +405,11 @@ impl Ledger {
         self.engine.wal.halted()
     }
 
+    /// Why fewer copies are kept than were asked for, if so: a mirrored ledger that goes on with one side.
+    pub fn degraded(&self) -> Option<String> {
+        self.engine.wal.degraded()
+    }
+
     /// The last entry that survives a power cut.
     pub fn durable(&self) -> Seq {
         self.engine.wal.durable()

@@ -30,6 +30,10 @@ pub trait Storage: Send + Sync + 'static {
     fn sync_directory(&self) -> io::Result<()>;
     /// How the directory is called in messages.
     fn describe(&self) -> String;
+    /// Why it is less safe than it was made to be, if it is: a mirror that goes on with one side.
+    fn degraded(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Where a file's bytes are read from.

@@ -108,11 +108,13 @@ mod options;
 mod reader;
 mod recovery;
 mod room;
+mod salvage;
 mod segment;
 mod shared;
 mod start;
 mod stats;
 mod threads;
+mod twin;
 mod waiters;
 mod writer;
 
@@ -125,8 +127,12 @@ use uuid::Uuid;
 
 pub(crate) use options::WalOptions;
 pub use options::{Durability, WhenFull};
+pub(crate) use recovery::lock;
+pub(crate) use salvage::{Left, salvage};
 pub(crate) use start::{Base, Start};
 pub(crate) use stats::{COMMIT_ENTRIES, Counts, FSYNC_MICROS, WalStats};
+
+pub(crate) use twin::reconcile;
 
 use crate::error::{Halted, OpenError};
 use crate::sync::{Arc, Mutex, thread};
@@ -323,6 +329,7 @@ pub(crate) struct Wal {
 struct Log {
     shared: Arc<Shared>,
     drivers: Mutex<Drivers>,
+    storage: Option<Arc<dyn Storage>>,
     /// Given back when the log is closed.
     lock: Mutex<Option<DirectoryLock>>,
 }
@@ -351,7 +358,7 @@ impl Wal {
         shared.raise_time(opened.last_time);
         let engine = Engine {
             committer: Committer::new(recovered.writer),
-            background: Background::new(storage, recovered.mark, recovered.next_number),
+            background: Background::new(Arc::clone(&storage), recovered.mark, recovered.next_number),
         };
         let drivers = if is_threaded {
             threads::spawn(&shared, engine)
@@ -359,7 +366,8 @@ impl Wal {
         } else {
             Drivers::Manual(Box::new(engine))
         };
-        let log = Log { shared, drivers: Mutex::new(drivers), lock: Mutex::new(Some(recovered.lock)) };
+        let lock = Mutex::new(Some(recovered.lock));
+        let log = Log { shared, drivers: Mutex::new(drivers), storage: Some(storage), lock };
         Ok((Wal { log: Arc::new(log) }, opened))
     }
 
@@ -382,7 +390,12 @@ impl Wal {
         let uuid = options.uuid.unwrap_or_else(Uuid::new_v4);
         let mut shared = Shared::new(options, uuid, Epoch::new(1), last, 0, HeadHash::before_all(uuid), room);
         shared.in_memory = true;
-        let log = Log { shared: Arc::new(shared), drivers: Mutex::new(Drivers::Stopped), lock: Mutex::new(None) };
+        let log = Log {
+            shared: Arc::new(shared),
+            drivers: Mutex::new(Drivers::Stopped),
+            storage: None,
+            lock: Mutex::new(None),
+        };
         Wal { log: Arc::new(log) }
     }
 
@@ -662,6 +675,11 @@ impl Wal {
     /// What happened since the log was opened.
     pub(crate) fn stats(&self) -> WalStats {
         self.shared().counters.read(self.shared().room.pipe_used())
+    }
+
+    /// As [`Storage::degraded`].
+    pub(crate) fn degraded(&self) -> Option<String> {
+        self.log.storage.as_ref().and_then(|storage| storage.degraded())
     }
 
     /// The log has failed, or was halted.

@@ -29,6 +29,11 @@ pub(super) fn is_temporary(name: &str) -> bool {
         .is_some_and(|name| name == MARK || segment_number(name).is_some() || name.ends_with(TORN_SUFFIX))
 }
 
+/// Whether it is a snapshot of the state, which makes the log before it dispensable. Others make and name them.
+pub(super) fn is_snapshot(name: &str) -> bool {
+    name.ends_with(".snapshot")
+}
+
 /// Where the torn tail is saved that began at `offset` of a segment.
 pub(super) fn torn(number: u64, offset: u64) -> String {
     format!("{number:016x}-{offset:08x}{TORN_SUFFIX}")

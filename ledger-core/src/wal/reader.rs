@@ -146,7 +146,7 @@ fn damaged(file: impl Into<String>, offset: u64, seq: Option<Seq>, reason: impl 
 }
 
 /// Reads and checks everything from `start` on, and shows every record in order to `visit`. Finds the head as it was at
-/// the seq `then`, if all is hashed, which an exclusive reading does not.
+/// the seq `then`, for which it hashes all.
 pub(super) fn read(
     storage: &dyn Storage,
     reading: Reading,
@@ -460,11 +460,11 @@ impl<'a> Cursor<'a> {
     /// as it believes every other checksum.
     fn hashed_from(&self, segments: &[Segment]) -> usize {
         match self.reading {
-            Reading::Shared => 0,
-            Reading::Exclusive => {
+            Reading::Exclusive if self.then.is_none() => {
                 let is_sealed = |segment: &Segment| segment.link.is_some_and(|read| read.link.head.is_some());
                 segments.iter().rposition(is_sealed).unwrap_or(0)
             }
+            _ => 0,
         }
     }
 

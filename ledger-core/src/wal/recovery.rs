@@ -71,7 +71,7 @@ pub(super) fn open(
     Ok(Recovered { lock, next_number: writer.segment.number + 1, writer, mark, opened })
 }
 
-fn lock(storage: &dyn Storage) -> Result<DirectoryLock, OpenError> {
+pub(crate) fn lock(storage: &dyn Storage) -> Result<DirectoryLock, OpenError> {
     storage.lock().map_err(|err| match err.kind() {
         std::io::ErrorKind::WouldBlock => OpenError::InUse { directory: storage.describe() },
         _ => OpenError::Io { context: format!("locking {}", storage.describe()), source: err },
@@ -79,7 +79,7 @@ fn lock(storage: &dyn Storage) -> Result<DirectoryLock, OpenError> {
 }
 
 /// What was readable before may have been in a cache alone; nothing is believed before it is synced.
-fn sync_all(storage: &dyn Storage) -> Result<(), OpenError> {
+pub(super) fn sync_all(storage: &dyn Storage) -> Result<(), OpenError> {
     let directory = storage.describe();
     for name in during(storage.list(), "listing", &directory)? {
         if name == names::MARK || names::segment_number(&name).is_some() {

@@ -83,6 +83,17 @@ pub enum Command {
         /// The data directory
         directory: PathBuf,
     },
+    /// Take what can be proved out of a damaged data directory and write it into a new one
+    Salvage {
+        /// The damaged data directory; it is only read
+        directory: PathBuf,
+        /// The new data directory: empty, or missing
+        #[arg(long, value_name = "DIR")]
+        into: PathBuf,
+        /// Say that entries may be lost, also such as were acknowledged
+        #[arg(long, required = true)]
+        i_accept_losing_entries: bool,
+    },
     /// Print a data directory's entries as JSON lines
     Inspect {
         /// The data directory
@@ -100,6 +111,12 @@ pub struct Settings {
     /// Where the ledger lies; made if it is missing [default: ./ledger-data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// A second directory, best on another disk, that everything is written to as well
+    #[arg(long, value_name = "DIR")]
+    pub mirror_dir: Option<PathBuf>,
+    /// Go on with one directory when the other fails, in place of halting
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub mirror_go_on: Option<bool>,
     /// When a reply may leave: sync, interval:10ms or memory [default: sync]
     #[arg(long, value_name = "MODE")]
     pub durability: Option<DurabilityMode>,
@@ -213,6 +230,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where the ledger lies.
     pub data_dir: PathBuf,
+    /// Where a second copy of it lies.
+    pub mirror_dir: Option<PathBuf>,
+    /// Whether one copy is enough once the other has failed.
+    pub mirror_go_on: bool,
     /// When a reply may leave.
     pub durability: DurabilityMode,
     /// What requests must agree with.
@@ -292,6 +313,8 @@ impl Settings {
         first_of!(
             listen,
             data_dir,
+            mirror_dir,
+            mirror_go_on,
             durability,
             currency,
             currencies,
@@ -352,6 +375,8 @@ impl Config {
                 "listen is {listen}, which others can reach without keys or TLS; listen on 127.0.0.1, or say --insecure-listen"
             ));
         }
+        let data_dir = settings.data_dir.clone().unwrap_or_else(|| "ledger-data".into());
+        let mirror_dir = mirror(&data_dir, settings.mirror_dir.as_deref())?;
         let bank_timeout = bank::timeout(&settings)?;
         let shutdown_timeout = span(settings.shutdown_timeout, 35);
         if shutdown_timeout <= bank_timeout {
@@ -365,7 +390,9 @@ impl Config {
         let bank = BankConfig::resolve(&settings, bank_timeout, workers)?;
         Ok(Config {
             listen,
-            data_dir: settings.data_dir.clone().unwrap_or_else(|| "ledger-data".into()),
+            data_dir,
+            mirror_dir,
+            mirror_go_on: settings.mirror_go_on.unwrap_or(false),
             durability: settings.durability.unwrap_or(DurabilityMode::Sync),
             terms: terms(&settings, matches!(bank, BankConfig::Http(_)))?,
             threads: at_least("threads", settings.threads.unwrap_or_else(cores), 1)?,
@@ -378,7 +405,7 @@ impl Config {
             duplicates: settings.duplicates.unwrap_or(Duplicates::Conflict),
             segment_bytes: settings.segment_size.map_or(64 << 20, |size| size.0),
             checkpoint_bytes: settings.checkpoint_size.map_or(256 << 20, |size| size.0),
-            memory_bytes_max: memory_bytes_max(settings.memory_max.unwrap_or(MemoryMax::Percent(80))),
+            memory_bytes_max: memory_bytes_max(settings.memory_max.unwrap_or(MemoryMax::Percent(80)))?,
             signer: settings.signing_key_file.as_deref().map(HeadSigner::from_file).transpose()?,
             accept_clock: settings.accept_clock.unwrap_or(false),
             shutdown_timeout,
@@ -407,6 +434,9 @@ fn listen(text: &str) -> Result<SocketAddr, String> {
 fn terms(settings: &Settings, destination_required: bool) -> Result<Terms, String> {
     let currency = settings.currency.map_or(ledger_core::Currency::USD, |code| code.0);
     let currencies = settings.currencies.clone().map_or_else(|| vec![currency], |currencies| currencies.0);
+    if let Some(twice) = currencies.iter().enumerate().find(|(at, code)| currencies[..*at].contains(code)) {
+        return Err(format!("currencies names {} twice; name each once", twice.1));
+    }
     if !currencies.contains(&currency) {
         return Err(format!(
             "currencies lacks the default currency {currency}; add it, or set --currency to one of them"
@@ -420,10 +450,26 @@ fn notice_secrets(file: Option<&Path>) -> Result<Vec<NoticeSecret>, String> {
     read.map(Option::unwrap_or_default).map_err(|fault| format!("bank-webhook-secret-file: {fault}"))
 }
 
-fn memory_bytes_max(limit: MemoryMax) -> Option<u64> {
-    match limit {
+fn memory_bytes_max(limit: MemoryMax) -> Result<Option<u64>, String> {
+    Ok(match limit {
+        MemoryMax::Size(Size(0)) => {
+            return Err(
+                "memory-max is 0B, which would refuse every transaction; name a size, or a share such as 80%".into()
+            );
+        }
         MemoryMax::Size(size) => Some(size.0),
         MemoryMax::Percent(percent) => memory::bytes_available().map(|bytes| bytes / 100 * u64::from(percent)),
+    })
+}
+
+/// A mirror in the same directory would keep nothing.
+fn mirror(data_dir: &Path, mirror: Option<&Path>) -> Result<Option<PathBuf>, String> {
+    match mirror {
+        Some(mirror) if std::path::absolute(mirror).ok() == std::path::absolute(data_dir).ok() => Err(format!(
+            "mirror-dir is {}, which is the data directory; name another, on another disk",
+            mirror.display()
+        )),
+        mirror => Ok(mirror.map(Path::to_path_buf)),
     }
 }
 
@@ -514,6 +560,8 @@ mod tests {
             r#"
             listen = "0.0.0.0:1"
             data_dir = "d"
+            mirror_dir = "m"
+            mirror_go_on = true
             durability = "interval:10ms"
             currency = "EUR"
             currencies = ["USD", "EUR"]
@@ -578,7 +626,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_by_name() {
-        let cases: [(&[&str], &str); 22] = [
+        let cases: [(&[&str], &str); 25] = [
             (&["--listen", "0.0.0.0:80"], "insecure-listen"),
             (&["--listen", "[::]:80"], "insecure-listen"),
             (&["--listen", "nonsense"], "listen"),
@@ -594,6 +642,9 @@ mod tests {
             (&["--shutdown-timeout", "30s"], "shutdown-timeout"),
             (&["--bank-timeout", "35s"], "shutdown-timeout"),
             (&["--currencies", "EUR,GBP"], "currencies"),
+            (&["--currencies", "USD,EUR,USD"], "twice"),
+            (&["--memory-max", "0B"], "memory-max"),
+            (&["--mirror-dir", "ledger-data"], "mirror-dir"),
             (&["--threads", "0"], "threads"),
             (&["--workers", "0"], "workers"),
             (&["--bank-attempts", "0"], "bank-attempts"),

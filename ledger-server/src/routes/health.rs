@@ -33,6 +33,9 @@ pub(super) async fn health(State(app): State<App>, request: Request) -> Result<R
         .integer("pending_withdrawals", app.ledger.withdrawals_open())
         .integer("durable_seq", app.ledger.durable().get())
         .integer("uptime_seconds", app.started.elapsed().as_secs());
+    if let Some(reason) = app.ledger.degraded() {
+        object.text("mirror_degraded", &reason);
+    }
     if let Some(leap) = app.ledger.clock_leap() {
         object.integer("clock_leap_seconds", leap.as_secs());
     }

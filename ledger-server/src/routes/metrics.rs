@@ -26,6 +26,7 @@ pub(super) async fn metrics(State(app): State<App>, request: Request) -> Result<
             .map_or(Duration::ZERO, |at| app.ledger.now().saturating_since(at)),
         withdrawals,
         halted: app.ledger.halted().is_some(),
+        degraded: app.ledger.degraded().is_some(),
         clock_leap: app.ledger.clock_leap().unwrap_or_default(),
         uptime: app.started.elapsed(),
     };

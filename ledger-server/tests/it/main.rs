@@ -10,6 +10,7 @@ mod notices;
 mod process;
 mod reads;
 mod reconciliations;
+mod salvage;
 mod socket;
 mod stream;
 mod support;

@@ -1,10 +1,22 @@
 //! Bytes rot, files are cut, lost and mixed up. What is found is refused, or provably harmless; never a panic, and never
 //! silently less than what was durable.
+//!
+//! `LEDGER_SWEEP=full` tries every bit, every length and every pair of sectors, where a test run takes a sample of them:
+//! `LEDGER_SWEEP=full cargo test --profile ci -p ledger-core --lib damage -- --nocapture`, which says how many.
 
 use super::*;
 use crate::sim::PlantedBug;
 
 const BLOCK: u64 = 4096;
+
+fn is_full() -> bool {
+    std::env::var("LEDGER_SWEEP").is_ok_and(|how| how == "full")
+}
+
+/// Every `stride`th, or every one.
+fn every(stride: usize) -> usize {
+    if is_full() { 1 } else { stride }
+}
 
 /// How the log was left.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -50,6 +62,15 @@ impl Found {
         Found { refused: 0, harmless: 0 }
     }
 
+    fn say(&self, what: &str) {
+        eprintln!(
+            "{what}: {} images, {} refused, {} harmless",
+            self.refused + self.harmless,
+            self.refused,
+            self.harmless
+        );
+    }
+
     /// Opens and scans a damaged copy. `needed` records were provably durable.
     fn look(&mut self, disk: &SimDisk, options: &WalOptions, records: &Records, needed: usize, what: &str) {
         let scanned = scan_records(disk).map(|(_, records)| records);
@@ -84,8 +105,8 @@ fn flip_everywhere(left: Left, options: &WalOptions, needed: impl Fn(&Records) -
     let (disk, records) = small_log(left, options);
     let mut found = Found::new();
     for (name, extent) in extents(&disk) {
-        for offset in (0..extent).step_by(stride) {
-            let is_structure = offset % BLOCK < 128 || offset % BLOCK >= BLOCK - 24;
+        for offset in (0..extent).step_by(every(stride)) {
+            let is_structure = is_full() || offset % BLOCK < 128 || offset % BLOCK >= BLOCK - 24;
             let bits = if is_structure { 0..8 } else { (offset / 7 % 8) as u8..(offset / 7 % 8) as u8 + 1 };
             for bit in bits {
                 let bad = disk.after_kill();
@@ -94,6 +115,7 @@ fn flip_everywhere(left: Left, options: &WalOptions, needed: impl Fn(&Records) -
             }
         }
     }
+    found.say(&format!("flipped bits, {left:?}"));
     found
 }
 
@@ -128,7 +150,7 @@ fn every_truncation_and_every_lost_file_is_noticed() {
         let mut found = Found::new();
         for (name, extent) in extents(&disk) {
             let whole = disk.read(&name).unwrap().len() as u64;
-            for length in (0..extent).step_by(97).chain((extent..whole).step_by(16 << 10)).chain([whole - 1]) {
+            for length in (0..extent).step_by(every(97)).chain((extent..whole).step_by(16 << 10)).chain([whole - 1]) {
                 let bad = disk.after_kill();
                 bad.truncate(&name, length);
                 found.look(&bad, &manual(), &records, records.len(), &format!("{left:?} {name} cut to {length}"));
@@ -138,8 +160,22 @@ fn every_truncation_and_every_lost_file_is_noticed() {
             let is_spare = disk.written(&name).unwrap() <= BLOCK;
             found.look(&bad, &manual(), &records, records.len(), &format!("{left:?} {name} erased, spare: {is_spare}"));
         }
+        found.say(&format!("truncations and lost files, {left:?}"));
         assert!(found.refused > 500, "{}", found.refused);
     }
+}
+
+/// A sector of a file.
+#[derive(Clone, Copy, Debug)]
+struct Sector<'a> {
+    file: &'a str,
+    offset: u64,
+}
+
+fn sectors<'a>(files: &'a [(String, u64)], unit: u64) -> Vec<Sector<'a>> {
+    let of =
+        |(file, extent): &'a (String, u64)| (0..*extent).step_by(unit as usize).map(|offset| Sector { file, offset });
+    files.iter().flat_map(of).collect()
 }
 
 #[test]
@@ -150,32 +186,77 @@ fn zeroed_swapped_and_duplicated_sectors_are_noticed() {
         let mut random = Random::new(5);
         let files = extents(&disk);
         for unit in [512, BLOCK] {
-            for (name, extent) in &files {
-                let bytes = disk.read(name).unwrap();
-                for offset in (0..*extent).step_by(unit as usize) {
-                    let here = &bytes[offset as usize..(offset + unit) as usize];
-                    let (other_name, other_extent) = &files[random.below(files.len() as u64) as usize];
-                    let other = random.below(other_extent / unit) * unit;
-                    let there = disk.read(other_name).unwrap()[other as usize..(other + unit) as usize].to_vec();
-                    let zeroed = disk.after_kill();
-                    zeroed.overwrite(name, offset, &vec![0; unit as usize]);
-                    let swapped = disk.after_kill();
-                    swapped.overwrite(name, offset, &there);
-                    swapped.overwrite(other_name, other, here);
+            let sectors = sectors(&files, unit);
+            let bytes_of = |at: Sector<'_>| disk.read(at.file).unwrap()[at.offset as usize..][..unit as usize].to_vec();
+            for here in &sectors {
+                let zeroed = disk.after_kill();
+                zeroed.overwrite(here.file, here.offset, &vec![0; unit as usize]);
+                found.look(&zeroed, &manual(), &records, records.len(), &format!("{left:?} zeroed {unit} {here:?}"));
+                let one = random.below(sectors.len() as u64) as usize;
+                for there in if is_full() { &sectors[..] } else { &sectors[one..=one] } {
                     let duplicated = disk.after_kill();
-                    duplicated.overwrite(name, offset, &there);
+                    duplicated.overwrite(here.file, here.offset, &bytes_of(*there));
+                    let what = format!("{left:?} duplicated {unit} {here:?} {there:?}");
+                    found.look(&duplicated, &manual(), &records, records.len(), &what);
                     // A swap with the mark is two faults at once: the last frame may rot only if the mark does not.
-                    let is_double = (name == names::MARK) != (other_name == names::MARK);
-                    let cases = [("zeroed", zeroed), ("duplicated", duplicated), ("swapped", swapped)];
-                    for (what, bad) in cases.into_iter().take(if is_double { 2 } else { 3 }) {
-                        let what = format!("{left:?} {what} {unit} {name} {offset} {other_name} {other}");
-                        found.look(&bad, &manual(), &records, records.len(), &what);
+                    if (here.file == names::MARK) != (there.file == names::MARK) {
+                        continue;
                     }
+                    let swapped = disk.after_kill();
+                    swapped.overwrite(here.file, here.offset, &bytes_of(*there));
+                    swapped.overwrite(there.file, there.offset, &bytes_of(*here));
+                    let what = format!("{left:?} swapped {unit} {here:?} {there:?}");
+                    found.look(&swapped, &manual(), &records, records.len(), &what);
                 }
             }
         }
+        found.say(&format!("zeroed, duplicated and swapped sectors, {left:?}"));
         assert!(found.refused > 150, "{}", found.refused);
     }
+}
+
+#[test]
+fn files_of_an_earlier_time_and_doubled_files_are_noticed() {
+    let disk = SimDisk::new(1);
+    let (mut earlier, mut last) = (Vec::new(), Records::new());
+    for round in 0..6 {
+        let (wal, _, records) = open(&disk, &manual()).unwrap();
+        last = records;
+        earlier.push(disk.after_kill());
+        for at in 0..3 {
+            commit(&wal, round * 10 + at, &[at as u8; 50]);
+            earlier.push(disk.after_kill());
+        }
+        if round % 2 == 0 {
+            wal.close().unwrap();
+        }
+    }
+    let disk = disk.after_kill();
+    let records = open(&disk.after_kill(), &manual()).unwrap().2;
+    assert!(records.len() > last.len());
+    let mut found = Found::new();
+    for (then, past) in earlier.iter().enumerate() {
+        for name in past.names().into_iter().filter(|name| disk.read(name).is_some()) {
+            let bad = disk.after_kill();
+            bad.overwrite(&name, 0, &past.read(&name).unwrap());
+            found.look(&bad, &manual(), &records, records.len(), &format!("{name} as it was at {then}"));
+        }
+    }
+    let segments: Vec<String> = disk.names().into_iter().filter(|name| name.ends_with("segment")).collect();
+    for name in &segments {
+        for other in segments.iter().cloned().chain([names::segment(0x99)]).filter(|other| other != name) {
+            let bad = disk.after_kill();
+            let bytes = disk.read(name).unwrap();
+            if bad.read(&other).is_none() {
+                bad.create(&other).unwrap();
+            }
+            bad.truncate(&other, 0);
+            bad.overwrite(&other, 0, &bytes);
+            found.look(&bad, &manual(), &records, records.len(), &format!("{name} doubled as {other}"));
+        }
+    }
+    found.say("files of an earlier time, and doubled");
+    assert!(found.refused > 50 && found.harmless > 20, "{} {}", found.refused, found.harmless);
 }
 
 #[test]

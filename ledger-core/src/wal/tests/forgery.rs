@@ -30,7 +30,7 @@ struct Told {
 }
 
 /// The segments that are part of the log: those with a link.
-fn segments_of(disk: &SimDisk) -> Vec<String> {
+pub(super) fn segments_of(disk: &SimDisk) -> Vec<String> {
     let is_linked =
         |name: &String| names::segment_number(name).is_some() && disk.written(name).is_some_and(|end| end > LINK_AT);
     disk.names().into_iter().filter(is_linked).collect()
@@ -258,7 +258,7 @@ fn regroup(story: &mut Story, forgery: Forgery, index: usize) {
 }
 
 /// A log of several openings, the records that went into it and every head that it gave.
-fn history(rounds: &[(Vec<usize>, bool)]) -> (SimDisk, Vec<Head>) {
+pub(super) fn history(rounds: &[(Vec<usize>, bool)]) -> (SimDisk, Vec<Head>) {
     let disk = SimDisk::new(1);
     let mut heads = vec![];
     let mut at = 0;
@@ -285,7 +285,7 @@ fn history(rounds: &[(Vec<usize>, bool)]) -> (SimDisk, Vec<Head>) {
     (disk.after_kill(), heads)
 }
 
-fn head_then(disk: &SimDisk, seq: Seq) -> Result<Option<Head>, OpenError> {
+pub(super) fn head_then(disk: &SimDisk, seq: Seq) -> Result<Option<Head>, OpenError> {
     Ok(scan(disk, Start::First, Some(seq), &mut |_| ())?.head_then)
 }
 

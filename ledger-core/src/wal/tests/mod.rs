@@ -5,6 +5,8 @@ mod crash;
 mod damage;
 mod faults;
 mod forgery;
+mod mirror;
+mod salvage;
 mod threads;
 
 use std::sync::Arc;

@@ -1,0 +1,194 @@
+//! Two directories that hold the same ledger: what one side loses or lets rot, its twin has.
+//!
+//! Everything is written and synced on both sides before it is acknowledged, one side after the other. At opening the
+//! sides are compared, and the one that is damaged, behind or empty is made a copy of the other. What must hold: a side is
+//! overwritten only by one that has everything that either is known to have had.
+
+use std::io;
+
+use crate::error::OpenError;
+use crate::sync::{Arc, AtomicU8, Mutex, OnceLock, Ordering};
+use crate::sys::{DirectoryLock, Storage, StorageFile};
+use crate::wal;
+
+/// What happens when one side fails while the ledger runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnSideFailure {
+    /// The ledger halts, as on any failure of its disk.
+    Halt,
+    /// The ledger goes on with the other side alone, and says so ([`crate::Ledger::degraded`]). From then on there is one
+    /// copy; the failed side is brought up to date at the next opening.
+    GoOn,
+}
+
+/// Two storages with the same contents, for [`crate::Options::open_on`].
+pub struct MirroredStorage {
+    sides: [Arc<dyn Storage>; 2],
+    pair: Arc<Pair>,
+    /// Taken when the sides were compared; given to whoever locks first.
+    held: Mutex<Option<DirectoryLock>>,
+}
+
+impl MirroredStorage {
+    /// Takes both sides, compares them, and brings the one that is damaged, behind or empty up to date. Reads both logs
+    /// once. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`]; [`OpenError::Damaged`] if both sides are damaged, if they tell different histories, or if the
+    /// sound one lacks what the damaged one had: nothing was changed then.
+    pub fn open(
+        primary: Arc<dyn Storage>,
+        mirror: Arc<dyn Storage>,
+        on_side_failure: OnSideFailure,
+    ) -> Result<MirroredStorage, OpenError> {
+        let held = (wal::lock(&*primary)?, wal::lock(&*mirror)?);
+        wal::reconcile(&*primary, &*mirror)?;
+        let pair = Pair { on_side_failure, lost: AtomicU8::new(NONE), reason: OnceLock::new() };
+        let held = Mutex::new(Some(DirectoryLock::new(held)));
+        Ok(MirroredStorage { sides: [primary, mirror], pair: Arc::new(pair), held })
+    }
+
+    fn on_sides<T>(&self, act: impl Fn(&dyn Storage) -> io::Result<T>) -> io::Result<[Option<T>; 2]> {
+        self.pair.on_sides(|side| act(&*self.sides[side]))
+    }
+}
+
+const NONE: u8 = 2;
+
+/// What the files of a pair share.
+struct Pair {
+    on_side_failure: OnSideFailure,
+    /// The side that is no longer written to.
+    lost: AtomicU8,
+    reason: OnceLock<String>,
+}
+
+impl Pair {
+    /// Does the same on each side that is there. A full disk is no failure of a side: it is the caller's to handle.
+    fn on_sides<T>(&self, act: impl Fn(usize) -> io::Result<T>) -> io::Result<[Option<T>; 2]> {
+        // Acquire: pairs with the Release of the loss, whose reason is then there.
+        let lost = usize::from(self.lost.load(Ordering::Acquire));
+        let (mut done, mut failed) = ([None, None], None);
+        for side in (0..2).filter(|side| *side != lost) {
+            match act(side) {
+                Ok(value) => done[side] = Some(value),
+                Err(fault) => failed = failed.or(Some((side, fault))),
+            }
+        }
+        match failed {
+            None => Ok(done),
+            Some((side, fault)) if self.goes_without(&fault) && done[1 - side].is_some() => {
+                self.lose(side, &fault);
+                Ok(done)
+            }
+            Some((_, fault)) => Err(fault),
+        }
+    }
+
+    /// Reads from the first side that is there.
+    fn read<T>(&self, mut act: impl FnMut(usize) -> io::Result<T>) -> io::Result<T> {
+        let lost = usize::from(self.lost.load(Ordering::Acquire)); // As in `on_sides`.
+        let side = usize::from(lost == 0);
+        match act(side) {
+            Err(fault) if lost == usize::from(NONE) && self.goes_without(&fault) => {
+                let value = act(1 - side)?;
+                self.lose(side, &fault);
+                Ok(value)
+            }
+            read => read,
+        }
+    }
+
+    fn goes_without(&self, fault: &io::Error) -> bool {
+        let is_full = matches!(fault.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        self.on_side_failure == OnSideFailure::GoOn && !is_full
+    }
+
+    fn lose(&self, side: usize, fault: &io::Error) {
+        let _ = self.reason.set(format!("the {} is lost: {fault}", ["primary directory", "mirror"][side]));
+        // Two threads may find the two sides failing at once: the second one's calls fail then.
+        let _ = self.lost.compare_exchange(NONE, side as u8, Ordering::Release, Ordering::Relaxed);
+    }
+}
+
+impl Storage for MirroredStorage {
+    fn lock(&self) -> io::Result<DirectoryLock> {
+        match self.held.lock().take() {
+            Some(held) => Ok(held),
+            None => Ok(DirectoryLock::new(self.on_sides(|side| side.lock())?)),
+        }
+    }
+
+    /// What both sides have: what one has alone, it was not made here.
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(match self.on_sides(|side| side.list())? {
+            [Some(one), Some(two)] => one.into_iter().filter(|name| two.contains(name)).collect(),
+            [one, two] => one.or(two).unwrap_or_default(),
+        })
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        let files = self.on_sides(|side| side.create(name))?;
+        Ok(Arc::new(MirroredFile { files, pair: Arc::clone(&self.pair) }))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        let files = self.on_sides(|side| side.open(name))?;
+        Ok(Arc::new(MirroredFile { files, pair: Arc::clone(&self.pair) }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.on_sides(|side| side.rename(from, to)).map(drop)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.on_sides(|side| side.remove(name)).map(drop)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.on_sides(|side| side.sync_directory()).map(drop)
+    }
+
+    fn describe(&self) -> String {
+        format!("{} (mirrored in {})", self.sides[0].describe(), self.sides[1].describe())
+    }
+
+    fn degraded(&self) -> Option<String> {
+        let is_lost = self.pair.lost.load(Ordering::Acquire) != NONE; // As in `on_sides`.
+        is_lost.then(|| self.pair.reason.get().cloned().unwrap_or_default())
+    }
+}
+
+struct MirroredFile {
+    /// A side that was lost before has none.
+    files: [Option<Arc<dyn StorageFile>>; 2],
+    pair: Arc<Pair>,
+}
+
+impl MirroredFile {
+    fn file(&self, side: usize) -> io::Result<&dyn StorageFile> {
+        self.files[side].as_deref().ok_or_else(|| io::Error::other("it was opened on the other side alone"))
+    }
+}
+
+impl StorageFile for MirroredFile {
+    fn len(&self) -> io::Result<u64> {
+        self.pair.read(|side| self.file(side)?.len())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.pair.read(|side| self.file(side)?.read_at(buf, offset))
+    }
+
+    fn read_device_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.pair.read(|side| self.file(side)?.read_device_at(buf, offset))
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.pair.on_sides(|side| self.file(side)?.write_at(bytes, offset)).map(drop)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.pair.on_sides(|side| self.file(side)?.sync_data()).map(drop)
+    }
+}

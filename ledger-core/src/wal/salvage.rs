@@ -1,0 +1,394 @@
+//! Takes what can be proved out of a log that is refused, and writes it anew elsewhere.
+//!
+//! What must hold: the source is only read; what is taken is a prefix of what was written, frame by frame and with the
+//! heads that it had; what is not taken is listed, with the seqs that it is known to have held; and the copy's epoch is
+//! above any that the source can have used, so that no name that an opening gave is given again.
+
+use std::ops::Range;
+
+use uuid::Uuid;
+
+use super::frame::{self, BLOCK, Chain, HEADER_BYTES, Header, Kind, Records, Seal};
+use super::head::HeadHash;
+use super::mark::{Mark, MarkFile};
+use super::names;
+use super::reader::{self, Window};
+use super::recovery;
+use super::segment::{FRAMES_AT, LINK_AT, Link, NewFile, ReadLink, SegmentHeader, during};
+use super::{Record, Stamp, twin};
+use crate::error::OpenError;
+use crate::sync::Arc;
+use crate::sys::{ReadFrom, Storage, StorageFile};
+use crate::types::{Epoch, Head, Seq, Timestamp};
+
+/// Openings of which no trace may be left are fewer than this.
+const EPOCHS_SKIPPED: u64 = 1 << 20;
+
+/// What was taken, and what was left.
+#[derive(Clone, Debug)]
+pub(crate) struct Taken {
+    pub(crate) uuid: Uuid,
+    pub(crate) last: Stamp,
+    pub(crate) head: Head,
+    /// The highest seq that something in the source says was durable.
+    pub(crate) known_durable: Seq,
+    pub(crate) left: Vec<Left>,
+}
+
+/// A piece of the source that is not in the copy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Left {
+    pub(crate) file: String,
+    pub(crate) bytes: Range<u64>,
+    /// The first and the last that a readable header in it names.
+    pub(crate) seqs: Option<(Seq, Seq)>,
+    pub(crate) reason: String,
+}
+
+/// Copies the longest prefix of the log on `from` that is whole, and that `visit` has no objection to, into the empty
+/// directory `into`.
+///
+/// # Errors
+/// [`OpenError::Damaged`] if nothing can be taken; [`OpenError::InvalidOption`] if `into` is not empty.
+pub(crate) fn salvage(
+    from: &dyn Storage,
+    into: &dyn Storage,
+    visit: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
+) -> Result<Taken, OpenError> {
+    let _held = (recovery::lock(from)?, recovery::lock(into)?);
+    if !during(into.list(), "listing", &into.describe())?.is_empty() {
+        let reason = format!("{} is not empty: name a directory that is, or that does not exist", into.describe());
+        return Err(OpenError::InvalidOption { reason });
+    }
+    let source = Source::read(from)?;
+    let mut walk = Walk::new(&source, into, visit);
+    let before = walk.at.next_seq;
+    walk.run()?;
+    let mut left = walk.left;
+    left.extend(source.without_header.iter().cloned());
+    let last_seq = Seq::new(walk.at.next_seq.get() - 1);
+    if walk.at.next_seq == before {
+        let (file, offset, reason) = match left.first() {
+            Some(first) => (first.file.clone(), first.bytes.start, first.reason.clone()),
+            None => (names::MARK.to_owned(), 0, "there is no entry".to_owned()),
+        };
+        let reason = format!("{reason}, and no entry before it can be taken");
+        return Err(OpenError::Damaged { file, offset, seq: Some(before.get()), reason });
+    }
+    // Without its snapshots, a log that does not begin with seq 1 says nothing.
+    twin::copy_others(from, into)?;
+    let mut mark = MarkFile::create(into, source.uuid)?;
+    let epoch = Epoch::new(walk.epoch_max.get() + EPOCHS_SKIPPED);
+    mark.advance(epoch, last_seq, walk.at.records_chain)?;
+    during(into.sync_directory(), "syncing", &into.describe())?;
+    Ok(Taken {
+        uuid: source.uuid,
+        last: Stamp { seq: last_seq, time: walk.at.time },
+        head: walk.at.head.at(last_seq),
+        known_durable: walk.durable,
+        left,
+    })
+}
+
+/// What a damaged log still says: whose it is, and the highest seq that something in it says was durable.
+pub(super) fn evidence(from: &dyn Storage) -> Result<(Option<Uuid>, Seq), OpenError> {
+    let source = match Source::read(from) {
+        Ok(source) => source,
+        Err(OpenError::Damaged { .. }) => return Ok((None, Seq::ZERO)),
+        Err(other) => return Err(other),
+    };
+    let seal = Seal::of(source.uuid);
+    let mut durable = source.mark.map_or(Seq::ZERO, |mark| mark.seq);
+    for found in &source.segments {
+        let end = during(found.file.zeros_from(ReadFrom::Device, LINK_AT), "reading", &found.name)?;
+        let mut window = Window::new(&*found.file, ReadFrom::Device, end);
+        for at in (LINK_AT..end).step_by(BLOCK) {
+            let block = during(window.bytes(at, BLOCK as u64), "reading", &found.name)?;
+            if let Ok(header) = Header::decode(block, seal) {
+                durable = durable.max(header.durable);
+            }
+        }
+    }
+    Ok((Some(source.uuid), durable))
+}
+
+/// What can be read without judging it.
+struct Source {
+    uuid: Uuid,
+    mark: Option<Mark>,
+    segments: Vec<Found>,
+    /// Then the log need not begin with seq 1.
+    has_snapshots: bool,
+    /// Segments whose header is gone, or another ledger's.
+    without_header: Vec<Left>,
+}
+
+struct Found {
+    name: String,
+    header: SegmentHeader,
+    link: Option<ReadLink>,
+    file: Arc<dyn StorageFile>,
+}
+
+impl Source {
+    fn read(from: &dyn Storage) -> Result<Source, OpenError> {
+        let mark = match reader::read_mark(from) {
+            Ok(mark) => mark,
+            Err(OpenError::Damaged { .. }) => None,
+            Err(other) => return Err(other),
+        };
+        let mut uuid = mark.map(|mark| mark.uuid);
+        let (mut segments, mut without_header) = (Vec::new(), Vec::new());
+        for name in during(from.list(), "listing", &from.describe())? {
+            let Some(number) = names::segment_number(&name) else { continue };
+            let file = during(from.open(&name), "opening", &name)?;
+            let mut block = [0; BLOCK];
+            during(file.read_at(&mut block, 0), "reading", &name)?;
+            match SegmentHeader::decode(&block) {
+                Ok(header) if header.number == number && header.uuid == *uuid.get_or_insert(header.uuid) => {
+                    let seal = Seal::of(header.uuid);
+                    let link = reader::read_link(&*file, ReadFrom::Device, number, seal);
+                    segments.push(Found { link: during(link, "reading", &name)?, name, header, file });
+                }
+                _ => {
+                    let reason = "its header cannot be read, or is another segment's".to_owned();
+                    let bytes = 0..during(file.len(), "reading", &name)?;
+                    without_header.push(Left { file: name, bytes, seqs: None, reason });
+                }
+            }
+        }
+        let Some(uuid) = uuid else {
+            let reason = "nothing in the directory says which ledger it is".to_owned();
+            return Err(OpenError::Damaged { file: names::MARK.to_owned(), offset: 0, seq: None, reason });
+        };
+        Ok(Source { uuid, mark, segments, has_snapshots: twin::has_snapshots(from)?, without_header })
+    }
+}
+
+/// The state after the last frame that was taken.
+#[derive(Clone, Copy)]
+struct Place {
+    /// In the source.
+    chain: Chain,
+    /// In the copy.
+    records_chain: Chain,
+    next_seq: Seq,
+    time: Timestamp,
+    epoch: Epoch,
+    head: HeadHash,
+}
+
+struct Walk<'a> {
+    source: &'a Source,
+    seal: Seal,
+    into: &'a dyn Storage,
+    visit: &'a mut dyn FnMut(Record<'_>) -> Result<(), String>,
+    at: Place,
+    copy: Option<Copy<'a>>,
+    /// Where the last finished segment of the copy ends, and its number.
+    copied: Link,
+    copy_chain: Chain,
+    durable: Seq,
+    epoch_max: Epoch,
+    left: Vec<Left>,
+}
+
+/// The segment of the copy that is being written.
+struct Copy<'a> {
+    new: NewFile<'a>,
+    header: SegmentHeader,
+    offset: u64,
+}
+
+impl<'a> Walk<'a> {
+    fn new(
+        source: &'a Source,
+        into: &'a dyn Storage,
+        visit: &'a mut dyn FnMut(Record<'_>) -> Result<(), String>,
+    ) -> Walk<'a> {
+        // A log whose older segments were retired begins where its first link says.
+        let first = source.segments.iter().find_map(|found| found.link).filter(|_| source.has_snapshots);
+        let head = first.and_then(|read| read.link.head).unwrap_or(HeadHash::before_all(source.uuid));
+        let (chain, next_seq) = first.map_or((0, Seq::new(1)), |read| (read.header.previous, read.header.first_seq));
+        let epochs = source.segments.iter().map(|found| found.header.epoch);
+        Walk {
+            source,
+            seal: Seal::of(source.uuid),
+            into,
+            visit,
+            at: Place { chain, records_chain: 0, next_seq, time: Timestamp::MIN, epoch: Epoch::new(0), head },
+            copy: None,
+            copied: first.map_or(Link { previous: 0, previous_end: 0, head: None }, |read| read.link),
+            copy_chain: chain,
+            durable: source.mark.map_or(Seq::ZERO, |mark| mark.seq),
+            epoch_max: epochs.chain(source.mark.map(|mark| mark.epoch)).max().unwrap_or_default(),
+            left: Vec::new(),
+        }
+    }
+
+    fn run(&mut self) -> Result<(), OpenError> {
+        let source = self.source;
+        let linked: Vec<&Found> = source.segments.iter().filter(|found| found.link.is_some()).collect();
+        let mut previous = self.copied.previous;
+        let mut stopped = None;
+        for (index, found) in linked.iter().enumerate() {
+            let link = found.link.expect("only those with a link");
+            if stopped.is_none() && !self.follows(&link, previous) {
+                stopped = Some("it does not follow what could be taken".to_owned());
+            }
+            if stopped.is_some() {
+                self.leave(found, LINK_AT, stopped.clone().unwrap_or_default())?;
+                continue;
+            }
+            (self.at.chain, self.at.time) = (link.chain, self.at.time.max(link.header.base_time));
+            self.at.epoch = link.header.epoch;
+            self.note(&link.header);
+            previous = found.header.number;
+            let next = linked.get(index + 1).and_then(|next| next.link).map(|read| read.link);
+            let end = next.filter(|next| next.previous == previous).map(|next| next.previous_end);
+            if let Some((offset, reason)) = self.take_segment(found, end)? {
+                self.leave(found, offset, reason)?;
+                stopped = Some("it follows what was lost".to_owned());
+            }
+        }
+        for found in source.segments.iter().filter(|found| found.link.is_none()) {
+            self.leave(found, LINK_AT, "its link cannot be read".to_owned())?;
+        }
+        Ok(())
+    }
+
+    fn follows(&self, read: &ReadLink, previous: u64) -> bool {
+        read.link.previous == previous
+            && read.header.previous == self.at.chain
+            && read.header.first_seq == self.at.next_seq
+            && read.header.epoch >= self.at.epoch
+    }
+
+    /// Takes a segment's frames up to `end`, or as far as they are whole: then where that is, and why.
+    fn take_segment(&mut self, found: &Found, end: Option<u64>) -> Result<Option<(u64, String)>, OpenError> {
+        self.begin(found)?;
+        let mut window = Window::new(&*found.file, ReadFrom::Device, found.header.bytes);
+        let mut offset = FRAMES_AT;
+        let outcome = loop {
+            if end == Some(offset) {
+                break None;
+            }
+            match self.take_frame(found, &mut window, offset)? {
+                Ok(next) => offset = next,
+                Err(reason) => break Some((offset, reason)),
+            }
+        };
+        self.finish()?;
+        Ok(outcome)
+    }
+
+    fn take_frame(
+        &mut self,
+        found: &Found,
+        window: &mut Window<'_>,
+        offset: u64,
+    ) -> Result<Result<u64, String>, OpenError> {
+        let bad = |reason: &str| Ok(Err(reason.to_owned()));
+        if offset + BLOCK as u64 > found.header.bytes {
+            return bad("the segment is full");
+        }
+        let block = during(window.bytes(offset, BLOCK as u64), "reading", &found.name)?;
+        let Ok(header) = Header::decode(block, self.seal) else { return bad("the frame's header cannot be read") };
+        let is_next = header.segment == found.header.number
+            && header.kind == Kind::Records
+            && header.first_seq == self.at.next_seq
+            && header.previous == self.at.chain
+            && (self.at.epoch..=found.header.epoch).contains(&header.epoch)
+            && header.frame_bytes() <= found.header.bytes - offset;
+        if !is_next {
+            self.note(&header);
+            let is_closing = header.kind == Kind::Closing;
+            return bad(if is_closing { "the log was closed here" } else { "the frame is not the next one" });
+        }
+        let bytes = during(window.bytes(offset, header.frame_bytes()), "reading", &found.name)?;
+        let Ok(chain) = frame::check(bytes, self.seal) else { return bad("the frame's checksum is wrong") };
+        let mut time = self.at.time;
+        for (index, record) in Records::of(&header, bytes).enumerate() {
+            let seq = Seq::new(header.first_seq.get() + index as u64);
+            let Some((at, bytes)) = record.filter(|(at, _)| *at >= time) else {
+                return bad("a record cannot be read");
+            };
+            time = at;
+            if let Err(reason) = (self.visit)(Record { seq, time, epoch: header.epoch, bytes }) {
+                return Ok(Err(reason));
+            }
+        }
+        self.note(&header);
+        let payload = &bytes[HEADER_BYTES..HEADER_BYTES + header.payload_bytes as usize];
+        let head = self.at.head.after(&header, payload);
+        let records_chain = write_frame(&mut self.copy, self.copy_chain, header, payload, self.seal)?;
+        self.copy_chain = records_chain;
+        self.at = Place { chain, records_chain, next_seq: header.next_seq(), time, epoch: header.epoch, head };
+        Ok(Ok(offset + header.frame_bytes()))
+    }
+
+    /// Begins the copy's segment for a segment of the source.
+    fn begin(&mut self, found: &Found) -> Result<(), OpenError> {
+        let link = found.link.expect("only those with a link");
+        let new = NewFile::create(self.into, found.name.clone())?;
+        let mut payload = Vec::new();
+        Link { head: Some(self.at.head), ..self.copied }.payload(&mut payload);
+        let header = Header { durable: Seq::new(self.at.next_seq.get() - 1), ..link.header };
+        self.copy = Some(Copy { new, header: found.header, offset: LINK_AT });
+        self.copy_chain = write_frame(&mut self.copy, self.copy_chain, header, &payload[HEADER_BYTES..], self.seal)?;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), OpenError> {
+        let Some(Copy { new, header, offset }) = self.copy.take() else { return Ok(()) };
+        new.write_at(&SegmentHeader { bytes: offset, ..header }.encode(), 0)?;
+        new.finish()?;
+        self.copied = Link { previous: header.number, previous_end: offset, head: None };
+        Ok(())
+    }
+
+    /// What a header, in its place or not, says of epochs and of what was durable.
+    fn note(&mut self, header: &Header) {
+        self.durable = self.durable.max(header.durable);
+        self.epoch_max = self.epoch_max.max(header.epoch);
+    }
+
+    /// Lists a segment from `offset` on, if there is anything.
+    fn leave(&mut self, found: &Found, offset: u64, reason: String) -> Result<(), OpenError> {
+        let end = during(found.file.zeros_from(ReadFrom::Device, offset), "reading", &found.name)?;
+        let mut window = Window::new(&*found.file, ReadFrom::Device, end);
+        let (mut seqs, mut is_closing) = (None, end > offset);
+        for at in (offset..end).step_by(BLOCK) {
+            let block = during(window.bytes(at, BLOCK as u64), "reading", &found.name)?;
+            let header = Header::decode(block, self.seal).ok().filter(|header| header.segment == found.header.number);
+            is_closing &= header.is_some_and(|header| header.kind == Kind::Closing);
+            let Some(header) = header else { continue };
+            self.note(&header);
+            if header.kind == Kind::Records {
+                let first = seqs.map_or(header.first_seq, |(first, _)| first);
+                seqs = Some((first, header.last_seq()));
+            }
+        }
+        // A closing frame holds nothing that the copy lacks.
+        if end > offset && !is_closing {
+            self.left.push(Left { file: found.name.clone(), bytes: offset..end, seqs, reason });
+        }
+        Ok(())
+    }
+}
+
+fn write_frame(
+    copy: &mut Option<Copy<'_>>,
+    previous: Chain,
+    header: Header,
+    payload: &[u8],
+    seal: Seal,
+) -> Result<Chain, OpenError> {
+    let copy = copy.as_mut().expect("a segment was begun");
+    let mut buf = vec![0; HEADER_BYTES];
+    buf.extend_from_slice(payload);
+    let chain = frame::finish(&mut buf, Header { previous, ..header }, seal);
+    copy.new.write_at(&buf, copy.offset)?;
+    copy.offset += buf.len() as u64;
+    Ok(chain)
+}

@@ -1,0 +1,221 @@
+//! Compares the two sides of a mirrored log, and makes the worse one a copy of the better.
+//!
+//! What must hold: the better side is only read; and it has everything that either side is known to have had, in the
+//! same history. If neither can be shown to, nothing is changed. An interruption leaves the better side as it was.
+
+use uuid::Uuid;
+
+use super::options::WalOptions;
+use super::reader::{self, Reading};
+use super::segment::{NewFile, during};
+use super::{Start, names, recovery, salvage};
+use crate::error::OpenError;
+use crate::sys::Storage;
+use crate::types::{Epoch, Head, Seq};
+
+/// What one side holds.
+enum Side {
+    Empty,
+    Sound(Sound),
+    Damaged(OpenError),
+}
+
+#[derive(Clone, Copy)]
+struct Sound {
+    uuid: Option<Uuid>,
+    first_seq: Seq,
+    head: Head,
+    epoch: Epoch,
+}
+
+impl Sound {
+    /// More history is better, at its end first; then a later opening.
+    fn worth(&self) -> (Seq, std::cmp::Reverse<Seq>, Epoch) {
+        (self.head.seq, std::cmp::Reverse(self.first_seq), self.epoch)
+    }
+}
+
+/// Brings the side up to date that is damaged, behind or empty.
+///
+/// # Errors
+/// [`OpenError::Damaged`]: neither side can be shown to have everything. Nothing was changed.
+pub(crate) fn reconcile(primary: &dyn Storage, mirror: &dyn Storage) -> Result<(), OpenError> {
+    recovery::sync_all(primary)?;
+    recovery::sync_all(mirror)?;
+    let sides = (look(primary)?, look(mirror)?);
+    judge(primary, mirror, sides)?;
+    // What one side alone has begun is in the way of the other's.
+    remove_temporaries(primary)?;
+    remove_temporaries(mirror)
+}
+
+fn judge(primary: &dyn Storage, mirror: &dyn Storage, sides: (Side, Side)) -> Result<(), OpenError> {
+    match sides {
+        (Side::Empty, Side::Empty) => Ok(()),
+        (Side::Empty, Side::Sound(_)) => copy(mirror, primary),
+        (Side::Sound(_), Side::Empty) => copy(primary, mirror),
+        (Side::Damaged(fault), Side::Empty) | (Side::Empty | Side::Damaged(_), Side::Damaged(fault)) => Err(fault),
+        (Side::Damaged(fault), Side::Sound(sound)) => {
+            check_covers(sound, primary, fault)?;
+            copy(mirror, primary)
+        }
+        (Side::Sound(sound), Side::Damaged(fault)) => {
+            check_covers(sound, mirror, fault)?;
+            copy(primary, mirror)
+        }
+        (Side::Sound(one), Side::Sound(two)) => {
+            if one.uuid != two.uuid {
+                return Err(differs(mirror, 0, "it holds another ledger than the primary directory".to_owned()));
+            }
+            if one.worth() >= two.worth() {
+                check_leads(primary, one.head, two.head, mirror)?;
+                copy(primary, mirror)
+            } else {
+                check_leads(mirror, two.head, one.head, primary)?;
+                copy(mirror, primary)
+            }
+        }
+    }
+}
+
+fn remove_temporaries(side: &dyn Storage) -> Result<(), OpenError> {
+    let names: Vec<String> = list(side)?.into_iter().filter(|name| names::is_temporary(name)).collect();
+    for name in &names {
+        during(side.remove(name), "removing", name)?;
+    }
+    if !names.is_empty() {
+        during(side.sync_directory(), "syncing", &side.describe())?;
+    }
+    Ok(())
+}
+
+fn look(side: &dyn Storage) -> Result<Side, OpenError> {
+    // Without a snapshot, a log that does not begin with seq 1 has lost its beginning.
+    let start = if has_snapshots(side)? { Start::Oldest } else { Start::First };
+    match reader::read(side, Reading::Exclusive, start, &WalOptions::default(), None, &mut |_| Ok(())) {
+        Ok(log) if log.mark.is_none() => Ok(Side::Empty),
+        Ok(log) => Ok(Side::Sound(Sound {
+            uuid: log.mark.map(|mark| mark.uuid),
+            first_seq: log.end.first_seq,
+            head: log.end.head.at(log.end.last_seq),
+            epoch: log.epoch_max,
+        })),
+        Err(fault @ OpenError::Damaged { .. }) => Ok(Side::Damaged(fault)),
+        Err(other) => Err(other),
+    }
+}
+
+fn differs(side: &dyn Storage, seq: u64, reason: String) -> OpenError {
+    OpenError::Damaged { file: side.describe(), offset: 0, seq: Some(seq), reason }
+}
+
+/// The longer history must lead from the shorter one.
+fn check_leads(better: &dyn Storage, head: Head, shorter: Head, worse: &dyn Storage) -> Result<(), OpenError> {
+    if head == shorter {
+        return Ok(());
+    }
+    let (options, then) = (WalOptions::default(), Some(shorter.seq));
+    let log = reader::read(better, Reading::Exclusive, Start::Oldest, &options, then, &mut |_| Ok(()))?;
+    if log.end.head_then.is_some_and(|head| head.at(shorter.seq) == shorter) {
+        return Ok(());
+    }
+    if shorter.seq.next() < log.end.first_seq {
+        let reason = format!(
+            "it ends with seq {}, and {} begins with seq {}; empty it, and it is filled from there",
+            shorter.seq,
+            better.describe(),
+            log.end.first_seq
+        );
+        return Err(differs(worse, shorter.seq.get(), reason));
+    }
+    let reason = format!("its history up to seq {} is not that of {}", shorter.seq, better.describe());
+    Err(differs(worse, shorter.seq.get(), reason))
+}
+
+/// What the damaged side is known to have had must be on the sound one.
+fn check_covers(sound: Sound, damaged: &dyn Storage, fault: OpenError) -> Result<(), OpenError> {
+    let (its, durable) = salvage::evidence(damaged)?;
+    if its.is_some() && its != sound.uuid {
+        return Err(differs(damaged, 0, format!("it is damaged and holds another ledger ({fault})")));
+    }
+    if durable > sound.head.seq {
+        let lacks =
+            format!("up to seq {durable} it had been durable, and the other side ends with seq {}", sound.head.seq);
+        return Err(differs(damaged, sound.head.seq.next().get(), format!("{fault}; {lacks}")));
+    }
+    Ok(())
+}
+
+fn is_log(name: &str) -> bool {
+    name == names::MARK || names::segment_number(name).is_some()
+}
+
+/// Makes the log on `to` that on `from`, file by file; what is equal is left alone. Other files are added and never
+/// overwritten: which of two is right is for who reads them to say.
+fn copy(from: &dyn Storage, to: &dyn Storage) -> Result<(), OpenError> {
+    remove_temporaries(to)?;
+    let (sources, targets) = (list(from)?, list(to)?);
+    for name in targets.iter().filter(|name| is_log(name) && !sources.contains(name)) {
+        during(to.remove(name), "removing", name)?;
+    }
+    // The mark comes last in the order of the names, so it never promises more than is there.
+    for name in sources.iter().filter(|name| !names::is_temporary(name)) {
+        if !targets.contains(name) || is_log(name) && !is_equal(from, to, name)? {
+            copy_file(from, to, name)?;
+        }
+    }
+    Ok(during(to.sync_directory(), "syncing", &to.describe())?)
+}
+
+pub(super) fn has_snapshots(side: &dyn Storage) -> Result<bool, OpenError> {
+    Ok(list(side)?.iter().any(|name| names::is_snapshot(name)))
+}
+
+/// Copies what is not the log's: snapshots above all.
+pub(super) fn copy_others(from: &dyn Storage, to: &dyn Storage) -> Result<(), OpenError> {
+    list(from)?
+        .iter()
+        .filter(|name| !is_log(name) && !names::is_temporary(name))
+        .try_for_each(|name| copy_file(from, to, name))
+}
+
+/// Appears under its name when all of it is durable; the caller syncs the directory.
+fn copy_file(from: &dyn Storage, to: &dyn Storage, name: &str) -> Result<(), OpenError> {
+    let source = during(from.open(name), "opening", name)?;
+    let new = NewFile::create(to, name.to_owned())?;
+    let length = during(source.len(), "reading", name)?;
+    let mut chunk = vec![0; CHUNK_BYTES];
+    for at in (0..length).step_by(CHUNK_BYTES) {
+        let wanted = (length - at).min(CHUNK_BYTES as u64) as usize;
+        if during(source.read_device_at(&mut chunk[..wanted], at), "reading", name)? < wanted {
+            let source = std::io::ErrorKind::UnexpectedEof.into();
+            return Err(OpenError::Io { context: format!("reading {name}"), source });
+        }
+        new.write_at(&chunk[..wanted], at)?;
+    }
+    new.finish()?;
+    Ok(())
+}
+
+const CHUNK_BYTES: usize = 1 << 20;
+
+fn list(side: &dyn Storage) -> Result<Vec<String>, OpenError> {
+    Ok(during(side.list(), "listing", &side.describe())?)
+}
+
+fn is_equal(from: &dyn Storage, to: &dyn Storage, name: &str) -> Result<bool, OpenError> {
+    let source = during(from.open(name), "opening", name)?;
+    let target = during(to.open(name), "opening", name)?;
+    let length = during(source.len(), "reading", name)?;
+    if during(target.len(), "reading", name)? != length {
+        return Ok(false);
+    }
+    let (mut one, mut two) = (vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]);
+    for at in (0..length).step_by(CHUNK_BYTES) {
+        let read = during(source.read_device_at(&mut one, at), "reading", name)?;
+        if during(target.read_device_at(&mut two, at), "reading", name)? != read || one[..read] != two[..read] {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
