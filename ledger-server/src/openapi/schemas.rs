@@ -357,7 +357,7 @@ fn reconciliations() -> Value {
 fn service() -> Value {
     let of_some = ["title", "field", "transaction", "withdrawable", "index", "error", "line", "withdrawal"];
     json!({
-        "Health": answer("Whether it serves.", &["reason", "clock_leap_seconds"], json!({
+        "Health": answer("Whether it serves.", &["reason", "mirror_degraded", "clock_leap_seconds"], json!({
             "status": {"enum": ["ok", "halted", "shutting_down"]}, "reason": text("Why it halted."),
             "queue_length": count("Withdrawals that wait for a worker."), "queue_capacity": count("How many may wait."),
             "in_flight": count("Withdrawals being performed."), "workers": count("How many are performed at once."),
@@ -365,6 +365,7 @@ fn service() -> Value {
             "durable_seq": count("The last entry that survives a power cut."),
             "uptime_seconds": count("Since when the server runs."),
             "executor": {"enum": ["running", "stopped"], "description": "Whether withdrawals are performed."},
+            "mirror_degraded": text("Which directory of a mirrored ledger has failed, and why."),
             "clock_leap_seconds": count("How far the machine's clock is ahead of the time that is believed."),
         })),
         "Checkpoint": answer("A snapshot that was written.", &[], json!({
