@@ -22,7 +22,7 @@ use crate::journal::codec;
 use crate::state::account::Parts;
 use crate::state::idempotency::Lookup;
 use crate::state::plan::{Movement, plan};
-use crate::state::shard::TOUCHED_TOGETHER;
+use crate::state::shard::{TOUCHED_TOGETHER, touch_ahead};
 use crate::state::{BatchPosition, TransactionEntry};
 use crate::types::{Currency, Seq, Timestamp, TransactionId, UserId};
 use crate::view::{AtomicReceipt, Receipt};
@@ -32,7 +32,7 @@ use crate::wal::{Reservation, Stamp};
 /// whose cache misses then overlap; few enough that another's command on the same key waits a millisecond or two.
 const WINDOW: usize = 4_096;
 /// How many consecutive transfers are executed with their shards locked together.
-const TRANSFERS: usize = 16;
+const TRANSFERS: usize = TOUCHED_TOGETHER;
 
 /// One command of a window on its way.
 enum Step {
@@ -223,27 +223,34 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
         let _fuse = Fuse(&self.engine.wal);
         let mut locked = self.engine.tables.lock(SmallVec::from_slice(&[shard]));
         for indexes in indexes.chunks(TOUCHED_TOGETHER) {
-            let accounts: SmallVec<[_; TOUCHED_TOGETHER]> = indexes
-                .iter()
-                .map(|&index| Movement::of(self.commands[index as usize].command))
-                .map(|movement| (movement.viewer(), movement.currency))
-                .collect();
-            locked.get(shard).touch_ahead(&accounts);
-            self.execute_locked(&mut locked, indexes.iter().map(|&index| index as usize), steps)?;
+            let indexes = indexes.iter().map(|&index| index as usize);
+            self.touch_ahead(&locked, indexes.clone());
+            self.execute_locked(&mut locked, indexes, steps)?;
         }
         Ok(())
     }
 
-    /// Executes the commands `indexes` with `shards` locked once.
+    /// Executes the commands `indexes`, few and each with its own accounts, with all their shards locked once.
     fn execute(
         &mut self,
         shards: SmallVec<[usize; 2]>,
-        indexes: impl Iterator<Item = usize>,
+        indexes: impl Iterator<Item = usize> + Clone,
         steps: &mut [Step],
     ) -> Result<(), Halted> {
         let _fuse = Fuse(&self.engine.wal);
         let mut locked = self.engine.tables.lock(shards);
+        self.touch_ahead(&locked, indexes.clone());
         self.execute_locked(&mut locked, indexes, steps)
+    }
+
+    fn touch_ahead(&self, locked: &LockedShards<'_>, indexes: impl Iterator<Item = usize>) {
+        let mut accounts: SmallVec<[_; 2 * TOUCHED_TOGETHER]> = SmallVec::new();
+        for movement in indexes.map(|index| Movement::of(self.commands[index].command)) {
+            let users = movement.debit.iter().chain(&movement.credit);
+            let shard = |user| locked.get(self.engine.tables.shard_of(user));
+            accounts.extend(users.map(|&user| (shard(user), user, movement.currency)));
+        }
+        touch_ahead(&accounts);
     }
 
     fn execute_locked(

@@ -16,8 +16,25 @@ use crate::types::{Currency, Seq, Timestamp, TransactionId, UserId};
 use crate::view::Memory;
 use crate::withdrawals::Withdrawal;
 
-/// How many accounts [`Shard::touch_ahead`] is given at a time: about as many misses as a core can have under way.
+/// How many commands [`touch_ahead`] is given at a time: about as many misses as a core can have under way.
 pub(crate) const TOUCHED_TOGETHER: usize = 16;
+
+/// Brings what commands need of accounts into the cache: first where the accounts are, then the accounts, then the ends of
+/// their lists. Each of these is a miss in a large ledger; one after the other they would be waited for, as reads that do
+/// not depend on each other they overlap.
+pub(crate) fn touch_ahead(accounts: &[(&Shard, UserId, Currency)]) {
+    // Of a transfer there are two.
+    let hashes: SmallVec<[u64; 2 * TOUCHED_TOGETHER]> =
+        accounts.iter().map(|&(shard, user, currency)| shard.hash(user, currency)).collect();
+    black_box(hashes.iter().zip(accounts).fold(0, |sum, (&hash, (shard, ..))| sum ^ shard.accounts.touch(hash)));
+    let found: SmallVec<[(&Shard, Slot); 2 * TOUCHED_TOGETHER]> = hashes
+        .iter()
+        .zip(accounts)
+        .filter_map(|(&hash, &(shard, user, currency))| Some((shard, shard.accounts.find(|| hash, user, currency)?)))
+        .collect();
+    let list = |shard: &Shard, slot| shard.history.touch(&shard.accounts.get(slot).list);
+    black_box(found.iter().fold(0, |sum, &(shard, slot)| sum ^ list(shard, slot)));
+}
 
 /// One lock's worth of the ledger. All accounts of one user are in one shard.
 pub(crate) struct Shard {
@@ -123,21 +140,6 @@ impl Shard {
         // Each touches two accounts at most, and leaves a record with each.
         let touched = 2 * commands;
         self.accounts.len() + touched <= AccountTable::LEN_MAX && self.history.has_room_for(touched)
-    }
-
-    /// Brings what a command needs of each account into the cache: first where the accounts are, then the accounts, then
-    /// the ends of their lists. Each of these is a miss in a large ledger; one after the other they would be waited for, as
-    /// reads that do not depend on each other they overlap.
-    pub(crate) fn touch_ahead(&self, accounts: &[(UserId, Currency)]) {
-        let hashes: SmallVec<[u64; TOUCHED_TOGETHER]> =
-            accounts.iter().map(|&(user, currency)| self.hash(user, currency)).collect();
-        black_box(hashes.iter().fold(0, |sum, &hash| sum ^ self.accounts.touch(hash)));
-        let slots: SmallVec<[Slot; TOUCHED_TOGETHER]> = hashes
-            .iter()
-            .zip(accounts)
-            .filter_map(|(&hash, &(user, currency))| self.accounts.find(|| hash, user, currency))
-            .collect();
-        black_box(slots.iter().fold(0, |sum, &slot| sum ^ self.history.touch(&self.accounts.get(slot).list)));
     }
 
     /// Where the account is, if it was ever used.

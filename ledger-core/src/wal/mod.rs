@@ -115,13 +115,12 @@ mod start;
 mod stats;
 mod threads;
 mod twin;
+mod wait;
 mod waiters;
 mod writer;
 
 #[cfg(test)]
 mod tests;
-
-use std::task::{Context, Poll};
 
 use uuid::Uuid;
 
@@ -147,7 +146,6 @@ use reader::Reading;
 use room::{Lack, Need, Room};
 use shared::Shared;
 use threads::{Drivers, Engine};
-use waiters::Waiter;
 
 /// The position and time that a record got, fixed together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -303,17 +301,18 @@ pub(crate) fn scan(
 }
 
 /// Room in the pipe and on the disk for records to come; what is not used is given back on drop. A commit is begun then
-/// at the latest, so that a batch wakes the log once.
+/// at the latest, so that a batch wakes the log once; but not for a record that is alone, which is left to who waits for it:
+/// see [`Wal::begin`].
 pub(crate) struct Reservation<'a> {
     shared: &'a Shared,
     left: Need,
-    has_appended: bool,
+    wakes: bool,
 }
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         self.shared.room.give_back(self.left);
-        if self.has_appended {
+        if self.wakes {
             self.shared.wake_committer();
         }
     }
@@ -330,6 +329,8 @@ struct Log {
     shared: Arc<Shared>,
     drivers: Mutex<Drivers>,
     storage: Option<Arc<dyn Storage>>,
+    /// With threads: for the log's own, or for a caller who finds that one asleep.
+    committer: Option<Arc<Mutex<Committer>>>,
     /// Given back when the log is closed.
     lock: Mutex<Option<DirectoryLock>>,
 }
@@ -356,18 +357,18 @@ impl Wal {
         let (chain, head) = (recovered.writer.records_chain, recovered.writer.head);
         let shared = Arc::new(Shared::new(options, opened.uuid, opened.epoch, last, chain, head, room));
         shared.raise_time(opened.last_time);
-        let engine = Engine {
-            committer: Committer::new(recovered.writer),
-            background: Background::new(Arc::clone(&storage), recovered.mark, recovered.next_number),
-        };
-        let drivers = if is_threaded {
-            threads::spawn(&shared, engine)
-                .map_err(|source| OpenError::Io { context: "starting the log's threads".to_owned(), source })?
+        let committer = Committer::new(recovered.writer);
+        let background = Background::new(Arc::clone(&storage), recovered.mark, recovered.next_number);
+        let (drivers, committer) = if is_threaded {
+            let committer = Arc::new(Mutex::new(committer));
+            let drivers = threads::spawn(&shared, &committer, background)
+                .map_err(|source| OpenError::Io { context: "starting the log's threads".to_owned(), source })?;
+            (drivers, Some(committer))
         } else {
-            Drivers::Manual(Box::new(engine))
+            (Drivers::Manual(Box::new(Engine { committer, background })), None)
         };
         let lock = Mutex::new(Some(recovered.lock));
-        let log = Log { shared, drivers: Mutex::new(drivers), storage: Some(storage), lock };
+        let log = Log { shared, drivers: Mutex::new(drivers), storage: Some(storage), committer, lock };
         Ok((Wal { log: Arc::new(log) }, opened))
     }
 
@@ -390,12 +391,8 @@ impl Wal {
         let uuid = options.uuid.unwrap_or_else(Uuid::new_v4);
         let mut shared = Shared::new(options, uuid, Epoch::new(1), last, 0, HeadHash::before_all(uuid), room);
         shared.in_memory = true;
-        let log = Log {
-            shared: Arc::new(shared),
-            drivers: Mutex::new(Drivers::Stopped),
-            storage: None,
-            lock: Mutex::new(None),
-        };
+        let (drivers, lock) = (Mutex::new(Drivers::Stopped), Mutex::new(None));
+        let log = Log { shared: Arc::new(shared), drivers, storage: None, committer: None, lock };
         Wal { log: Arc::new(log) }
     }
 
@@ -423,7 +420,7 @@ impl Wal {
         let shared = self.shared();
         self.check_open()?;
         if shared.in_memory {
-            return Ok(Reservation { shared, left: Need::default(), has_appended: false });
+            return Ok(Reservation { shared, left: Need::default(), wakes: false });
         }
         if bytes > self.bytes_max(records) {
             return Err(Refused::TooLarge { bytes, bytes_max: self.bytes_max(records) });
@@ -432,7 +429,7 @@ impl Wal {
         if shared.room.is_crowded() || shared.room.try_take(need).is_err() {
             self.queue_for(need)?;
         }
-        Ok(Reservation { shared, left: need, has_appended: false })
+        Ok(Reservation { shared, left: need, wakes: false })
     }
 
     fn check_open(&self) -> Result<(), Refused> {
@@ -522,16 +519,17 @@ impl Wal {
     ) -> Result<Stamp, Halted> {
         let shared = self.shared();
         if shared.in_memory {
-            return shared.append(not_before, records, Need::default());
+            return shared.append(not_before, records, Need::default()).map(|(stamp, _)| stamp);
         }
         let need = Need::of(records.len(), records.iter().map(|record| record.len()).sum());
         if records.is_empty() || !reservation.left.covers(need) {
             // The caller's mistake. Appending all the same could leave a commit without room on the disk.
             shared.halt("more was appended than was reserved");
         }
-        let stamp = shared.append(not_before, records, need)?;
+        let (stamp, is_first) = shared.append(not_before, records, need)?;
         reservation.left.subtract(need);
-        reservation.has_appended = true;
+        let is_alone = is_first && records.len() == 1;
+        reservation.wakes |= !is_alone || shared.options.durability != Durability::Sync;
         Ok(stamp)
     }
 
@@ -595,72 +593,6 @@ impl Wal {
     /// do.
     pub(crate) fn reached(&self, seq: Seq, level: Level) -> Option<Result<(), Halted>> {
         self.shared().reached(seq, level)
-    }
-
-    /// Blocks until [`Wal::reached`] has an answer. `seq` must have been appended.
-    pub(crate) fn wait(&self, seq: Seq, level: Level) -> Result<(), Halted> {
-        let shared = self.shared();
-        if let Some(answer) = shared.reached(seq, level) {
-            return answer;
-        }
-        if !shared.options.threads {
-            return self.drive(seq, level);
-        }
-        if let Some(answer) = shared.register(seq, level, Waiter::Thread(thread::current())) {
-            return answer;
-        }
-        shared.want(seq, level);
-        loop {
-            thread::park();
-            // Threads are unparked for other reasons too, and this one stays registered until its seq is reached.
-            if let Some(answer) = shared.reached(seq, level) {
-                return answer;
-            }
-        }
-    }
-
-    /// As [`Wal::wait`], without a thread.
-    pub(crate) fn poll(&self, seq: Seq, level: Level, cx: &mut Context<'_>) -> Poll<Result<(), Halted>> {
-        let shared = self.shared();
-        if let Some(answer) = shared.reached(seq, level) {
-            return Poll::Ready(answer);
-        }
-        if !shared.options.threads {
-            return Poll::Ready(self.drive(seq, level));
-        }
-        if let Some(answer) = shared.register(seq, level, Waiter::Task(cx.waker().clone())) {
-            return Poll::Ready(answer);
-        }
-        shared.want(seq, level);
-        Poll::Pending
-    }
-
-    /// Does the work itself until there is an answer.
-    fn drive(&self, seq: Seq, level: Level) -> Result<(), Halted> {
-        let shared = self.shared();
-        shared.want(seq, level);
-        loop {
-            if let Some(answer) = shared.reached(seq, level) {
-                // What stands behind the commits' back is done before the caller goes on, so that each run is the same.
-                while self.step() {}
-                return answer;
-            }
-            if !self.step() && shared.reached(seq, level).is_none() {
-                shared.halt(&format!("seq {seq} was waited for and nobody appended it"));
-            }
-        }
-    }
-
-    /// Without threads: takes one step. `false`: there is nothing to do.
-    fn step(&self) -> bool {
-        match self.log.drivers.try_lock().as_deref_mut() {
-            Some(Drivers::Manual(engine)) => engine.step(self.shared()),
-            Some(_) => false,
-            None => {
-                thread::yield_now(); // Another thread takes a step.
-                true
-            }
-        }
     }
 
     /// Takes one step of what the threads would do, in their place. `false`: there is nothing to do.

@@ -119,8 +119,14 @@ impl Shared {
 
     // Appending.
 
-    /// Appends all of `records` or none, adjacent and in one frame. Room for them was promised.
-    pub(super) fn append(&self, not_before: Timestamp, records: &[&[u8]], promised: Need) -> Result<Stamp, Halted> {
+    /// Appends all of `records` or none, adjacent and in one frame. Room for them was promised. Says too whether they are
+    /// the first since the last commit.
+    pub(super) fn append(
+        &self,
+        not_before: Timestamp,
+        records: &[&[u8]],
+        promised: Need,
+    ) -> Result<(Stamp, bool), Halted> {
         let mut front = self.front.lock();
         if !front.is_open {
             return Err(self.refusal());
@@ -130,8 +136,9 @@ impl Shared {
         let time = not_before.max(raised);
         let first = Stamp { seq: front.last.seq.next(), time };
         let last = Stamp { seq: Seq::new(front.last.seq.get() + records.len() as u64), time };
+        let is_first = front.count == 0;
         if !self.in_memory {
-            let after = if front.count == 0 {
+            let after = if is_first {
                 (front.first_seq, front.base_time) = (first.seq, time);
                 time
             } else {
@@ -153,7 +160,7 @@ impl Shared {
             self.written.store(last.seq.get(), Ordering::Release);
             self.durable.store(last.seq.get(), Ordering::Release);
         }
-        Ok(first)
+        Ok((first, is_first))
     }
 
     fn refusal(&self) -> Halted {
@@ -343,6 +350,11 @@ impl Sleeper {
         {
             thread.unpark();
         }
+    }
+
+    /// Whether it sleeps, or is about to. A hint: it may wake at any time.
+    pub(super) fn is_asleep(&self) -> bool {
+        self.state.load(Ordering::Relaxed) != AWAKE
     }
 
     /// Sleeps until woken, or until `due` says so. `due` is asked once more after it is known that this one sleeps.

@@ -7,7 +7,7 @@ use super::group_commit::{Committer, Due};
 use super::segment::Failure;
 use super::shared::{Shared, Wake};
 use crate::sync::thread::{self, JoinHandle};
-use crate::sync::{Arc, Ordering};
+use crate::sync::{Arc, Mutex, Ordering};
 
 pub(super) enum Drivers {
     Threads {
@@ -46,10 +46,24 @@ fn settle(shared: &Shared, step: Result<(), Failure>) {
     }
 }
 
-pub(super) fn spawn(shared: &Arc<Shared>, engine: Engine) -> std::io::Result<Drivers> {
-    let Engine { committer, background } = engine;
+/// Commits once, or syncs, or stops, and tells the background. Whoever has the committer does it: the log's thread, or a
+/// caller who found that one asleep.
+pub(super) fn commit(shared: &Shared, committer: &mut Committer) {
+    // Relaxed: who has the committer is the one that counts.
+    let before = shared.segments_begun.load(Ordering::Relaxed);
+    settle(shared, committer.step(shared));
+    let is_urgent = shared.segments_begun.load(Ordering::Relaxed) != before || shared.room.wants_spare();
+    shared.wake_background(is_urgent);
+}
+
+pub(super) fn spawn(
+    shared: &Arc<Shared>,
+    committer: &Arc<Mutex<Committer>>,
+    background: Background,
+) -> std::io::Result<Drivers> {
+    let committer = Arc::clone(committer);
     let background = start("ledger-background", shared, |shared| run_background(shared, background))?;
-    let committer = match start("ledger-log", shared, |shared| run_committer(shared, committer)) {
+    let committer = match start("ledger-log", shared, move |shared| run_committer(shared, &committer)) {
         Ok(committer) => committer,
         Err(err) => {
             shared.halt("the log's thread could not be started");
@@ -73,7 +87,7 @@ fn start(
 }
 
 /// A log whose thread is gone must not let anybody wait for it.
-struct HaltOnPanic<'a>(&'a Shared);
+pub(super) struct HaltOnPanic<'a>(pub(super) &'a Shared);
 
 impl Drop for HaltOnPanic<'_> {
     fn drop(&mut self) {
@@ -86,29 +100,28 @@ impl Drop for HaltOnPanic<'_> {
 /// Below so many waiters a delay costs more than it gathers.
 const DELAY_WAITERS_MIN: usize = 32;
 
-fn run_committer(shared: &Shared, mut committer: Committer) {
+fn run_committer(shared: &Shared, committer: &Mutex<Committer>) {
     shared.committer.is_this(thread::current());
     let delay = shared.options.commit_delay;
-    let mut segments_begun = 0;
-    while !committer.is_done() && shared.halted().is_none() {
-        match committer.due(shared) {
+    while shared.halted().is_none() {
+        // Had for a commit at a time. A caller takes it only while this thread sleeps.
+        let mut mine = committer.lock();
+        if mine.is_done() {
+            break;
+        }
+        match mine.due(shared) {
             Due::Now if !delay.is_zero() && shared.waiters.lock().len() >= DELAY_WAITERS_MIN => {
                 thread::sleep(delay);
-                settle(shared, committer.step(shared));
+                commit(shared, &mut mine);
             }
-            Due::Now => settle(shared, committer.step(shared)),
-            Due::At(at) if at <= Instant::now() => settle(shared, committer.step(shared)),
+            Due::Now => commit(shared, &mut mine),
+            Due::At(at) if at <= Instant::now() => commit(shared, &mut mine),
             _ => {
-                let look = || if shared.halted().is_some() { Due::Now } else { committer.due(shared) };
+                drop(mine);
+                let look = || if shared.halted().is_some() { Due::Now } else { committer.lock().due(shared) };
                 shared.committer.sleep(Wake::ForAnything, look);
-                continue;
             }
         }
-        // Relaxed: this thread is the one that counts.
-        let begun = shared.segments_begun.load(Ordering::Relaxed);
-        let is_urgent = begun != segments_begun || shared.room.wants_spare();
-        segments_begun = begun;
-        shared.wake_background(is_urgent);
     }
 }
 
