@@ -1,54 +1,112 @@
-//! One hot path at a time, in one thread and without a log, so that its instructions can be counted.
+//! Takes one hot path of the ledger a known number of times, so that its instructions can be counted.
 //!
-//! `counted PATH COUNT` does it `COUNT` times behind a preparation that does not depend on `COUNT`: the difference of two
-//! runs is what the path costs. `scripts/instructions` does that under callgrind.
+//! `counted PATH` prints how many times. Only [`measured`] is to be counted; `scripts/instructions` does it with callgrind.
+//! Everything happens in one thread and by a clock that stands, on the system's allocator, so that the counts repeat but for
+//! what the random seeds of the hashes change.
 
 use std::env;
+use std::hint::black_box;
+use std::path::Path;
 use std::process::ExitCode;
 
+use ledger_benches::clock::ManualClock;
 use ledger_benches::load;
-use ledger_benches::workload::{Keys, Random, Work, user};
-use ledger_core::{Commit, Currency, Ledger};
+use ledger_benches::place;
+use ledger_benches::workload::{Key, Keys, Random, Work, user};
+use ledger_core::{Command, Commit, Currency, Ledger, Options};
 
 /// Small, so that the counts are those of instructions and not of growing tables.
 const ACCOUNTS: u64 = 10_000;
+const CHARGES: Work = Work::Charges { accounts: ACCOUNTS };
+const TRANSFERS: Work = Work::Transfers { accounts: ACCOUNTS };
+/// How many times a path is taken.
+const TIMES: usize = 16_384;
+const BATCH: usize = 8_192;
+/// Small too: what is opened is looked through to its end.
+const SEGMENT_BYTES: u64 = 8 << 20;
 
 fn main() -> ExitCode {
-    let args: Vec<String> = env::args().skip(1).collect();
-    let [path, count] = args.as_slice() else { return usage() };
-    let Ok(count) = count.parse::<usize>() else { return usage() };
-    let ledger = Ledger::options().in_memory().expect("a ledger without a log can be opened");
-    load::fund(&ledger, ACCOUNTS);
-    let charges = Work::Charges { accounts: ACCOUNTS };
-    let transfers = Work::Transfers { accounts: ACCOUNTS };
-    match path.as_str() {
-        "charge" => singles(&ledger, charges, count),
-        "transfer" => singles(&ledger, transfers, count),
-        "charges" => load::fill(&ledger, charges, count),
-        "transfers" => load::fill(&ledger, transfers, count),
-        "balance" => balances(&ledger, count),
-        _ => return usage(),
+    match env::args().nth(1).as_deref() {
+        Some("charge") => singles(CHARGES),
+        Some("transfer") => singles(TRANSFERS),
+        Some("charges") => batches(&in_memory(), CHARGES),
+        Some("transfers") => batches(&in_memory(), TRANSFERS),
+        Some("logged") => logged(),
+        Some("balance") => balances(),
+        Some("replay") => replay(),
+        _ => {
+            eprintln!("usage: counted charge|transfer|charges|transfers|logged|balance|replay");
+            return ExitCode::from(2);
+        }
     }
+    println!("{TIMES}");
     ExitCode::SUCCESS
 }
 
-fn singles(ledger: &Ledger, work: Work, count: usize) {
-    let (mut lane, mut random) = (Keys::lane(), Random::new(1));
-    for number in 0..count {
-        let bytes = lane.make();
-        ledger.submit(work.command(&mut random, number as u64, &bytes)).and_then(Commit::wait).expect("accepted");
-    }
+/// What is counted: found by its name.
+#[inline(never)]
+fn measured(path: impl FnOnce()) {
+    path();
 }
 
-fn balances(ledger: &Ledger, count: usize) {
+fn options() -> Options {
+    Ledger::options().clock(ManualClock::new()).threads(false).segment_bytes(SEGMENT_BYTES)
+}
+
+fn in_memory() -> Ledger {
+    let ledger = options().in_memory().expect("a ledger without a log can be opened");
+    load::fill(&ledger, Work::NewAccounts { first: 0 }, ACCOUNTS as usize);
+    ledger
+}
+
+fn commands(work: Work, keys: &[Key]) -> Vec<Command<'_>> {
     let mut random = Random::new(1);
-    for _ in 0..count {
-        let balance = ledger.balance(user(random.below(ACCOUNTS)), Currency::USD).and_then(Commit::wait);
-        std::hint::black_box(balance.expect("the ledger runs"));
-    }
+    keys.iter().enumerate().map(|(number, key)| work.command(&mut random, number as u64, key)).collect()
 }
 
-fn usage() -> ExitCode {
-    eprintln!("usage: counted charge|transfer|charges|transfers|balance COUNT");
-    ExitCode::from(2)
+fn singles(work: Work) {
+    let (ledger, keys) = (in_memory(), Keys::lane().take(TIMES));
+    let commands = commands(work, &keys);
+    measured(|| {
+        for command in commands {
+            black_box(ledger.submit(command).and_then(Commit::wait).expect("accepted"));
+        }
+    });
+}
+
+fn batches(ledger: &Ledger, work: Work) {
+    let keys = Keys::lane().take(TIMES);
+    let commands = commands(work, &keys);
+    measured(|| commands.chunks(BATCH).for_each(|batch| load::submit(ledger, batch)));
+}
+
+fn balances() {
+    let (ledger, mut random) = (in_memory(), Random::new(1));
+    measured(|| {
+        for _ in 0..TIMES {
+            let balance = ledger.balance(user(random.below(ACCOUNTS)), Currency::USD).and_then(Commit::wait);
+            black_box(balance.expect("the ledger runs"));
+        }
+    });
+}
+
+fn open(directory: &Path) -> Ledger {
+    options().open(directory).expect("the ledger opens")
+}
+
+/// As `charges`, with a log: what it takes more is encoding, frames and checksums. The kernel's part is not counted.
+fn logged() {
+    let directory = place::directory();
+    let ledger = open(directory.path());
+    load::fill(&ledger, Work::NewAccounts { first: 0 }, ACCOUNTS as usize);
+    batches(&ledger, CHARGES);
+}
+
+fn replay() {
+    let directory = place::directory();
+    let ledger = open(directory.path());
+    load::fill(&ledger, CHARGES, TIMES);
+    ledger.close().expect("the ledger closes");
+    drop(ledger);
+    measured(|| drop(black_box(open(directory.path()))));
 }
