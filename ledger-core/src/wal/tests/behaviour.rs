@@ -1,6 +1,6 @@
 //! What a caller sees when nothing goes wrong.
 
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use super::*;
 use crate::sys::DirectoryStorage;
