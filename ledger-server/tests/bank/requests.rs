@@ -1,6 +1,6 @@
 //! What the gateway says, and what it must not do by itself.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ledger_core::withdrawals::AttemptClass;
 use ledger_server::withdrawals::{BankToken, Gateway, HttpBank, HttpBankOptions, Payout};
@@ -75,6 +75,24 @@ async fn the_window_that_is_promised_leaves_room_for_a_request_under_way() {
     assert_eq!(gateway(None, Duration::from_secs(30)), None);
     assert_eq!(gateway(Some(hour), Duration::from_secs(30)), Some(hour - Duration::from_secs(90)));
     assert_eq!(gateway(Some(Duration::from_secs(5)), Duration::from_secs(30)), Some(Duration::ZERO));
+}
+
+#[tokio::test]
+async fn a_bank_whose_clock_is_ahead_gets_no_second_attempts() {
+    let first = payout();
+    let second = Payout { attempt: 2, ..first.clone() };
+    for (ahead, sent_again) in [(0, true), (3_600, false)] {
+        let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(ahead));
+        let reply = String::from_utf8(answer(200, &body(&first, "settled"))).unwrap();
+        let reply = reply.replacen("\r\n", &format!("\r\ndate: {date}\r\n"), 1);
+        let bank = ScriptedBank::start(move |_| Reaction::Says(reply.clone().into_bytes())).await;
+        // The first thing that this process asks: the ledger was started again between the two attempts.
+        let gateway = HttpBank::new(bank.options());
+        let expected = if sent_again { AttemptClass::Settled } else { AttemptClass::NotSent };
+        assert_eq!(gateway.submit(&second).await.class, expected);
+        let posts = bank.heard().iter().filter(|request| request.head.starts_with("POST")).count();
+        assert_eq!(posts, usize::from(sent_again));
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A bank over HTTP: the protocol of `docs/bank-protocol.md` on a pool of connections.
 //!
-//! It keeps nothing between two calls but the shortest window that the bank announced. What must hold: every attempt of a
+//! Between two calls it keeps only what bears on repeats: the shortest window that the bank announced, and how far the
+//! bank's clock was ahead of ours. What must hold: every attempt of a
 //! withdrawal sends the same bytes under the same key; a class other than ambiguous is given only to what the protocol
 //! lists as certain; no secret is ever part of an evidence or a log line.
 
@@ -10,12 +11,12 @@ mod transport;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, Method, Request};
 use ledger_core::withdrawals::{AttemptClass, BankReference, Inquiry, InquiryAnswer, Submission};
 
@@ -29,6 +30,10 @@ use crate::wire::json::Object;
 /// How long before its window closes the bank is not trusted to recognise a repeat any more, beside the longest time that
 /// a request can be under way: room for two clocks that do not run alike.
 const WINDOW_MARGIN: Duration = Duration::from_secs(60);
+
+/// How far the bank's clock may be ahead of ours: half of the margin that the window has for it. Ours may have stood still
+/// while the ledger was stopped, as in a machine that was resumed, and then counts a window as open that is long closed.
+const AHEAD_MAX: Duration = Duration::from_secs(30);
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_WINDOW: &str = "idempotency-window";
@@ -99,6 +104,9 @@ pub struct HttpBank {
     transport: Transport,
     /// The shortest window that the bank announced, in seconds. It is only compared, so every ordering is relaxed.
     window_announced: AtomicU64,
+    /// Whether the bank answered at all, and whether its clock was ever too far ahead of ours. Flags of their own: relaxed.
+    has_answered: AtomicBool,
+    is_ahead: AtomicBool,
 }
 
 impl fmt::Debug for HttpBank {
@@ -111,7 +119,13 @@ impl HttpBank {
     /// Makes no connection yet.
     pub fn new(options: HttpBankOptions) -> HttpBank {
         let transport = Transport::new(&options.trust, options.timeout, options.connections);
-        HttpBank { options, transport, window_announced: AtomicU64::new(u64::MAX) }
+        HttpBank {
+            options,
+            transport,
+            window_announced: AtomicU64::new(u64::MAX),
+            has_answered: AtomicBool::new(false),
+            is_ahead: AtomicBool::new(false),
+        }
     }
 
     fn request(&self, method: Method, path: &str, body: Vec<u8>) -> Request<Full<Bytes>> {
@@ -135,8 +149,28 @@ impl HttpBank {
         request
     }
 
-    /// Keeps the shortest window that the bank says it has.
+    /// Keeps what an answer says that bears on repeats.
     fn learn(&self, headers: &HeaderMap) {
+        self.has_answered.store(true, Ordering::Relaxed);
+        self.learn_date(headers);
+        self.learn_window(headers);
+    }
+
+    /// Keeps whether the bank's clock is so far ahead that ours may have stood still.
+    fn learn_date(&self, headers: &HeaderMap) {
+        let date = headers.get(DATE).and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok());
+        let ahead = date.and_then(|date| date.duration_since(SystemTime::now()).ok()).unwrap_or_default();
+        if ahead > AHEAD_MAX && !self.is_ahead.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                ?ahead,
+                "the bank's clock is ahead of this machine's, so a repeat could come after its window; no second attempts \
+                 are made: set the clock, then start the server again"
+            );
+        }
+    }
+
+    /// Keeps the shortest window that the bank says it has.
+    fn learn_window(&self, headers: &HeaderMap) {
         let said = headers.get(IDEMPOTENCY_WINDOW).and_then(|value| value.to_str().ok()?.trim().parse().ok());
         let Some(seconds) = said else { return };
         let before = self.window_announced.fetch_min(seconds, Ordering::Relaxed);
@@ -149,10 +183,16 @@ impl HttpBank {
         }
     }
 
-    /// Whether the bank itself says that the window it was declared to have is too long.
-    fn is_window_contradicted(&self) -> bool {
+    /// Why nothing is repeated: the bank itself says that its window is shorter than declared, or that ours is counted by a
+    /// clock that is behind.
+    fn objection_to_repeats(&self) -> Option<&'static str> {
+        if self.is_ahead.load(Ordering::Relaxed) {
+            return Some("not sent again: the bank's clock is ahead of ours, so its window may have closed");
+        }
         let announced = Duration::from_secs(self.window_announced.load(Ordering::Relaxed));
-        self.options.idempotency_window.is_some_and(|declared| announced.as_secs() < declared.as_secs())
+        let is_shorter =
+            self.options.idempotency_window.is_some_and(|declared| announced.as_secs() < declared.as_secs());
+        is_shorter.then_some("not sent again: the bank recognises repeats for a shorter time than was declared")
     }
 }
 
@@ -172,10 +212,14 @@ fn body(payout: &Payout) -> Vec<u8> {
 
 impl Gateway for HttpBank {
     async fn submit(&self, payout: &Payout) -> Submission {
-        if payout.attempt > 1 && self.is_window_contradicted() {
-            let evidence =
-                "not sent again: the bank recognises repeats for a shorter time than was declared".to_owned();
-            return Submission { class: AttemptClass::NotSent, evidence };
+        if payout.attempt > 1 {
+            if !self.has_answered.load(Ordering::Relaxed) {
+                // Asked for what its answer says of repeats; what it says of this one was asked, and recorded, before.
+                let _ = self.inquire(&payout.reference).await;
+            }
+            if let Some(objection) = self.objection_to_repeats() {
+                return Submission { class: AttemptClass::NotSent, evidence: objection.to_owned() };
+            }
         }
         let (class, evidence) = match self.transport.exchange(self.payout(payout)).await {
             Ok(reply) => {
