@@ -86,19 +86,12 @@ pub(crate) fn plain(mut transaction: Transaction) -> Transaction {
 /// A transaction in one line; metadata, which may be long, by its length and sum.
 pub(crate) fn line_of(transaction: &Transaction) -> String {
     let metadata = transaction.metadata.as_deref().map(|bytes| {
-        (bytes.len(), bytes.chunks(8).fold(0u64, |sum, chunk| sum.wrapping_mul(31).wrapping_add(word(chunk))))
+        (bytes.len(), bytes.iter().fold(0u64, |sum, &byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte))))
     });
     let line =
         format!("transaction {:?} metadata {metadata:?}", plain(Transaction { metadata: None, ..transaction.clone() }));
     // The golden dump is older than returns.
     line.replace(", returns: None", "")
-}
-
-/// Up to eight bytes as a number.
-fn word(chunk: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    bytes[..chunk.len()].copy_from_slice(chunk);
-    u64::from_le_bytes(bytes)
 }
 
 /// All of a user's transactions, oldest first, by a walk with a cursor.
