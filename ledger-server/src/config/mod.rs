@@ -589,6 +589,7 @@ mod tests {
             bank_webhook_secret_file = {secret:?}
             duplicates = "replay"
             segment_size = "1MiB"
+            checkpoint_size = "2MiB"
             memory_max = "1GiB"
             signing_key_file = {key:?}
             accept_clock = true
