@@ -12,7 +12,7 @@
 
 use std::mem::size_of;
 
-use crate::sync::{AtomicU8, OnceLock, Ordering};
+use crate::sync::{OnceLock, Ordering, TableByte};
 use crate::types::Seq;
 
 /// Seqs in a chunk.
@@ -20,7 +20,7 @@ const CHUNK_LOG2: u32 = 16;
 /// Chunks in a block, and blocks in the directory: 2^(12 + 12 + 16) = 2^40 seqs.
 const FANOUT: usize = 1 << 12;
 
-type Chunk = Box<[AtomicU8; 1 << CHUNK_LOG2]>;
+type Chunk = Box<[TableByte; 1 << CHUNK_LOG2]>;
 type Block = Box<[OnceLock<Chunk>; FANOUT]>;
 
 /// From a seq to the shard that keeps its transaction.
@@ -54,7 +54,7 @@ impl Locator {
         assert!(shard <= Self::SHARD_MAX, "shard {shard} is past the last that can be named");
         let (block, chunk, offset) = place(seq);
         let block = self.blocks[block].get_or_init(|| boxed(OnceLock::new));
-        let chunk = block[chunk].get_or_init(|| boxed(|| AtomicU8::new(0)));
+        let chunk = block[chunk].get_or_init(|| boxed(|| TableByte::new(0)));
         // Release: publishes the record in the shard, so that the lock is not needed for the order of `set` and push. A
         // thread that sees this byte and then locks the shard finds the record, even where `set` follows the unlock.
         chunk[offset].store(shard + 1, Ordering::Release);

@@ -1,0 +1,221 @@
+//! The engine under a scheduler that decides at every lock, atomic and park who goes on (shuttle): at random, and by
+//! priorities that change a few times (PCT), which finds bugs of few reorderings with known probability. A lost wake-up
+//! shows as a deadlock.
+//!
+//! ```text
+//! cargo test --profile ci -p ledger-core --features shuttle --test interleavings
+//! ```
+//!
+//! `LEDGER_INTERLEAVINGS` says how many of each are tried (default 1000). A failure prints the schedule that replays it.
+#![allow(missing_docs, reason = "tests are named by sentences and documented by their modules")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ledger_core::sim::{Fault, PlantedBug, SimClock, SimDisk};
+use ledger_core::{
+    Amount, Charge, Currency, Error, IdempotencyKey, Ledger, Options, Rejection, Timestamp, Transfer, UserId,
+};
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+use shuttle::{Config, Runner, thread};
+
+/// How many reorderings a bug may need for PCT to find it.
+const DEPTH: usize = 3;
+
+fn iterations() -> usize {
+    std::env::var("LEDGER_INTERLEAVINGS").ok().and_then(|count| count.parse().ok()).unwrap_or(1_000)
+}
+
+/// Tries what `story` tells under both schedulers, so many times each.
+fn for_each_scheduler<T, S: Fn() -> T + Send + Sync + 'static>(iterations: usize, story: impl Fn() -> S) {
+    run(RandomScheduler::new(iterations), story());
+    run(PctScheduler::new(DEPTH, iterations), story());
+}
+
+fn run<T>(scheduler: impl Scheduler + 'static, story: impl Fn() -> T + Send + Sync + 'static) {
+    let mut config = Config::new();
+    config.stack_size = 1 << 20; // Recovery keeps whole blocks on its stack.
+    Runner::new(scheduler, config).run(move || {
+        story();
+    });
+}
+
+fn explore(story: fn()) {
+    for_each_scheduler(iterations(), || story);
+}
+
+fn options() -> Options {
+    let start = Timestamp::from_micros(1_704_880_800_000_000).expect("within the years 1 to 9999");
+    Options::default().shards(2).segment_bytes(1 << 20).checkpoint_bytes(None).clock(SimClock::at(start))
+}
+
+fn user(id: u64) -> UserId {
+    UserId::new(id).expect("a user's number")
+}
+
+fn cents(minor: u64) -> Amount {
+    Amount::new(minor).expect("an amount")
+}
+
+fn key(name: &str) -> IdempotencyKey<'_> {
+    IdempotencyKey::new(name).expect("a key")
+}
+
+fn charge(ledger: &Ledger, to: u64, name: &str) -> Result<u64, Error> {
+    let receipt = ledger.charge(Charge::new(user(to), cents(100), key(name)))?.wait()?;
+    Ok(receipt.transaction_id.get())
+}
+
+/// Two callers spend the same hundred.
+fn spend_twice(options: Options) {
+    let ledger = options.in_memory().expect("valid options");
+    charge(&ledger, 1, "opening").expect("a charge");
+    let spenders: Vec<_> = [2, 3]
+        .map(|to| {
+            let ledger = ledger.clone();
+            thread::spawn(move || {
+                let name = format!("to {to}");
+                match ledger.transfer(Transfer::new(user(1), user(to), cents(100), key(&name))) {
+                    Ok(commit) => commit.wait().is_ok(),
+                    Err(Error::Rejected(Rejection::InsufficientBalance { withdrawable: 0 })) => false,
+                    Err(error) => panic!("{error}"),
+                }
+            })
+        })
+        .into();
+    let spent = spenders.into_iter().map(|spender| spender.join().expect("no panic")).filter(|spent| *spent).count();
+    assert_eq!(spent, 1, "the same money was spent {spent} times");
+    let audit = ledger.audit_deep().expect("a read").wait().expect("a read");
+    assert!(audit.is_balanced() && audit.currencies[0].total == 100, "{audit:?}");
+}
+
+#[test]
+fn the_same_money_is_spent_once() {
+    explore(|| spend_twice(options()));
+}
+
+fn spend_twice_with_the_planted_unlock() {
+    spend_twice(options().planted_bug(PlantedBug::UnlockBeforeAppend));
+}
+
+#[test]
+#[should_panic(expected = "the same money was spent 2 times")]
+fn letting_the_shards_go_before_the_append_is_caught_at_random() {
+    run(RandomScheduler::new(iterations()), spend_twice_with_the_planted_unlock);
+}
+
+#[test]
+#[should_panic(expected = "the same money was spent 2 times")]
+fn letting_the_shards_go_before_the_append_is_caught_by_priorities() {
+    run(PctScheduler::new(DEPTH, iterations()), spend_twice_with_the_planted_unlock);
+}
+
+#[test]
+fn one_key_has_one_effect() {
+    explore(|| {
+        let ledger = options().in_memory().expect("valid options");
+        let callers = [(); 2].map(|()| {
+            let ledger = ledger.clone();
+            thread::spawn(move || match charge(&ledger, 1, "the same") {
+                Ok(id) => (true, id),
+                Err(Error::Rejected(Rejection::DuplicateRequest(original))) => (false, original.id.get()),
+                Err(error) => panic!("{error}"),
+            })
+        });
+        let [one, other] = callers.map(|caller| caller.join().expect("no panic"));
+        assert!(one.0 != other.0 && one.1 == other.1, "{one:?} and {other:?}");
+    });
+}
+
+/// The keys that were acknowledged, with their transactions, are on the disk as it may be found after a power cut.
+fn assert_kept(disk: &SimDisk, acknowledged: &[(String, u64)]) {
+    let ledger = options().threads(false).open_on(disk.survivor(7)).expect("a crash leaves what can be opened");
+    for (name, id) in acknowledged {
+        let found = ledger.transaction_by_key(key(name)).expect("a read").wait().expect("a read");
+        assert_eq!(found.map(|found| found.id.get()), Some(*id), "{name} was acknowledged");
+    }
+    assert!(ledger.audit_deep().expect("a read").wait().expect("a read").is_balanced());
+}
+
+/// Two callers charge on a ledger with threads; gives what each was told.
+fn charge_from_two(ledger: &Ledger) -> Vec<(String, Result<u64, Error>)> {
+    let callers = [1, 2].map(|to| {
+        let ledger = ledger.clone();
+        thread::spawn(move || {
+            (0..2)
+                .map(|n| format!("{to} {n}"))
+                .map(|name| (name.clone(), charge(&ledger, to, &name)))
+                .collect::<Vec<_>>()
+        })
+    });
+    callers.into_iter().flat_map(|caller| caller.join().expect("no panic")).collect()
+}
+
+#[test]
+fn every_waiter_is_woken_when_its_entry_is_durable_and_no_earlier() {
+    explore(|| {
+        let disk = SimDisk::new(1);
+        let ledger = options().open_on(disk.clone()).expect("an empty disk");
+        let answers = charge_from_two(&ledger);
+        let acknowledged: Vec<_> = answers.into_iter().map(|(name, id)| (name, id.expect("a sound disk"))).collect();
+        // Before anything is closed: the power fails now.
+        assert_kept(&disk, &acknowledged);
+        let balance = ledger.balance(user(1), Currency::USD).expect("a read").wait().expect("a read");
+        assert_eq!(balance.withdrawable, 200);
+        ledger.close().expect("a sound disk");
+    });
+}
+
+/// Operations after the opening of which each fails in turn: more than two callers' commits need.
+const FAILING: u64 = 6;
+
+#[test]
+fn a_failing_disk_halts_the_ledger_and_wakes_everybody() {
+    for n in 0..FAILING {
+        // Counted outside of what the scheduler sees, so that counting orders nothing.
+        let halts = Arc::new(AtomicU64::new(0));
+        for_each_scheduler(iterations() / FAILING as usize, || {
+            let halts = Arc::clone(&halts);
+            move || halts.fetch_add(fail_at(n), Ordering::Relaxed)
+        });
+        assert!(halts.load(Ordering::Relaxed) > 0, "operation {n} after the opening failed, and nobody was told of it");
+    }
+}
+
+/// Gives how many calls were told that the ledger is halted.
+fn fail_at(n: u64) -> u64 {
+    let disk = SimDisk::new(1);
+    let ledger = options().open_on(disk.clone()).expect("an empty disk");
+    disk.fail_at(disk.operations() + n, Fault::EioForever);
+    let mut acknowledged = Vec::new();
+    let mut halts = 0;
+    for (name, answer) in charge_from_two(&ledger) {
+        match answer {
+            Ok(id) => acknowledged.push((name, id)),
+            Err(Error::Halted(_)) => halts += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    drop(ledger);
+    disk.heal();
+    assert_kept(&disk, &acknowledged);
+    halts
+}
+
+#[test]
+fn a_close_loses_nothing_that_callers_are_told_of() {
+    explore(|| {
+        let disk = SimDisk::new(1);
+        let ledger = options().open_on(disk.clone()).expect("an empty disk");
+        let caller = {
+            let ledger = ledger.clone();
+            thread::spawn(move || charge(&ledger, 1, "meanwhile"))
+        };
+        ledger.close().expect("a sound disk");
+        match caller.join().expect("no panic") {
+            Ok(id) => assert_kept(&disk, &[("meanwhile".to_owned(), id)]),
+            Err(Error::Rejected(Rejection::ShuttingDown)) | Err(Error::Halted(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    });
+}
