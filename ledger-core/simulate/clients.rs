@@ -10,7 +10,7 @@ use crate::model::Asked;
 use crate::pair::{same_balance, same_rejection, word};
 use crate::promise::{Checked, Sees, Violation};
 use crate::run::Run;
-use crate::stage::{amount, ask, currency, id, metadata, plain, user};
+use crate::stage::{Chance, amount, ask, currency, id, plain, user};
 use std::time::Duration;
 
 /// A call that was decided, and whose answer has not left.
@@ -453,6 +453,12 @@ impl Run {
         self.told = self.told.max(seq);
         self.unacknowledged = self.unacknowledged.split_off(&(self.promise.after_kill() + 1));
     }
+}
+
+/// Metadata of `length` bytes that differ from place to place and from `salt` to salt.
+fn metadata(length: usize, salt: u64) -> Vec<u8> {
+    let mut chance = Chance::new(salt);
+    (0..length.div_ceil(8)).flat_map(|_| chance.next().to_le_bytes()).take(length).collect()
 }
 
 /// Whether the order of two commands can be told: they share an account, or a key.

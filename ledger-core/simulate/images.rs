@@ -1,18 +1,25 @@
 //! Crash images: states in which a disk may be found, opened on the side and compared with what was promised.
 
 use ledger_core::sim::SimDisk;
-use ledger_core::{Ledger, OpenError};
+use ledger_core::{Ledger, OpenError, Timestamp};
+use uuid::Uuid;
 
 use crate::model::Model;
 use crate::promise::{Checked, Sees, Violation};
 use crate::run::Run;
-use crate::stage::{difference, dump};
+use crate::stage::{Line, difference, lines};
 
 /// Between which entries a recovery must end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) least: u64,
     pub(crate) most: u64,
+}
+
+/// What must be found when the entries up to one are there, for a ledger's UUID at a moment.
+pub(crate) struct Expected {
+    of: (u64, Uuid, Timestamp),
+    lines: Vec<Line>,
 }
 
 impl Run {
@@ -29,16 +36,13 @@ impl Run {
     /// Opens `image`, compares all that can be asked with the model, and sometimes crashes or damages it once more.
     pub(crate) fn check_image(&mut self, image: &SimDisk, bounds: Bounds) -> Checked {
         let whole = image.survivor(0);
-        let (ledger, model) = self.open_image(image, bounds)?;
-        drop(ledger);
+        let last = self.open_image(image, bounds)?;
         match self.chance.below(4) {
             0 => {
                 // Recovering again changes nothing, even if the power failed right after the first recovery.
                 let again = image.survivor(self.chance.next());
-                let exactly = Bounds { least: model.seq(), most: model.seq() };
-                let (ledger, _) = self.open_image(&again, exactly)?;
-                drop(ledger);
-                self.damage(&again, model.seq())
+                self.open_image(&again, Bounds { least: last, most: last })?;
+                self.damage(&again, last)
             }
             1 => self.crash_recovery(&whole, bounds),
             _ => Ok(()),
@@ -59,18 +63,17 @@ impl Run {
         self.open_image(&left, bounds).map(drop)
     }
 
-    /// Opens `image` and gives the model of what is in it.
-    pub(crate) fn open_image(&mut self, image: &SimDisk, bounds: Bounds) -> Checked<(Ledger, Model)> {
+    /// Opens `image` and says which entry is the last in it.
+    fn open_image(&mut self, image: &SimDisk, bounds: Bounds) -> Checked<u64> {
         self.tally.images += 1;
         let options = self.options().accept_clock(true);
         let ledger = options.open_on(image.clone()).map_err(|error| Violation::new("not opened", error.to_string()))?;
-        let model = self.recovered(&ledger, bounds)?;
-        Ok((ledger, model))
+        self.recovered(&ledger, bounds)
     }
 
     /// What a ledger that was just opened recovered: a prefix of what was decided, with all that was promised, whole
-    /// transactions, whole batches, and every answer the model's.
-    pub(crate) fn recovered(&self, ledger: &Ledger, bounds: Bounds) -> Checked<Model> {
+    /// transactions, whole batches, and every answer the model's. Says which entry is the last.
+    pub(crate) fn recovered(&mut self, ledger: &Ledger, bounds: Bounds) -> Checked<u64> {
         let last = ledger.appended().get();
         if last < bounds.least {
             let why = format!("entries up to {} were promised, and {last} are there", bounds.least);
@@ -82,13 +85,28 @@ impl Run {
         if self.model.cuts_a_batch(last) {
             return Err(Violation::new("half a batch", format!("{last} entries end within an atomic batch")));
         }
-        let mut model = self.model.prefix(last);
-        model.is_of(ledger.uuid());
-        let found = dump(ledger, &self.world).map_err(|error| error.to_string()).sees("recovered state")?;
-        match difference(&model.dump(&self.world, ledger.now()), &found) {
-            None => Ok(model),
+        let found = lines(ledger, &self.world).map_err(|error| error.to_string()).sees("recovered state")?;
+        match difference(self.expected(last, ledger.uuid(), ledger.now()), &found) {
+            None => Ok(last),
             Some(difference) => Err(Violation::new("recovered state", difference)),
         }
+    }
+
+    /// What a ledger must say that recovered the entries up to `last`; kept, since many images of a moment are alike.
+    fn expected(&mut self, last: u64, uuid: Uuid, now: Timestamp) -> &[Line] {
+        let of = (last, uuid, now);
+        if self.expected.as_ref().is_none_or(|expected| expected.of != of) {
+            let lines = self.prefix(last, uuid).lines(&self.world, now);
+            self.expected = Some(Expected { of, lines });
+        }
+        &self.expected.as_ref().expect("it was just made").lines
+    }
+
+    /// The model of the entries up to `last`, of the ledger `uuid`.
+    pub(crate) fn prefix(&self, last: u64, uuid: Uuid) -> Model {
+        let mut model = self.model.prefix(last);
+        model.is_of(uuid);
+        model
     }
 
     /// One bit, or one sector, of a disk that was synced whole rots: that is refused, or it makes no difference.

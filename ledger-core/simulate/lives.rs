@@ -34,9 +34,9 @@ impl Run {
         let bounds = Bounds { least: self.kept_at_least(), most: self.model.seq() };
         let (ledger, is_refused) = self.open_by_clock()?;
         self.tally.images += 1;
-        let mut model = self.recovered(&ledger, bounds)?;
+        let last = self.recovered(&ledger, bounds)?;
+        let mut model = self.prefix(last, ledger.uuid());
         self.check_clock(is_refused, model.time())?;
-        let last = model.seq();
         for (seq, command) in std::mem::take(&mut self.unacknowledged) {
             self.tally.coverage.hit(command, if seq <= last { "kept" } else { "lost" }, self.last_fault);
         }
@@ -44,6 +44,8 @@ impl Run {
         self.trace.line(format_args!("opened with {last} entries of {}, epoch {}", bounds.most, ledger.epoch()));
         self.time.opened(&self.clock, model.time(), self.closed_at);
         self.model = model;
+        // Other entries may follow than those that were lost.
+        self.expected = None;
         self.ledger = Some(ledger);
         self.stories.values_mut().for_each(|story| story.cut(last));
         self.promise.recovered(last);

@@ -15,6 +15,7 @@ use crate::bank::Bank;
 use crate::clients::Pending;
 use crate::coverage::{Coverage, Fault};
 use crate::executor::Task;
+use crate::images::Expected;
 use crate::model::{Asked, Model};
 use crate::panics;
 use crate::promise::{Checked, Promise, Violation};
@@ -68,6 +69,7 @@ pub(crate) struct Run {
     /// `None` between two lives.
     pub(crate) ledger: Option<Ledger>,
     pub(crate) model: Model,
+    pub(crate) expected: Option<Expected>,
     pub(crate) time: Timekeeper,
     pub(crate) promise: Promise,
     /// The fault of this life.
@@ -117,6 +119,7 @@ impl Run {
             disk: SimDisk::new(chance.next()),
             ledger: None,
             model: Model::new(uuid::Uuid::nil(), ledger_core::Epoch::new(0), swarm.places),
+            expected: None,
             time: Timekeeper::new(&clock),
             clock,
             promise: Promise::new(swarm.durability),

@@ -37,7 +37,7 @@ pub struct Recovered {
 /// Opens the ledger on `storage`.
 pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engine, OpenError> {
     check(options)?;
-    let mut loaded = Loaded::nothing(options.shards);
+    let mut loaded = None;
     let time = LedgerTime::new(options.clock.clone());
     let accept = |last: Stamp| {
         let is_checked = !options.accept_clock && last.seq > Seq::ZERO;
@@ -47,17 +47,18 @@ pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engin
     let (wal, opened) = {
         let loaded = std::cell::RefCell::new(&mut loaded);
         let mut begin = |uuid: Option<Uuid>| {
-            let mut loaded = loaded.borrow_mut();
-            **loaded = load(&*storage, uuid, options.shards, threads(options))?;
-            Ok(loaded.kept.last().map_or(Start::First, |kept| Start::After(kept.base)))
+            let found = load(&*storage, uuid, options.shards, threads(options))?;
+            let start = found.kept.last().map_or(Start::First, |kept| Start::After(kept.base));
+            **loaded.borrow_mut() = Some(found);
+            Ok(start)
         };
         let mut replay = |record: Record<'_>| {
             replayed += 1;
-            replay(&mut loaded.borrow_mut().tables, &record)
+            replay(&mut loaded.borrow_mut().as_mut().expect("the start was asked for").tables, &record)
         };
         Wal::open_after(Arc::clone(&storage), options.wal(), &mut begin, &mut replay, &accept)?
     };
-    let Loaded { mut tables, kept, positions, passed_over } = loaded;
+    let Loaded { mut tables, kept, positions, passed_over } = loaded.expect("the start was asked for");
     tables.name_ledger(opened.uuid);
     let open = tables.open_withdrawals();
     let recovered = Recovered {

@@ -415,14 +415,18 @@ impl Content {
     fn read(&self, buf: &mut [u8], offset: u64) -> usize {
         let readable = self.len.saturating_sub(offset).min(buf.len() as u64) as usize;
         let buf = &mut buf[..readable];
-        buf.fill(0);
         let end = offset + readable as u64;
+        let mut done = 0;
         for (&index, page) in self.pages.range(offset / PAGE as u64..end.div_ceil(PAGE as u64)) {
             let page_start = index * PAGE as u64;
             let (from, to) = (page_start.max(offset), (page_start + PAGE as u64).min(end));
             let bytes = &page[(from - page_start) as usize..(to - page_start) as usize];
-            buf[(from - offset) as usize..(to - offset) as usize].copy_from_slice(bytes);
+            let (from, to) = ((from - offset) as usize, (to - offset) as usize);
+            buf[done..from].fill(0);
+            buf[from..to].copy_from_slice(bytes);
+            done = to;
         }
+        buf[done..].fill(0);
         readable
     }
 
@@ -460,12 +464,11 @@ impl Content {
     }
 
     fn fill_page(&mut self, index: u64, within: usize, bytes: &[u8]) {
-        let mut page = self.pages.get(&index).map_or([0; PAGE], |page| **page);
+        // Copied only where another image has it too.
+        let page = Arc::make_mut(self.pages.entry(index).or_insert_with(|| Arc::new([0; PAGE])));
         page[within..within + bytes.len()].copy_from_slice(bytes);
-        if page == [0; PAGE] {
+        if page == &[0; PAGE] {
             self.pages.remove(&index);
-        } else {
-            self.pages.insert(index, Arc::new(page));
         }
     }
 
@@ -621,6 +624,26 @@ impl SimFile {
         inner.check_power()?;
         Ok(look(&inner.files[&self.id]))
     }
+
+    /// Writes what `data` gives of the length that gets through.
+    fn write(&self, length: u64, offset: u64, data: impl FnOnce(u64) -> Data) -> io::Result<()> {
+        let mut inner = self.disk.inner.lock();
+        let course = inner.begin(Operation::Write)?;
+        let grown = (offset + length).saturating_sub(inner.files[&self.id].seen.len);
+        if inner.capacity.is_some_and(|capacity| grown > 0 && inner.used() + grown > capacity) {
+            return Err(enospc());
+        }
+        let length = if matches!(course, Course::Half) { length / 2 } else { length };
+        let write = Write { offset, data: data(length) };
+        let image = inner.files.get_mut(&self.id).expect("files are never forgotten");
+        image.seen.write(write.offset, &write.data);
+        image.pending.push(write);
+        match course {
+            Course::PowerFails => Err(power_is_off()),
+            Course::Half => Err(eio()),
+            Course::Whole | Course::LosesPages => Ok(()),
+        }
+    }
 }
 
 impl FileImage {
@@ -659,25 +682,11 @@ impl StorageFile for SimFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let mut inner = self.disk.inner.lock();
-        let course = inner.begin(Operation::Write)?;
-        let grown = (offset + bytes.len() as u64).saturating_sub(inner.files[&self.id].seen.len);
-        if inner.capacity.is_some_and(|capacity| grown > 0 && inner.used() + grown > capacity) {
-            return Err(enospc());
-        }
-        let bytes = match course {
-            Course::Half => &bytes[..bytes.len() / 2],
-            _ => bytes,
-        };
-        let write = Write { offset, data: Data::of(bytes) };
-        let image = inner.files.get_mut(&self.id).expect("files are never forgotten");
-        image.seen.write(write.offset, &write.data);
-        image.pending.push(write);
-        match course {
-            Course::PowerFails => Err(power_is_off()),
-            Course::Half => Err(eio()),
-            Course::Whole | Course::LosesPages => Ok(()),
-        }
+        self.write(bytes.len() as u64, offset, |length| Data::of(&bytes[..length as usize]))
+    }
+
+    fn write_zeros_at(&self, length: u64, offset: u64) -> io::Result<()> {
+        self.write(length, offset, Data::Zeros)
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -84,6 +84,17 @@ pub trait StorageFile: Send + Sync {
     }
     /// Writes all of `bytes` at `offset`, growing the file where needed.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// As [`StorageFile::write_at`], of `length` zeros.
+    fn write_zeros_at(&self, length: u64, offset: u64) -> io::Result<()> {
+        static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+        let mut done = 0;
+        while done < length {
+            let part = (length - done).min(ZEROS.len() as u64);
+            self.write_at(&ZEROS[..part as usize], offset + done)?;
+            done += part;
+        }
+        Ok(())
+    }
     /// Makes all that was written so far survive a power cut (fdatasync). Once it has failed, what is durable is unknown.
     fn sync_data(&self) -> io::Result<()>;
 }

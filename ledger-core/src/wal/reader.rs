@@ -828,21 +828,26 @@ pub(super) struct Window<'a> {
     start: u64,
     len: usize,
     buf: Vec<u8>,
+    /// How much the next reading takes, at least.
+    ahead: u64,
 }
 
 /// Reading more at once gains nothing; reading less makes a log of small frames one system call each.
-const WINDOW_BYTES: u64 = 256 << 10;
+const AHEAD_MAX: u64 = 256 << 10;
+/// The first reading: many segments hold little.
+const AHEAD_FIRST: u64 = 16 << 10;
 
 impl<'a> Window<'a> {
     pub(super) fn new(file: &'a dyn StorageFile, from: ReadFrom, file_bytes: u64) -> Window<'a> {
-        Window { file, from, file_bytes, start: 0, len: 0, buf: Vec::new() }
+        Window { file, from, file_bytes, start: 0, len: 0, buf: Vec::new(), ahead: AHEAD_FIRST }
     }
 
     /// `length` bytes at `offset`; zeros where the file turned out to be shorter.
     pub(super) fn bytes(&mut self, offset: u64, length: u64) -> std::io::Result<&[u8]> {
         if offset < self.start || offset + length > self.start + self.len as u64 {
             let left = self.file_bytes.saturating_sub(offset);
-            let wanted = length.max(WINDOW_BYTES.min(left)) as usize;
+            let wanted = length.max(self.ahead.min(left)) as usize;
+            self.ahead = (self.ahead * 2).min(AHEAD_MAX);
             if self.buf.len() < wanted {
                 self.buf.resize(wanted, 0);
             }

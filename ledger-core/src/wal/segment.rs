@@ -182,14 +182,14 @@ impl<'a> NewFile<'a> {
     /// Writes zeros ahead: a write into a file that has never been written journals metadata, which costs as much as
     /// the write. `stop` is asked now and then; `false` is returned when it said so.
     pub(super) fn write_zeros(&self, from: u64, to: u64, stop: &dyn Fn() -> bool) -> Result<bool, Failure> {
-        static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+        const AT_ONCE: u64 = 1 << 20;
         let mut at = from;
         while at < to {
             if stop() {
                 return Ok(false);
             }
-            let length = (to - at).min(ZEROS.len() as u64);
-            self.write_at(&ZEROS[..length as usize], at)?;
+            let length = (to - at).min(AT_ONCE);
+            during(self.file.write_zeros_at(length, at), "writing", &self.temporary)?;
             at += length;
         }
         Ok(true)

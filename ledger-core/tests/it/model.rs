@@ -15,7 +15,7 @@ use ledger_core::{
 };
 use uuid::Uuid;
 
-use crate::stage::{World, line_of, line_of_balance, moments, plain};
+use crate::stage::{Line, World, moments, plain};
 
 mod payouts;
 
@@ -680,25 +680,30 @@ impl Model {
         ) + &said_in_words(&record.answers, &record.said)
     }
 
-    /// The lines that [`crate::stage::dump`] must give of a ledger in this state at `now`.
+    /// What [`crate::stage::dump`] must give of a ledger in this state at `now`.
     pub(crate) fn dump(&self, world: &World, now: Timestamp) -> Vec<String> {
-        let mut lines = vec![format!("appended {}", self.seq())];
+        self.lines(world, now).iter().map(Line::to_string).collect()
+    }
+
+    /// What [`crate::stage::lines`] must give of a ledger in this state at `now`.
+    pub(crate) fn lines(&self, world: &World, now: Timestamp) -> Vec<Line> {
+        let mut lines = vec![Line::Appended(Seq::new(self.seq()))];
         for (user, currency) in world.accounts() {
             for at in moments(now) {
-                lines.push(line_of_balance(user, currency, at, &self.balance(user, currency, at.unwrap_or(now))));
+                lines.push(Line::of_balance(at, self.balance(user, currency, at.unwrap_or(now))));
             }
         }
         let mut withdrawals = BTreeSet::new();
         for &user in &world.users {
             for transaction in self.records.keys().filter_map(|&id| self.view(id, user)) {
-                lines.push(line_of(&transaction));
                 if transaction.withdrawal.is_some() {
                     withdrawals.insert(transaction.id.get());
                 }
+                lines.push(Line::of_transaction(transaction));
             }
         }
-        lines.extend(withdrawals.iter().map(|&id| self.line_of_withdrawal(id)));
-        lines.extend(self.audit(now).currencies.iter().map(|c| format!("audit {c:?}")));
+        lines.extend(withdrawals.iter().map(|&id| Line::Withdrawal(self.line_of_withdrawal(id))));
+        lines.extend(self.audit(now).currencies.into_iter().map(Line::Audit));
         lines
     }
 }

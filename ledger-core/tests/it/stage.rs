@@ -2,12 +2,13 @@
 //! that a ledger can be asked.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use ledger_core::sim::SimClock;
 use ledger_core::{
-    Amount, Commit, Currency, Error, Ledger, Options, PageStart, Query, Timestamp, Transaction, TransactionId, UserId,
+    Amount, Balance, Commit, Currency, CurrencyAudit, Error, Ledger, Options, PageStart, Query, Seq, Timestamp,
+    Transaction, TransactionId, UserId,
 };
 
 use crate::model::Asked;
@@ -83,13 +84,47 @@ pub(crate) fn plain(mut transaction: Transaction) -> Transaction {
     transaction
 }
 
+/// One fact of a dump. Facts are compared as they are, and put into words for people and for golden files.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Line {
+    Appended(Seq),
+    /// At the moment that was asked about; the account's last entry is left out.
+    Balance(Option<Timestamp>, Balance),
+    Transaction(Box<Transaction>),
+    Withdrawal(String),
+    Missing(TransactionId),
+    Audit(CurrencyAudit),
+}
+
+impl Line {
+    pub(crate) fn of_balance(at: Option<Timestamp>, balance: Balance) -> Line {
+        Line::Balance(at, Balance { seq: Seq::ZERO, ..balance })
+    }
+
+    pub(crate) fn of_transaction(transaction: Transaction) -> Line {
+        Line::Transaction(Box::new(plain(transaction)))
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Line::Appended(seq) => write!(f, "appended {seq}"),
+            Line::Balance(at, balance) => f.write_str(&line_of_balance(*at, balance)),
+            Line::Transaction(transaction) => f.write_str(&line_of(transaction)),
+            Line::Withdrawal(line) => f.write_str(line),
+            Line::Missing(id) => write!(f, "withdrawal {id} is missing"),
+            Line::Audit(sums) => write!(f, "audit {sums:?}"),
+        }
+    }
+}
+
 /// A transaction in one line; metadata, which may be long, by its length and sum.
-pub(crate) fn line_of(transaction: &Transaction) -> String {
+fn line_of(transaction: &Transaction) -> String {
     let metadata = transaction.metadata.as_deref().map(|bytes| {
         (bytes.len(), bytes.iter().fold(0u64, |sum, &byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte))))
     });
-    let line =
-        format!("transaction {:?} metadata {metadata:?}", plain(Transaction { metadata: None, ..transaction.clone() }));
+    let line = format!("transaction {:?} metadata {metadata:?}", Transaction { metadata: None, ..transaction.clone() });
     // The golden dump is older than returns.
     line.replace(", returns: None", "")
 }
@@ -108,11 +143,16 @@ pub(crate) fn history(ledger: &Ledger, user: UserId) -> Result<Vec<Transaction>,
     }
 }
 
-/// All that can be asked of `ledger`, one fact a line, in an order that depends on the facts alone. Equal states give
-/// equal dumps; [`crate::model::Model::dump`] gives the same lines.
+/// All that can be asked of `ledger`, one fact a line, in words.
 pub(crate) fn dump(ledger: &Ledger, world: &World) -> Result<Vec<String>, Error> {
+    Ok(lines(ledger, world)?.iter().map(Line::to_string).collect())
+}
+
+/// All that can be asked of `ledger`, in an order that depends on the facts alone. Equal states give equal lines;
+/// [`crate::model::Model::lines`] gives the same.
+pub(crate) fn lines(ledger: &Ledger, world: &World) -> Result<Vec<Line>, Error> {
     let now = ledger.now();
-    let mut lines = vec![format!("appended {}", ledger.appended())];
+    let mut lines = vec![Line::Appended(ledger.appended())];
     let mut withdrawals = BTreeSet::new();
     for (user, currency) in world.accounts() {
         for at in moments(now) {
@@ -120,28 +160,25 @@ pub(crate) fn dump(ledger: &Ledger, world: &World) -> Result<Vec<String>, Error>
                 None => answer(ledger.balance(user, currency))?,
                 Some(at) => answer(ledger.balance_at(user, currency, at))?,
             };
-            lines.push(line_of_balance(user, currency, at, &balance));
+            lines.push(Line::of_balance(at, balance));
         }
     }
     for &user in &world.users {
         for transaction in history(ledger, user)? {
-            lines.push(line_of(&transaction));
             if transaction.withdrawal.is_some() {
                 withdrawals.insert(transaction.id);
             }
+            lines.push(Line::of_transaction(transaction));
         }
     }
     for id in withdrawals {
         let Some(w) = answer(ledger.withdrawal(id))? else {
-            lines.push(format!("withdrawal {id} is missing"));
+            lines.push(Line::Missing(id));
             continue;
         };
-        lines.push(line_of_withdrawal(&w));
+        lines.push(Line::Withdrawal(line_of_withdrawal(&w)));
     }
-    let audit = answer(ledger.audit_deep())?;
-    for c in &audit.currencies {
-        lines.push(format!("audit {c:?}"));
-    }
+    lines.extend(answer(ledger.audit_deep())?.currencies.into_iter().map(Line::Audit));
     Ok(lines)
 }
 
@@ -150,13 +187,8 @@ pub(crate) fn moments(now: Timestamp) -> [Option<Timestamp>; 4] {
     [None, Some(START.saturating_sub(SECOND)), Some(now.saturating_sub(SECOND)), Some(now.saturating_add(400 * DAY))]
 }
 
-pub(crate) fn line_of_balance(
-    user: UserId,
-    currency: Currency,
-    at: Option<Timestamp>,
-    balance: &ledger_core::Balance,
-) -> String {
-    let mut line = format!("balance {user} {currency}");
+fn line_of_balance(at: Option<Timestamp>, balance: &Balance) -> String {
+    let mut line = format!("balance {} {}", balance.user, balance.currency);
     if let Some(at) = at {
         write!(line, " at {at}").expect("a string takes all");
     }
@@ -199,14 +231,12 @@ fn said_of(w: &ledger_core::withdrawals::Withdrawal) -> Vec<String> {
 }
 
 /// The first difference between two dumps, for people.
-pub(crate) fn difference(expected: &[String], found: &[String]) -> Option<String> {
+pub(crate) fn difference<T: PartialEq + fmt::Display>(expected: &[T], found: &[T]) -> Option<String> {
     let lines = expected.len().max(found.len());
+    let words = |line: Option<&T>| line.map_or("(nothing)".to_owned(), T::to_string);
     (0..lines).find(|&line| expected.get(line) != found.get(line)).map(|line| {
-        format!(
-            "line {line} differs\n  expected: {}\n  found:    {}",
-            expected.get(line).map_or("(nothing)", String::as_str),
-            found.get(line).map_or("(nothing)", String::as_str)
-        )
+        let (expected, found) = (words(expected.get(line)), words(found.get(line)));
+        format!("line {line} differs\n  expected: {expected}\n  found:    {found}")
     })
 }
 
