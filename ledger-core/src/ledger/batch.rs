@@ -245,10 +245,11 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
 
     fn touch_ahead(&self, locked: &LockedShards<'_>, indexes: impl Iterator<Item = usize>) {
         let mut accounts: SmallVec<[_; 2 * TOUCHED_TOGETHER]> = SmallVec::new();
-        for movement in indexes.map(|index| Movement::of(self.commands[index].command)) {
-            let users = movement.debit.iter().chain(&movement.credit);
-            let shard = |user| locked.get(self.engine.tables.shard_of(user));
-            accounts.extend(users.map(|&user| (shard(user), user, movement.currency)));
+        for index in indexes {
+            let Movement { debit, credit, currency, .. } = Movement::of(self.commands[index].command);
+            for user in [debit, credit].into_iter().flatten() {
+                accounts.push((locked.get(self.engine.tables.shard_of(user)), user, currency));
+            }
         }
         touch_ahead(&accounts);
     }

@@ -104,12 +104,14 @@ impl Tables {
 
     /// The shards in which the entry changes accounts, each once, rising.
     fn touched(&self, entry: &TransactionEntry<'_>) -> SmallVec<[usize; 2]> {
-        let users = entry.postings.iter().flat_map(|posting| [posting.debit.user(), posting.credit.user()]);
         let mut touched = SmallVec::new();
-        for shard in users.flatten().map(|user| self.shard_of(user)) {
-            // Nearly always one or two: cheaper than to sort them.
-            if let Err(place) = touched.binary_search(&shard) {
-                touched.insert(place, shard);
+        for posting in &entry.postings {
+            for user in [posting.debit.user(), posting.credit.user()].into_iter().flatten() {
+                // Nearly always one or two: cheaper than to sort them.
+                let shard = self.shard_of(user);
+                if let Err(place) = touched.binary_search(&shard) {
+                    touched.insert(place, shard);
+                }
             }
         }
         touched

@@ -24,14 +24,18 @@ pub(crate) const TOUCHED_TOGETHER: usize = 16;
 /// not depend on each other they overlap.
 pub(crate) fn touch_ahead(accounts: &[(&Shard, UserId, Currency)]) {
     // Of a transfer there are two.
-    let hashes: SmallVec<[u64; 2 * TOUCHED_TOGETHER]> =
-        accounts.iter().map(|&(shard, user, currency)| shard.hash(user, currency)).collect();
-    black_box(hashes.iter().zip(accounts).fold(0, |sum, (&hash, (shard, ..))| sum ^ shard.accounts.touch(hash)));
-    let found: SmallVec<[(&Shard, Slot); 2 * TOUCHED_TOGETHER]> = hashes
-        .iter()
-        .zip(accounts)
-        .filter_map(|(&hash, &(shard, user, currency))| Some((shard, shard.accounts.find(|| hash, user, currency)?)))
-        .collect();
+    let mut hashes: SmallVec<[u64; 2 * TOUCHED_TOGETHER]> = SmallVec::new();
+    let mut touched = 0;
+    for &(shard, user, currency) in accounts {
+        let hash = shard.hash(user, currency);
+        touched ^= shard.accounts.touch(hash);
+        hashes.push(hash);
+    }
+    black_box(touched);
+    let mut found: SmallVec<[(&Shard, Slot); 2 * TOUCHED_TOGETHER]> = SmallVec::new();
+    for (&hash, &(shard, user, currency)) in hashes.iter().zip(accounts) {
+        found.extend(shard.accounts.find(|| hash, user, currency).map(|slot| (shard, slot)));
+    }
     let list = |shard: &Shard, slot| shard.history.touch(&shard.accounts.get(slot).list);
     black_box(found.iter().fold(0, |sum, &(shard, slot)| sum ^ list(shard, slot)));
 }
