@@ -111,7 +111,7 @@ fn check_once(storage: &dyn Storage, seqs: &[Seq], then: Option<Seq>) -> Result<
     let mut digests = BTreeMap::new();
     let mut oldest = None;
     for seq in seqs {
-        let (tables, kept) = load_one(storage, uuid, *seq, 1)?;
+        let (tables, kept) = load_one(storage, uuid, *seq)?;
         let last = Stamp { seq: *seq, time: kept.base.time };
         digests.insert(*seq, digest(&tables, || last).1);
         oldest = Some((tables, kept));

@@ -58,7 +58,7 @@ pub use inspect::{Inspected, Verified, inspect, verify, verify_since, verify_sto
 pub use ledger::{Checkpoints, Ledger};
 pub use mirror::{MirroredStorage, OnSideFailure};
 pub use options::Options;
-pub use recovery::Recovered;
+pub use recovery::{Phase, Progress, Recovered};
 pub use salvage::{GivenUp, Salvaged, salvage, salvage_on};
 #[cfg(any(test, feature = "sim"))]
 pub use sim::PlantedBug;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::OpenError;
 use crate::ledger::Ledger;
+use crate::recovery::Progress;
 use crate::sync::Arc;
 use crate::sys::{Clock, DirectoryStorage, Storage, SystemClock};
 use crate::wal::{Durability, WalOptions, WhenFull};
@@ -36,6 +37,7 @@ pub struct Options {
     pub(crate) withdrawal_places: Option<usize>,
     pub(crate) policy: Policy,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) progress: Arc<dyn Fn(Progress) + Send + Sync>,
     pub(crate) threads: bool,
     #[cfg(any(test, feature = "sim"))]
     pub(crate) planted: Option<crate::sim::PlantedBug>,
@@ -55,6 +57,7 @@ impl Default for Options {
             withdrawal_places: None,
             policy: Policy::default(),
             clock: Arc::new(SystemClock),
+            progress: Arc::new(|_| ()),
             threads: true,
             #[cfg(any(test, feature = "sim"))]
             planted: None,
@@ -140,6 +143,14 @@ impl Options {
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Options {
         self.policy = policy;
+        self
+    }
+
+    /// Has `tell` called now and then while the ledger is opened, which takes seconds for a large one. Several threads may
+    /// call at once, the later news first, and none goes on until it returns. Default: nobody is told.
+    #[must_use]
+    pub fn on_progress(mut self, tell: impl Fn(Progress) + Send + Sync + 'static) -> Options {
+        self.progress = Arc::new(tell);
         self
     }
 

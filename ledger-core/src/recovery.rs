@@ -3,6 +3,8 @@
 
 mod load;
 
+use std::cell::{Cell, RefCell};
+
 use uuid::Uuid;
 
 use crate::checkpoint::{Checkpointer, Positions, State};
@@ -34,6 +36,29 @@ pub struct Recovered {
     pub was_closed: bool,
 }
 
+/// What an opening is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// It loads a snapshot; once more from the beginning where the newer of two is damaged.
+    Snapshot,
+    /// It replays the log after it.
+    Log,
+}
+
+/// How far an opening has come. The last report of a phase has all of it done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// What it is doing.
+    pub phase: Phase,
+    /// Entries of this phase that are done; of a snapshot, by the share of its bytes that are loaded.
+    pub done: u64,
+    /// Entries that there are. The log's may turn out to be a few more than were said before its end.
+    pub total: u64,
+}
+
+/// Entries between two reports.
+const REPORT_EVERY: u64 = 1 << 16;
+
 /// Opens the ledger on `storage`.
 pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engine, OpenError> {
     check(options)?;
@@ -43,21 +68,29 @@ pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engin
         let is_checked = !options.accept_clock && last.seq > Seq::ZERO;
         if is_checked { time.check_against(last.time) } else { Ok(()) }
     };
-    let mut replayed = 0;
+    let (mut replayed, expected) = (0_u64, Cell::new(0_u64));
     let (wal, opened) = {
-        let loaded = std::cell::RefCell::new(&mut loaded);
-        let mut begin = |uuid: Option<Uuid>| {
-            let found = load(&*storage, uuid, options.shards, threads(options))?;
+        let loaded = RefCell::new(&mut loaded);
+        let mut begin = |log: Option<(Uuid, Seq)>| {
+            let found = load(&*storage, log.map(|(uuid, _)| uuid), options)?;
             let start = found.kept.last().map_or(Start::First, |kept| Start::After(kept.base));
+            expected.set(log.map_or(0, |(_, durable)| durable.get()).saturating_sub(found.positions.seq.get()));
             **loaded.borrow_mut() = Some(found);
             Ok(start)
         };
         let mut replay = |record: Record<'_>| {
             replayed += 1;
+            if replayed.is_multiple_of(REPORT_EVERY) {
+                let total = expected.get().max(replayed + 1);
+                (options.progress)(Progress { phase: Phase::Log, done: replayed, total });
+            }
             replay(&mut loaded.borrow_mut().as_mut().expect("the start was asked for").tables, &record)
         };
         Wal::open_after(Arc::clone(&storage), options.wal(), &mut begin, &mut replay, &accept)?
     };
+    if replayed > 0 {
+        (options.progress)(Progress { phase: Phase::Log, done: replayed, total: replayed });
+    }
     let Loaded { mut tables, kept, positions, passed_over } = loaded.expect("the start was asked for");
     tables.name_ledger(opened.uuid);
     let open = tables.open_withdrawals();

@@ -14,6 +14,7 @@ pub mod error;
 pub mod inspect;
 pub mod metrics;
 pub mod payouts;
+pub mod progress;
 pub mod route;
 pub mod salvage;
 pub mod serve;

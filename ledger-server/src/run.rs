@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use crate::app::{App, AppOptions, app};
 use crate::config::{BankConfig, Config, Duplicates, DurabilityMode, SimulatedBankConfig};
 use crate::payouts::{NoPayouts, Payouts};
+use crate::progress;
 use crate::serve::{ServeOptions, serve};
 use crate::withdrawals::{
     ChosenBank, Executor, ExecutorOptions, Gateway, HttpBank, Latency, SimulatedBank, SimulatedBankOptions,
@@ -87,6 +88,7 @@ pub fn open(config: &Config) -> Result<Ledger, OpenError> {
         .segment_bytes(config.segment_bytes)
         .checkpoint_bytes(Some(config.checkpoint_bytes))
         .accept_clock(config.accept_clock)
+        .on_progress(progress::teller())
         .memory_bytes_max(config.memory_bytes_max)
         .withdrawal_places(Some(config.workers.saturating_add(config.queue)))
         .policy(Policy { idempotency_window: bank(config).idempotency_window(), ..config.policy.clone() });

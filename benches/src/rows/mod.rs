@@ -109,6 +109,7 @@ pub const ALL: &[Measurement] = &[
     Measurement { name: "reads", run: reads::balances },
     Measurement { name: "pages", run: reads::pages },
     Measurement { name: "recovery", run: recovery::recovery },
+    Measurement { name: "snapshot", run: recovery::snapshot },
     Measurement { name: "memory-charge", run: memory::charge },
     Measurement { name: "memory-transfer", run: memory::transfer },
     Measurement { name: "memory-account", run: memory::account },

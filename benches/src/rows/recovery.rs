@@ -3,9 +3,9 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use ledger_core::Ledger;
+use ledger_core::{Ledger, Options};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Row;
@@ -21,14 +21,7 @@ pub(super) fn recovery(scale: &Scale) -> Vec<Row> {
     let entries = scale.recovered as f64;
     let pairs = Pairs::measure(
         scale.pairs,
-        || {
-            let start = Instant::now();
-            let ledger = Ledger::open(directory.path()).expect("the ledger opens");
-            let took = start.elapsed();
-            assert_eq!(ledger.appended().get(), scale.recovered as u64);
-            ledger.close().expect("the ledger closes");
-            entries / took.as_secs_f64()
-        },
+        || entries / open(directory.path(), scale.recovered).as_secs_f64(),
         || {
             let start = Instant::now();
             checksum(directory.path());
@@ -39,9 +32,42 @@ pub(super) fn recovery(scale: &Scale) -> Vec<Row> {
     vec![Row::new(what, "10 M/s").rates(&pairs, "read and XXH3 the files")]
 }
 
+/// From a snapshot of everything, in turn with the log of everything.
+pub(super) fn snapshot(scale: &Scale) -> Vec<Row> {
+    let (log, with_snapshot) = (place::directory(), place::directory());
+    write(log.path(), scale.accounts, scale.recovered);
+    write(with_snapshot.path(), scale.accounts, scale.recovered);
+    let ledger = options().open(with_snapshot.path()).expect("the ledger opens");
+    ledger.checkpoint().expect("the snapshot is written");
+    ledger.close().expect("the ledger closes");
+    let entries = scale.recovered as f64;
+    let pairs = Pairs::measure(
+        scale.pairs,
+        || entries / open(with_snapshot.path(), scale.recovered).as_secs_f64(),
+        || entries / open(log.path(), scale.recovered).as_secs_f64(),
+    );
+    let what = format!("opening from a snapshot of {} entries, from the page cache", scale.recovered);
+    vec![Row::new(what, "30 M/s").rates(&pairs, "recovery from the log")]
+}
+
+/// Without checkpoints but those that are asked for.
+fn options() -> Options {
+    Ledger::options().checkpoint_bytes(None)
+}
+
+/// How long it takes to open a ledger of so many entries.
+fn open(directory: &Path, entries: usize) -> Duration {
+    let start = Instant::now();
+    let ledger = options().open(directory).expect("the ledger opens");
+    let took = start.elapsed();
+    assert_eq!(ledger.appended().get(), entries as u64);
+    ledger.close().expect("the ledger closes");
+    took
+}
+
 /// Leaves a log of so many charges.
 pub fn write(directory: &Path, accounts: u64, entries: usize) {
-    let ledger = Ledger::open(directory).expect("a new ledger opens");
+    let ledger = options().open(directory).expect("a new ledger opens");
     load::fill(&ledger, Work::Charges { accounts }, entries);
     ledger.close().expect("the ledger closes");
 }

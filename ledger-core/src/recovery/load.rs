@@ -2,11 +2,13 @@
 
 use uuid::Uuid;
 
+use super::{Phase, Progress};
 use crate::checkpoint::{Kept, Positions};
 use crate::error::OpenError;
 use crate::journal::snapshot::rows::{self, HistoryFile, Meta};
 use crate::journal::snapshot::{FileKind, FileReader, Kind, names};
 use crate::ledger::{Keys, SHARDS_MAX, Tables};
+use crate::options::Options;
 use crate::state::idempotency::KeyRecord;
 use crate::state::locator::Locator;
 use crate::state::shard::Shard;
@@ -41,16 +43,11 @@ pub(crate) fn snapshots(storage: &dyn Storage) -> Result<Vec<Seq>, OpenError> {
 ///
 /// # Errors
 /// None can be read, and the log does not reach back to the first entry; or one is of a newer format.
-pub(crate) fn load(
-    storage: &dyn Storage,
-    uuid: Option<Uuid>,
-    shards: usize,
-    threads: usize,
-) -> Result<Loaded, OpenError> {
+pub(crate) fn load(storage: &dyn Storage, uuid: Option<Uuid>, options: &Options) -> Result<Loaded, OpenError> {
     let seqs = snapshots(storage)?;
     let Some(uuid) = uuid else {
         return match seqs.first() {
-            None => Ok(Loaded::nothing(shards)),
+            None => Ok(Loaded::nothing(options.shards)),
             Some(seq) => Err(OpenError::Damaged {
                 file: "durable.mark".to_owned(),
                 offset: 0,
@@ -62,7 +59,7 @@ pub(crate) fn load(
     let mut passed_over = Vec::new();
     let mut first_error = None;
     for (index, seq) in seqs.iter().enumerate() {
-        match load_one(storage, uuid, *seq, threads) {
+        match load_with(storage, uuid, *seq, super::threads(options), &*options.progress) {
             Ok((tables, kept)) => {
                 let positions = Positions::end(&tables, kept.base.seq);
                 let before = seqs[index + 1..].iter().find_map(|seq| Opened::new(storage, uuid, *seq).ok());
@@ -78,24 +75,66 @@ pub(crate) fn load(
     }
     match first_error {
         Some(err) if !wal::reaches_back_to_the_first(storage)? => Err(err),
-        _ => Ok(Loaded { passed_over, ..Loaded::nothing(shards) }),
+        _ => Ok(Loaded { passed_over, ..Loaded::nothing(options.shards) }),
     }
 }
 
-/// Loads the snapshot at `seq`.
+/// Loads the snapshot at `seq` by this thread alone.
 ///
 /// # Errors
 /// What is wrong with it, or with a file that it names.
-pub(crate) fn load_one(
+pub(crate) fn load_one(storage: &dyn Storage, uuid: Uuid, seq: Seq) -> Result<(Tables, Kept), OpenError> {
+    load_with(storage, uuid, seq, 1, &|_| ())
+}
+
+fn load_with(
     storage: &dyn Storage,
     uuid: Uuid,
     seq: Seq,
     threads: usize,
+    tell: Tell<'_>,
 ) -> Result<(Tables, Kept), OpenError> {
     let opened = Opened::new(storage, uuid, seq)?;
     let tables = Tables::seeded(opened.meta.shards.into(), opened.meta.key_seed);
-    opened.load_into(&tables, threads)?;
+    opened.load_into(&tables, threads, &Told::new(&opened, tell))?;
+    tell(Progress { phase: Phase::Snapshot, done: seq.get(), total: seq.get() });
     Ok((tables, opened.kept()))
+}
+
+/// Who hears how far it has come.
+type Tell<'a> = &'a (dyn Fn(Progress) + Send + Sync);
+
+/// How far it has come, by the bytes that were read.
+struct Told<'a> {
+    tell: Tell<'a>,
+    read: AtomicU64,
+    bytes: u64,
+    entries: u64,
+}
+
+impl<'a> Told<'a> {
+    /// Bytes between two reports.
+    const EVERY: u64 = 4 << 20;
+
+    fn new(opened: &Opened, tell: Tell<'a>) -> Told<'a> {
+        let files = opened.histories.iter().chain([&opened.snapshot]);
+        Told {
+            tell,
+            read: AtomicU64::new(0),
+            bytes: files.map(FileReader::bytes).sum(),
+            entries: opened.meta.seq.get(),
+        }
+    }
+
+    fn read(&self, bytes: usize) {
+        // Relaxed: it counts, and orders nothing.
+        let before = self.read.fetch_add(bytes as u64, Ordering::Relaxed);
+        let read = before + bytes as u64;
+        if before / Told::EVERY < read / Told::EVERY {
+            let done = u128::from(self.entries) * u128::from(read) / u128::from(self.bytes);
+            (self.tell)(Progress { phase: Phase::Snapshot, done: done as u64, total: self.entries });
+        }
+    }
 }
 
 /// A snapshot with the files that it names, none of which has been read but for their frames.
@@ -106,11 +145,11 @@ pub(crate) struct Opened {
 }
 
 /// How much was loaded, by all threads together.
-#[derive(Default)]
-struct Tally {
+struct Tally<'a> {
     accounts: AtomicU64,
     records: Box<[AtomicU64]>,
     keys: Box<[AtomicU64]>,
+    told: &'a Told<'a>,
 }
 
 impl Opened {
@@ -193,10 +232,10 @@ impl Opened {
     }
 
     /// Every shard is a piece of work of its own.
-    fn load_into(&self, tables: &Tables, threads: usize) -> Result<(), OpenError> {
+    fn load_into(&self, tables: &Tables, threads: usize, told: &Told<'_>) -> Result<(), OpenError> {
         let shards = tables.shards.len();
         let zeros = || self.histories.iter().map(|_| AtomicU64::new(0)).collect();
-        let tally = Tally { accounts: AtomicU64::new(0), records: zeros(), keys: zeros() };
+        let tally = Tally { accounts: AtomicU64::new(0), records: zeros(), keys: zeros(), told };
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
         let work = || {
             // Relaxed: a ticket, which orders nothing.
@@ -205,7 +244,7 @@ impl Opened {
                 let done = match job.checked_sub(shards) {
                     None => self.load_shard(&mut tables.shards[job].lock(), job as u16, &tally),
                     Some(index) if index < Keys::LOCKS => self.load_keys(tables, index, &tally),
-                    Some(_) => self.load_locator(&tables.locator),
+                    Some(_) => self.load_locator(&tables.locator, &tally),
                 };
                 if let Err(err) = done {
                     failed.lock().get_or_insert(err);
@@ -224,7 +263,7 @@ impl Opened {
         }
     }
 
-    fn check_counts(&self, tally: &Tally) -> Result<(), OpenError> {
+    fn check_counts(&self, tally: &Tally<'_>) -> Result<(), OpenError> {
         // Relaxed: the threads have ended.
         let found = |count: &AtomicU64| count.load(Ordering::Relaxed);
         if found(&tally.accounts) != self.meta.accounts {
@@ -239,12 +278,12 @@ impl Opened {
         Ok(())
     }
 
-    fn load_shard(&self, shard: &mut Shard, index: u16, tally: &Tally) -> Result<(), OpenError> {
-        self.read(&self.snapshot, Kind::Sums, index, &mut |bytes| {
+    fn load_shard(&self, shard: &mut Shard, index: u16, tally: &Tally<'_>) -> Result<(), OpenError> {
+        self.read(&self.snapshot, Kind::Sums, index, tally.told, &mut |bytes| {
             rows::take_sums(bytes, &mut |sums| shard.restore_sums(sums)).map_err(String::from)
         })?;
         let mut accounts = 0;
-        self.read(&self.snapshot, Kind::Accounts, index, &mut |bytes| {
+        self.read(&self.snapshot, Kind::Accounts, index, tally.told, &mut |bytes| {
             rows::take_accounts(bytes, &mut |account| {
                 accounts += 1;
                 let message = || format!("the account of user {} in {} cannot be", account.user, account.currency);
@@ -253,12 +292,12 @@ impl Opened {
         })?;
         tally.accounts.fetch_add(accounts, Ordering::Relaxed);
         let (mut anchors, mut changeable) = (Vec::new(), 0);
-        for (file, (history, tally)) in self.meta.histories.iter().zip(self.histories.iter().zip(&tally.records)) {
-            self.read(history, Kind::Anchors, index, &mut |bytes| {
+        for (file, (history, counted)) in self.meta.histories.iter().zip(self.histories.iter().zip(&tally.records)) {
+            self.read(history, Kind::Anchors, index, tally.told, &mut |bytes| {
                 rows::take_anchors(bytes, &mut anchors).map_err(String::from)
             })?;
             let (mut records, mut last) = (0, file.since);
-            self.read(history, Kind::Records, index, &mut |bytes| {
+            self.read(history, Kind::Records, index, tally.told, &mut |bytes| {
                 let (address, bytes) = bytes.split_at_checked(8).ok_or("records without an address")?;
                 let address = u64::from_le_bytes(address.try_into().expect("eight bytes"));
                 shard.restore_records(address, bytes, &anchors, |record| {
@@ -271,8 +310,8 @@ impl Opened {
                     Ok(())
                 })
             })?;
-            tally.fetch_add(records, Ordering::Relaxed);
-            self.read(history, Kind::Withdrawals, index, &mut |bytes| {
+            counted.fetch_add(records, Ordering::Relaxed);
+            self.read(history, Kind::Withdrawals, index, tally.told, &mut |bytes| {
                 rows::take_withdrawals(bytes, history.header().uuid, &mut |held| shard.restore_withdrawal(held))
             })?;
         }
@@ -284,11 +323,11 @@ impl Opened {
         settled.map_err(|reason| self.snapshot.damaged(0, &format!("shard {index}: {reason}")))
     }
 
-    fn load_keys(&self, tables: &Tables, index: usize, tally: &Tally) -> Result<(), OpenError> {
+    fn load_keys(&self, tables: &Tables, index: usize, tally: &Tally<'_>) -> Result<(), OpenError> {
         let keys = &tables.keys;
-        for (file, (history, tally)) in self.meta.histories.iter().zip(self.histories.iter().zip(&tally.keys)) {
+        for (file, (history, counted)) in self.meta.histories.iter().zip(self.histories.iter().zip(&tally.keys)) {
             let mut count = 0;
-            self.read(history, Kind::Keys, index as u16, &mut |mut bytes| {
+            self.read(history, Kind::Keys, index as u16, tally.told, &mut |mut bytes| {
                 keys.with(index, false, |shard| {
                     while !bytes.is_empty() {
                         let record = KeyRecord::first(bytes).ok_or("a key that is cut off")?;
@@ -302,15 +341,15 @@ impl Opened {
                     Ok(())
                 })
             })?;
-            tally.fetch_add(count, Ordering::Relaxed);
+            counted.fetch_add(count, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    fn load_locator(&self, locator: &Locator) -> Result<(), OpenError> {
+    fn load_locator(&self, locator: &Locator, tally: &Tally<'_>) -> Result<(), OpenError> {
         for (file, history) in self.meta.histories.iter().zip(&self.histories) {
             let mut seq = file.since.next();
-            self.read(history, Kind::Locator, 0, &mut |bytes| {
+            self.read(history, Kind::Locator, 0, tally.told, &mut |bytes| {
                 for byte in bytes {
                     if u16::from(*byte) > self.meta.shards || seq > file.seq {
                         return Err(format!("seq {seq} is said to be in shard {byte}"));
@@ -334,10 +373,14 @@ impl Opened {
         file: &FileReader,
         kind: Kind,
         shard: u16,
+        told: &Told<'_>,
         visit: &mut dyn FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<(), OpenError> {
         match file.section(kind, shard) {
-            Some(section) => file.read_section(&section, visit),
+            Some(section) => file.read_section(&section, &mut |bytes| {
+                told.read(bytes.len());
+                visit(bytes)
+            }),
             None => Ok(()),
         }
     }

@@ -337,7 +337,7 @@ struct Log {
 
 impl Wal {
     /// Opens a log, or makes a new one, and shows every record that is in it to `replay`, in order. When nobody else has the
-    /// directory any more, `load` is told whose it is and says where to begin. Before anything is changed, `accept` is asked about the log's last seq and time.
+    /// directory any more, `load` is told whose it is, and up to where it is durable at least, and says where to begin. Before anything is changed, `accept` is asked about the log's last seq and time.
     ///
     /// # Errors
     /// Nothing was changed if the log is refused: [`OpenError::Damaged`] (also when `replay` says no) or
@@ -345,7 +345,7 @@ impl Wal {
     pub(crate) fn open_after(
         storage: Arc<dyn Storage>,
         options: WalOptions,
-        load: &mut dyn FnMut(Option<Uuid>) -> Result<Start, OpenError>,
+        load: &mut dyn FnMut(Option<(Uuid, Seq)>) -> Result<Start, OpenError>,
         replay: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
         accept: &dyn Fn(Stamp) -> Result<(), OpenError>,
     ) -> Result<(Wal, Opened), OpenError> {

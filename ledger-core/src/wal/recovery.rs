@@ -20,7 +20,7 @@ use super::{Opened, Record, Stamp, TornTail};
 use crate::error::OpenError;
 use crate::sync::Arc;
 use crate::sys::{DirectoryLock, ReadFrom, Storage, StorageFile};
-use crate::types::Epoch;
+use crate::types::{Epoch, Seq};
 
 /// A log that is ready to be appended to.
 pub(super) struct Recovered {
@@ -41,14 +41,14 @@ impl From<Failure> for OpenError {
 pub(super) fn open(
     storage: &dyn Storage,
     options: &WalOptions,
-    load: &mut dyn FnMut(Option<Uuid>) -> Result<Start, OpenError>,
+    load: &mut dyn FnMut(Option<(Uuid, Seq)>) -> Result<Start, OpenError>,
     replay: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
     accept: &dyn Fn(Stamp) -> Result<(), OpenError>,
 ) -> Result<Recovered, OpenError> {
     options.check()?;
     let lock = lock(storage)?;
     sync_all(storage)?;
-    let start = load(reader::read_mark(storage)?.map(|mark| mark.uuid))?;
+    let start = load(reader::read_mark(storage)?.map(|mark| (mark.uuid, mark.seq)))?;
     let log = reader::read(storage, Reading::Exclusive, start, options, None, replay)?;
     accept(Stamp { seq: log.end.last_seq, time: log.end.last_time })?;
     let torn = save_torn_tail(storage, &log)?;

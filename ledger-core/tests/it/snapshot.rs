@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ledger_core::sim::{SimClock, SimDisk};
-use ledger_core::{CheckpointError, Ledger, OpenError, Options, Storage, verify_storage};
+use ledger_core::{CheckpointError, Ledger, OpenError, Options, Phase, Progress, Storage, verify_storage};
 
 use crate::model::Asked;
 use crate::pair::{End, Pair};
@@ -54,6 +55,35 @@ fn the_log_is_retired_up_to_the_older_of_two_snapshots() {
     assert_eq!(ledger.recovered().snapshot, again.seq);
     assert_eq!(ledger.recovered().replayed, digest.0.get() - again.seq.get());
     assert!(names(&disk, ".tmp").is_empty());
+}
+
+#[test]
+fn an_opening_tells_how_far_it_has_come_to_the_end_of_each_phase() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let ledger = options(&clock).open_on(disk.clone()).expect("an empty disk");
+    fill(&ledger, 0, 8);
+    let snapshot = ledger.checkpoint().expect("a disk that works").seq.get();
+    let asked: Vec<_> = (0..70_000).map(|n| Asked::charge(user(1 + n % 7), amount(1), format!("{n}"))).collect();
+    let commands: Vec<_> = asked.iter().map(Asked::command).collect();
+    for commands in commands.chunks(1_000) {
+        let answers = answer(ledger.batch(commands)).expect("not halted");
+        assert!(answers.iter().all(Result::is_ok));
+    }
+    drop(ledger);
+
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let all = Arc::clone(&told);
+    let tell = move |progress: Progress| all.lock().unwrap().push(progress);
+    options(&clock).on_progress(tell).open_on(disk).expect("sound");
+    let told = told.lock().unwrap();
+    for (phase, entries) in [(Phase::Snapshot, snapshot), (Phase::Log, 70_000)] {
+        let of_phase: Vec<_> = told.iter().filter(|progress| progress.phase == phase).collect();
+        assert!(of_phase.len() > 1, "{phase:?}: told at the end alone");
+        assert!(of_phase.is_sorted_by(|before, after| before.done < after.done), "{of_phase:?}");
+        assert!(of_phase.iter().all(|progress| progress.done <= progress.total), "{of_phase:?}");
+        assert_eq!(of_phase.last(), Some(&&Progress { phase, done: entries, total: entries }));
+    }
+    assert!(told.is_sorted_by_key(|progress| progress.phase == Phase::Log), "first the snapshot");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod head;
 mod health;
 mod notices;
 mod process;
+mod progress;
 mod reads;
 mod reconciliations;
 mod salvage;
