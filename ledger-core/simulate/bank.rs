@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ledger_core::BankReference;
-use ledger_core::withdrawals::{AttemptClass, Inquiry, InquiryAnswer, Submission};
+use ledger_core::withdrawals::{AttemptClass, Inquiry, InquiryAnswer, NoticeOutcome, Submission};
 
 use crate::stage::Chance;
 
@@ -26,8 +26,12 @@ pub(crate) struct Rates {
     /// Of the inquiries, so many are not answered, not found although they are (a replica lags), or called pending.
     pub(crate) unanswered: u64,
     pub(crate) lagging: u64,
-    /// Of the inquiries, so many are answered with the contrary of the truth.
+    /// Of the inquiries, so many are answered with the contrary of the truth, and of the notices, so many say anything.
     pub(crate) contradicts: u64,
+    /// Of the notices of what is decided, so many were on their way since it was pending.
+    pub(crate) told_late: u64,
+    /// Of the notices of what was paid, so many say that it came back, which is true then.
+    pub(crate) comes_back: u64,
     pub(crate) latency_max: Duration,
 }
 
@@ -56,6 +60,8 @@ pub(crate) struct Paper {
     pub(crate) fate: Fate,
     pub(crate) paid: u32,
     attempts: Vec<u32>,
+    /// What was paid came back.
+    pub(crate) came_back: bool,
     /// The bank said something of it that was not so.
     pub(crate) lied: bool,
 }
@@ -129,7 +135,10 @@ impl Bank {
             return Ok(said(class));
         };
         let paid = u32::from(fate == Fate::Paid);
-        self.book.insert(name(reference), Paper { amount, fate, paid, attempts: vec![number], lied: false });
+        self.book.insert(
+            name(reference),
+            Paper { amount, fate, paid, attempts: vec![number], came_back: false, lied: false },
+        );
         Ok(said(class))
     }
 
@@ -184,6 +193,42 @@ impl Bank {
             Fate::Pending(..) => InquiryAnswer::Pending,
             Fate::UnderWay(_) => InquiryAnswer::NotFound,
         })
+    }
+
+    /// What really became of a reference by `now`; `None`: it never arrived.
+    pub(crate) fn fate(&mut self, reference: &BankReference, now: Duration) -> Option<Fate> {
+        self.settle(name(reference), now);
+        self.book.get(&name(reference)).map(|paper| paper.fate)
+    }
+
+    /// What it tells of a reference by itself: the truth, something that was true, or, where it contradicts, anything.
+    /// Nothing of what never arrived.
+    pub(crate) fn tells(
+        &mut self,
+        reference: &BankReference,
+        now: Duration,
+        chance: &mut Chance,
+    ) -> Option<NoticeOutcome> {
+        self.settle(name(reference), now);
+        let rates = self.rates;
+        let paper = self.book.get_mut(&name(reference))?;
+        if chance.below(100) < rates.contradicts {
+            paper.lied = true;
+            return Some(chance.pick(&NoticeOutcome::ALL));
+        }
+        let is_late = chance.below(100) < rates.told_late;
+        let came_back = chance.below(100) < rates.comes_back;
+        match paper.fate {
+            Fate::UnderWay(_) => None,
+            Fate::Pending(..) => Some(NoticeOutcome::Pending),
+            _ if is_late => Some(NoticeOutcome::Pending),
+            Fate::Paid if came_back => {
+                paper.came_back = true;
+                Some(NoticeOutcome::Returned)
+            }
+            Fate::Paid => Some(NoticeOutcome::Settled),
+            Fate::Refused => Some(NoticeOutcome::Failed),
+        }
     }
 
     /// Lets happen what was to happen by `now`.

@@ -1,6 +1,7 @@
 //! Many seeds on every core, counted, with a small file to go on from.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -61,7 +62,7 @@ impl Report {
         let missing = tally.coverage.missing();
         let needed = Coverage::cells_needed();
         let coverage = match (missing.len(), self.seeds >= SEEDS_MIN) {
-            (0, _) => format!("all {needed} cells hit"),
+            (0, _) => format!("all {needed} cells hit (least: {})", tally.coverage.rarest()),
             (_, true) => format!("{} of {needed} cells never hit", missing.len()),
             (count, false) => format!(
                 "{count} of {needed} cells not hit yet (asserted from {SEEDS_MIN} seeds on): {}",
@@ -69,11 +70,14 @@ impl Report {
             ),
         };
         format!(
-            "{} seeds ({} of them twice, with equal traces), {} crash images, {} calls, {} withdrawals ({} in review)\n\
-             damage: {} refused, {} harmless\ncoverage: {coverage}\n{} s, {} seeds and {} images a minute",
+            "{} seeds ({} of them twice, with equal traces), {} lives, {} crash images, {} recoveries compared\n\
+             {} calls, {} withdrawals ({} in review)\ndamage: {} refused, {} harmless\ncoverage: {coverage}\n\
+             {} s, {} seeds and {} images a minute",
             self.seeds,
             self.run_twice,
+            tally.lives,
             tally.images,
+            tally.recoveries,
             tally.calls,
             tally.withdrawals,
             tally.in_review,
@@ -88,12 +92,14 @@ impl Report {
     fn write(&self, next: u64) -> String {
         let tally = &self.tally;
         let mut text = format!(
-            "next\t{next}\nseeds\t{}\ntwice\t{}\nseconds\t{}\nimages\t{}\ncalls\t{}\nwithdrawals\t{}\nreview\t{}\n\
+            "next\t{next}\nseeds\t{}\ntwice\t{}\nseconds\t{}\nlives\t{}\nimages\t{}\nrecoveries\t{}\ncalls\t{}\nwithdrawals\t{}\nreview\t{}\n\
              refused\t{}\nharmless\t{}\n",
             self.seeds,
             self.run_twice,
             self.seconds,
+            tally.lives,
             tally.images,
+            tally.recoveries,
             tally.calls,
             tally.withdrawals,
             tally.in_review,
@@ -119,6 +125,8 @@ impl Report {
                 "seeds" => report.seeds = count,
                 "twice" => report.run_twice = count,
                 "seconds" => report.seconds = count,
+                "lives" => report.tally.lives = count,
+                "recoveries" => report.tally.recoveries = count,
                 "images" => report.tally.images = count,
                 "calls" => report.tally.calls = count,
                 "withdrawals" => report.tally.withdrawals = count,
@@ -154,12 +162,20 @@ pub(crate) fn campaign(arguments: &Arguments) -> Result<Report, String> {
         report.merge(round(next..round_end, arguments.jobs));
         report.seconds = before + begun.elapsed().as_secs();
         next = round_end;
-        if arguments.resume {
-            std::fs::write(state, report.write(next)).map_err(|err| format!("writing {}: {err}", state.display()))?;
+        // A seed that fails is not passed over: the next call runs its round again.
+        if arguments.resume && report.failures.is_empty() {
+            keep(state, &report.write(next)).map_err(|err| format!("writing {}: {err}", state.display()))?;
         }
         eprintln!("seed {next} of {end}: {} images, {} s", report.tally.images, report.seconds);
     }
     Ok(report)
+}
+
+/// Replaces the state file whole: whoever is killed meanwhile goes on from the one before.
+fn keep(state: &Path, text: &str) -> std::io::Result<()> {
+    let new = state.with_extension("new");
+    std::fs::write(&new, text)?;
+    std::fs::rename(new, state)
 }
 
 /// The seeds of one round, taken by whichever thread is free.

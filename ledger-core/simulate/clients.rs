@@ -10,18 +10,58 @@ use crate::model::Asked;
 use crate::pair::{same_balance, same_rejection, word};
 use crate::promise::{Checked, Sees, Violation};
 use crate::run::Run;
-use crate::stage::{Chance, amount, ask, currency, id, plain, user};
+use crate::stage::{Chance, amount, ask, currency, id, line_of_withdrawal, plain, user};
 use std::time::Duration;
 
 /// A call that was decided, and whose answer has not left.
 pub(crate) struct Pending {
     command: &'static str,
     outcome: &'static str,
-    /// The rejection that it must bring, where it is one.
-    expected: Option<Rejection>,
+    /// What it must bring, where it is a rejection.
+    expected: Option<Refusal>,
     /// The first and the last entry that it made.
     entries: (u64, u64),
     commit: Commit<()>,
+}
+
+/// A rejection that must come.
+pub(crate) enum Refusal {
+    As(Rejection),
+    /// One that shows a withdrawal: its word and the withdrawal's line; `outcome` is what it is counted as.
+    Of {
+        outcome: &'static str,
+        word: &'static str,
+        line: String,
+    },
+}
+
+impl Refusal {
+    fn outcome(&self) -> &'static str {
+        match self {
+            Refusal::As(rejection) => inner_word(rejection),
+            Refusal::Of { outcome, .. } => outcome,
+        }
+    }
+
+    fn check(&self, found: &Rejection) -> Checked {
+        match (self, found) {
+            (
+                Refusal::As(Rejection::BatchRejected { index: expected_at, rejection: expected }),
+                Rejection::BatchRejected { index, rejection },
+            ) if expected_at == index => same_rejection(expected, rejection).map(drop).sees("answer"),
+            (Refusal::As(expected), found) => same_rejection(expected, found).map(drop).sees("answer"),
+            (
+                Refusal::Of { word: expected, line, .. },
+                Rejection::NotCancellable(withdrawal)
+                | Rejection::AlreadyResolved(withdrawal)
+                | Rejection::NeverAttempted(withdrawal)
+                | Rejection::AttemptUnderWay(withdrawal),
+            ) if *expected == word(found) => same("the withdrawal", line, &line_of_withdrawal(withdrawal)),
+            (Refusal::Of { word, .. }, found) => {
+                Err(Violation::new("answer", format!("an order: expected {word}, found {found}")))
+            }
+        }
+    }
 }
 
 impl Run {
@@ -102,7 +142,7 @@ impl Run {
 
     fn command(&mut self, client: usize, asked: &Asked) -> Checked {
         let now = self.now()?;
-        let expected = self.model.decide(asked, now);
+        let expected = self.model.decide(asked, now).map_err(Refusal::As);
         let result = ask(self.ledger(), asked);
         let command = asked.kind.as_str();
         self.called(client, command, expected, result, |run, receipt| {
@@ -185,7 +225,8 @@ impl Run {
             None => self
                 .model
                 .decide_batch(&commands, now)
-                .map_err(|(index, rejection)| Rejection::BatchRejected { index, rejection: Box::new(rejection) }),
+                .map_err(|(index, rejection)| Rejection::BatchRejected { index, rejection: Box::new(rejection) })
+                .map_err(Refusal::As),
         };
         self.called(client, "atomic", expected, result, |run, found| {
             let first = run.model.seq() + 1;
@@ -249,7 +290,7 @@ impl Run {
                 })
             }
             5 => {
-                let of = 1 + self.chance.below(self.model.seq() + 2);
+                let of = self.some_recent(self.model.seq() + 2) + 1;
                 let result = self.ledger().transaction(id(of), None);
                 self.called(client, "transaction", Ok(()), result, |run, found| {
                     let found = found.map(plain);
@@ -258,7 +299,8 @@ impl Run {
                 })
             }
             6 => {
-                let key = format!("key {}", self.chance.below(self.asked.len() as u64 + 1));
+                let number = self.some_recent(self.asked.len() as u64 + 1);
+                let key = format!("{} {number}", self.chance.pick(&["key", "key", "order"]));
                 let result = self.ledger().transaction_by_key(IdempotencyKey::new(&key).expect("a key"));
                 self.called(client, "by key", Ok(()), result, |run, found| {
                     let found = found.map(plain);
@@ -279,6 +321,12 @@ impl Run {
                 })
             }
         }
+    }
+
+    /// A number below `end`, as often as not one of the last.
+    fn some_recent(&mut self, end: u64) -> u64 {
+        let among = self.chance.pick(&[4, end]).min(end);
+        end - 1 - self.chance.below(among)
     }
 
     fn some_query(&mut self, of: UserId) -> Query {
@@ -311,7 +359,7 @@ impl Run {
         &mut self,
         client: usize,
         command: &'static str,
-        expected: Result<(), Rejection>,
+        expected: Result<(), Refusal>,
         result: Result<Commit<T>, Error>,
         take: impl FnOnce(&mut Run, T) -> Checked<&'static str>,
     ) -> Checked {
@@ -322,12 +370,10 @@ impl Run {
                 let commit = commit.map(|answer| peeked = Some(answer));
                 let (outcome, expected) = match (peeked, expected) {
                     (Some(answer), Ok(())) => (take(self, answer)?, None),
-                    (None, Err(rejection)) => (inner_word(&rejection), Some(rejection)),
-                    (Some(_), Err(rejection)) => {
-                        return Err(Violation::new(
-                            "answer",
-                            format!("{command}: accepted, and not rejected: {rejection}"),
-                        ));
+                    (None, Err(refusal)) => (refusal.outcome(), Some(refusal)),
+                    (Some(_), Err(refusal)) => {
+                        let why = format!("{command}: accepted, and not rejected: {}", refusal.outcome());
+                        return Err(Violation::new("answer", why));
                     }
                     (None, Ok(())) => {
                         return Err(Violation::new("answer", format!("{command}: rejected, and not accepted")));
@@ -368,17 +414,12 @@ impl Run {
         Err(Violation::new("answer", format!("the last entry is {found}, and should be {expected}")))
     }
 
-    fn rejected(&mut self, command: &'static str, expected: &Rejection, found: &Rejection) -> Checked {
-        let outcome = inner_word(found);
+    fn rejected(&mut self, command: &'static str, expected: &Refusal, found: &Rejection) -> Checked {
+        let outcome = expected.outcome();
         self.trace.line(format_args!("{command} is rejected: {outcome}"));
+        expected.check(found)?;
         self.tally.coverage.hit(command, outcome, self.fault);
-        match (expected, found) {
-            (
-                Rejection::BatchRejected { index: expected_at, rejection: expected },
-                Rejection::BatchRejected { index, rejection },
-            ) if expected_at == index => same_rejection(expected, rejection).map(drop).sees("answer"),
-            _ => same_rejection(expected, found).map(drop).sees("answer"),
-        }
+        Ok(())
     }
 
     /// A halted ledger refuses, and says truly that nothing was recorded.
@@ -439,7 +480,8 @@ impl Run {
                 return Ok(None);
             }
             (found, expected) => {
-                return Err(Violation::new("answer", format!("{command}: expected {expected:?}, found {found:?}")));
+                let expected = expected.map_or("an answer", |refusal| refusal.outcome());
+                return Err(Violation::new("answer", format!("{command}: expected {expected}, found {found:?}")));
             }
         }
         self.leaves(seq.max(if entries.0 <= entries.1 { entries.1 } else { 0 }));

@@ -3,7 +3,7 @@
 //! A simulator whose generator is too narrow finds nothing and looks the same as one that has nothing to find. So every
 //! cell of this table is counted, and a run that is long enough fails if one stayed empty.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// From so many seeds on a cell that stayed empty is a failure.
@@ -69,71 +69,152 @@ impl Fault {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Under {
     Any,
-    Calm,
     /// Those that may halt the ledger.
     Halting,
-    /// A full disk.
     Full,
-    /// The power cuts.
-    Losing,
-    /// Those that end the process while calls are under way.
-    Crashing,
+    /// Those that end the process, or the power, while calls are under way.
+    Ending,
 }
 
 impl Under {
     fn includes(self, fault: Fault) -> bool {
         match self {
             Under::Any => true,
-            Under::Calm => fault == Fault::Calm,
-            Under::Halting => fault.may_halt() && fault != Fault::Full,
+            Under::Halting => fault.may_halt(),
             Under::Full => fault == Fault::Full,
-            Under::Losing => matches!(fault, Fault::Power | Fault::PowerTwice),
-            Under::Crashing => matches!(fault, Fault::Kill | Fault::Power | Fault::PowerTwice),
+            Under::Ending => fault.may_halt() || fault == Fault::Kill,
         }
     }
 }
 
 /// Every outcome of every command that can be reached, and under which faults.
-const REACHABLE: &[(&str, &[&str], Under)] = &[
-    ("charge", &["accepted", "accepted, held", "duplicate", "reused", "overflow"], Under::Any),
-    ("transfer", &["accepted", "accepted, held", "duplicate", "reused", "same account", "insufficient"], Under::Any),
-    ("withdrawal", &["accepted", "duplicate", "reused", "insufficient", "queue full"], Under::Any),
-    ("batch", &["done"], Under::Any),
-    ("atomic", &["accepted", "repeat", "insufficient", "duplicate", "key twice", "same account"], Under::Any),
-    ("balance", &["empty", "free", "held", "reserved"], Under::Any),
-    ("balance at", &["past", "future"], Under::Any),
-    ("page", &["empty", "more", "last"], Under::Any),
-    ("transaction", &["found", "not found"], Under::Any),
-    ("by key", &["found", "not found"], Under::Any),
-    ("audit", &["deep", "shallow"], Under::Any),
-    ("start attempt", &["started", "started again"], Under::Any),
-    ("end attempt", &["completed", "bank pending", "failed", "unknown", "reserved"], Under::Any),
-    // An attempt that was not sent, the last, after one that may have paid: it takes longer than a life.
-    ("end attempt", &["needs review"], Under::Calm),
-    ("inquiry", &["completed", "failed", "bank pending", "unknown", "needs review"], Under::Any),
-    ("deadline", &["needs review"], Under::Any),
-    ("interrupted", &["unknown"], Under::Any),
-    ("checkpoint", &["made"], Under::Any),
-    ("checkpoint", &["failed"], Under::Halting),
-    ("charge", &["halted", "unknown"], Under::Halting),
-    ("transfer", &["halted", "unknown"], Under::Halting),
-    ("withdrawal", &["halted", "unknown"], Under::Halting),
-    ("batch", &["halted", "unknown"], Under::Halting),
-    ("atomic", &["halted", "unknown"], Under::Halting),
-    ("balance", &["halted", "unknown"], Under::Halting),
-    ("start attempt", &["unknown"], Under::Halting),
-    ("end attempt", &["unknown outcome"], Under::Halting),
-    // Single commands are so small that the last of the room is seldom too little for one.
-    ("atomic", &["storage full"], Under::Full),
-    ("charge", &["kept", "lost"], Under::Losing),
-    ("transfer", &["kept", "lost"], Under::Losing),
-    ("withdrawal", &["kept", "lost"], Under::Losing),
-    ("batch", &["kept", "lost"], Under::Losing),
-    ("atomic", &["kept", "lost"], Under::Losing),
-    ("start attempt", &["kept", "lost"], Under::Losing),
-    ("end attempt", &["kept", "lost"], Under::Losing),
-    ("charge", &["kept"], Under::Crashing),
+const REACHABLE: &[(&str, Under, &[&str])] = &[
+    ("charge", Under::Any, &["accepted", "accepted, held", "duplicate", "reused", "overflow"]),
+    (
+        "transfer",
+        Under::Any,
+        &["accepted", "accepted, held", "duplicate", "reused", "same account", "insufficient", "overflow"],
+    ),
+    ("withdrawal", Under::Any, &["accepted", "duplicate", "reused", "insufficient", "queue full"]),
+    ("batch", Under::Any, &["done"]),
+    (
+        "atomic",
+        Under::Any,
+        &[
+            "accepted",
+            "repeat",
+            "insufficient",
+            "duplicate",
+            "reused",
+            "key twice",
+            "same account",
+            "overflow",
+            "queue full",
+        ],
+    ),
+    ("cancel", Under::Any, &["cancelled", "not cancellable", "not found", "duplicate", "reused"]),
+    (
+        "resolve",
+        Under::Any,
+        &[
+            "completed",
+            "failed",
+            "never attempted",
+            "under way",
+            "already resolved",
+            "contradicted",
+            "not found",
+            "duplicate",
+            "reused",
+        ],
+    ),
+    (
+        "notice",
+        Under::Any,
+        &[
+            "completed",
+            "failed",
+            "bank pending",
+            "noted",
+            "repeat",
+            "contradicted",
+            "returned",
+            "returned, not to the user",
+            "not found",
+        ],
+    ),
+    ("balance", Under::Any, &["empty", "free", "held", "reserved"]),
+    ("balance at", Under::Any, &["past", "future"]),
+    ("page", Under::Any, &["empty", "more", "last"]),
+    ("transaction", Under::Any, &["found", "not found"]),
+    ("by key", Under::Any, &["found", "not found"]),
+    ("audit", Under::Any, &["deep", "shallow"]),
+    ("start attempt", Under::Any, &["started", "started again"]),
+    (
+        "end attempt",
+        Under::Any,
+        &[
+            "completed",
+            "bank pending",
+            "failed",
+            "unknown",
+            "reserved",
+            "needs review",
+            "recorded late",
+            "contradicted",
+        ],
+    ),
+    (
+        "inquiry",
+        Under::Any,
+        &["completed", "failed", "bank pending", "unknown", "needs review", "nothing new", "contradicted"],
+    ),
+    ("deadline", Under::Any, &["needs review"]),
+    ("interrupted", Under::Any, &["unknown"]),
+    ("checkpoint", Under::Any, &["made", "nothing new"]),
+    ("checkpoint", Under::Halting, &["failed", "halted"]),
+    ("charge", Under::Halting, &["halted", "unknown"]),
+    ("transfer", Under::Halting, &["halted", "unknown"]),
+    ("withdrawal", Under::Halting, &["halted", "unknown"]),
+    ("batch", Under::Halting, &["halted", "unknown"]),
+    ("atomic", Under::Halting, &["halted", "unknown"]),
+    ("cancel", Under::Halting, &["halted", "unknown"]),
+    ("resolve", Under::Halting, &["halted", "unknown"]),
+    ("notice", Under::Halting, &["halted", "unknown"]),
+    ("balance", Under::Halting, &["halted", "unknown"]),
+    ("balance at", Under::Halting, &["halted", "unknown"]),
+    ("page", Under::Halting, &["halted", "unknown"]),
+    ("transaction", Under::Halting, &["halted", "unknown"]),
+    ("by key", Under::Halting, &["halted", "unknown"]),
+    ("audit", Under::Halting, &["halted", "unknown"]),
+    ("start attempt", Under::Halting, &["halted", "unknown"]),
+    ("end attempt", Under::Halting, &["halted", "unknown outcome"]),
+    ("inquiry", Under::Halting, &["halted", "unknown outcome"]),
+    ("charge", Under::Full, &["storage full"]),
+    ("transfer", Under::Full, &["storage full"]),
+    ("withdrawal", Under::Full, &["storage full"]),
+    ("atomic", Under::Full, &["storage full"]),
+    ("charge", Under::Ending, &["kept", "lost"]),
+    ("transfer", Under::Ending, &["kept", "lost"]),
+    ("withdrawal", Under::Ending, &["kept", "lost"]),
+    ("batch", Under::Ending, &["kept", "lost"]),
+    ("atomic", Under::Ending, &["kept", "lost"]),
+    ("cancel", Under::Ending, &["kept", "lost"]),
+    ("resolve", Under::Ending, &["kept", "lost"]),
+    ("notice", Under::Ending, &["kept", "lost"]),
+    ("start attempt", Under::Ending, &["kept", "lost"]),
+    ("end attempt", Under::Ending, &["kept", "lost"]),
+    ("inquiry", Under::Ending, &["kept", "lost"]),
+    ("interrupted", Under::Ending, &["kept", "lost"]),
 ];
+
+/// Every cell that must be hit.
+fn needed() -> impl Iterator<Item = (&'static str, &'static str, Fault)> {
+    REACHABLE.iter().flat_map(|&(command, under, outcomes)| {
+        let faults = Fault::ALL.into_iter().filter(move |fault| under.includes(*fault));
+        faults.flat_map(move |fault| outcomes.iter().map(move |outcome| (command, *outcome, fault)))
+    })
+}
 
 /// Counts of (command, outcome) by fault.
 #[derive(Clone, Default)]
@@ -156,47 +237,49 @@ impl Coverage {
         }
     }
 
+    fn count(&self, command: &str, outcome: &str, fault: Fault) -> u64 {
+        self.cells.get(&(command.to_owned(), outcome.to_owned(), fault as usize)).copied().unwrap_or(0)
+    }
+
     /// The cells that must be hit and were not.
     pub(crate) fn missing(&self) -> Vec<String> {
-        let mut missing = Vec::new();
-        for &(command, outcomes, under) in REACHABLE {
-            for outcome in outcomes {
-                for fault in Fault::ALL.into_iter().filter(|fault| under.includes(*fault)) {
-                    if !self.cells.contains_key(&(command.to_owned(), (*outcome).to_owned(), fault as usize)) {
-                        missing.push(format!("{command}, {outcome}, {}", fault.as_str()));
-                    }
-                }
-            }
-        }
-        missing
+        let empty = needed().filter(|(command, outcome, fault)| self.count(command, outcome, *fault) == 0);
+        empty.map(|(command, outcome, fault)| format!("{command}, {outcome}, {}", fault.as_str())).collect()
+    }
+
+    /// The cell that must be hit and was hit least, and how often.
+    pub(crate) fn rarest(&self) -> String {
+        let rarest = needed().min_by_key(|(command, outcome, fault)| self.count(command, outcome, *fault));
+        let (command, outcome, fault) = rarest.expect("there are cells");
+        format!("{command}, {outcome}, {}: {}", fault.as_str(), self.count(command, outcome, fault))
     }
 
     /// How many cells must be hit.
     pub(crate) fn cells_needed() -> usize {
-        let faults = |under: Under| Fault::ALL.into_iter().filter(|fault| under.includes(*fault)).count();
-        let mut cells: Vec<_> = Vec::new();
-        for &(command, outcomes, under) in REACHABLE {
-            cells.extend(outcomes.iter().map(|outcome| (command, *outcome, faults(under))));
-        }
-        cells.sort_unstable();
-        cells.dedup_by_key(|cell| (cell.0, cell.1));
-        cells.iter().map(|cell| cell.2).sum()
+        needed().count()
     }
 
-    /// The table, for people.
+    /// The table, for people: a dot where nothing need be, and a question mark where something is missing.
     pub(crate) fn table(&self) -> String {
-        let mut table = format!("{:<15}{:<17}", "command", "outcome");
+        let needed: BTreeSet<_> = needed().collect();
+        let mut table = format!("{:<15}{:<27}", "command", "outcome");
         for fault in Fault::ALL {
             write!(table, "{:>11}", fault.as_str()).expect("a string takes all");
         }
-        let mut rows: Vec<(&String, &String)> =
-            self.cells.keys().map(|(command, outcome, _)| (command, outcome)).collect();
-        rows.dedup();
+        let hit = self.cells.keys().map(|(command, outcome, _)| (command.as_str(), outcome.as_str()));
+        let rows: BTreeSet<(&str, &str)> = hit.chain(needed.iter().map(|cell| (cell.0, cell.1))).collect();
+        let mut last = "";
         for (command, outcome) in rows {
-            write!(table, "\n{command:<15}{outcome:<17}").expect("a string takes all");
-            for fault in 0..Fault::ALL.len() {
-                let count = self.cells.get(&(command.clone(), outcome.clone(), fault)).copied().unwrap_or(0);
-                write!(table, "{count:>11}").expect("a string takes all");
+            let name = if command == last { "" } else { command };
+            last = command;
+            write!(table, "\n{name:<15}{outcome:<27}").expect("a string takes all");
+            for fault in Fault::ALL {
+                let cell = match self.count(command, outcome, fault) {
+                    0 if needed.contains(&(command, outcome, fault)) => "?".to_owned(),
+                    0 => "·".to_owned(),
+                    count => count.to_string(),
+                };
+                write!(table, "{cell:>11}").expect("a string takes all");
             }
         }
         table

@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
-use ledger_core::withdrawals::{Attempt, AttemptClass, Conflict, Due, Inquiry, Step, Submission};
-use ledger_core::{BankReference, Clock, Commit, Error, Rejection, Substatus, TransactionId};
+use ledger_core::withdrawals::{
+    Attempt, AttemptClass, Conflict, Due, Inquiry, InquiryAnswer, Reservation, Said as News, Step, Submission,
+};
+use ledger_core::{BankReference, Clock, Commit, Error, Rejection, Status, Substatus, Timestamp, TransactionId};
 
 use crate::coverage::Fault;
-use crate::model::{Fact, Happened};
-use crate::pair::named;
+use crate::model::{Fact, Follows, Happened};
+use crate::pair::{named, word};
 use crate::promise::{Checked, Sees, Violation};
 use crate::rules::Said;
 use crate::run::Run;
@@ -37,6 +39,8 @@ pub(crate) enum Task {
     Recorded {
         command: &'static str,
         outcome: &'static str,
+        /// With which of these words it must be refused; none: it must not.
+        refusal: &'static [&'static str],
         entry: u64,
         commit: Commit<()>,
     },
@@ -74,7 +78,7 @@ impl Run {
     }
 
     /// What the ledger recorded by itself: attempts that nobody runs any more have an unknown outcome.
-    fn take_in_interruptions(&mut self, now: ledger_core::Timestamp) -> Checked {
+    fn take_in_interruptions(&mut self, now: Timestamp) -> Checked {
         let last = self.model.seq();
         if self.ledger().appended().get() == last {
             return Ok(());
@@ -93,18 +97,24 @@ impl Run {
         }
         recorded.sort_unstable();
         for (seq, id) in recorded {
-            if self.tasks.iter().any(|task| task.runs(id)) {
-                return Err(Violation::new("payout", format!("the running attempt of {id} is called interrupted")));
-            }
-            let what = Happened::Ended { id, class: AttemptClass::Ambiguous, to: Substatus::Unknown };
-            self.happened(seq, now, id, what, Said::Ended(AttemptClass::Ambiguous));
-            self.tally.coverage.hit("interrupted", "unknown", self.fault);
-            self.unacknowledged.insert(seq, "interrupted");
+            self.interrupted(seq, now, id)?;
         }
         self.in_step()
     }
 
-    fn happened(&mut self, seq: u64, time: ledger_core::Timestamp, id: u64, what: Happened, said: Said) {
+    /// The attempt of withdrawal `id` that nobody runs since the opening has an unknown outcome.
+    pub(crate) fn interrupted(&mut self, seq: u64, now: Timestamp, id: u64) -> Checked {
+        if self.tasks.iter().any(|task| task.runs(id)) {
+            return Err(Violation::new("payout", format!("the running attempt of {id} is called interrupted")));
+        }
+        let what = Happened::Ended { id, class: AttemptClass::Ambiguous, to: Substatus::Unknown };
+        self.happened(seq, now, id, what, Said::Ended(AttemptClass::Ambiguous));
+        self.tally.coverage.hit("interrupted", "unknown", self.fault);
+        self.unacknowledged.insert(seq, "interrupted");
+        Ok(())
+    }
+
+    pub(crate) fn happened(&mut self, seq: u64, time: Timestamp, id: u64, what: Happened, said: Said) {
         self.model.apply(Fact { seq, time, what });
         self.stories.entry(id).or_default().add(seq, time, said);
         self.trace.line(format_args!("entry {seq}: withdrawal {id}, {said:?}"));
@@ -183,7 +193,7 @@ impl Run {
 
     fn recorded(&mut self, command: &'static str, to: Substatus, entry: u64, commit: Commit<()>) -> Checked {
         self.unacknowledged.insert(entry, command);
-        self.tasks.push(Task::Recorded { command, outcome: named(to), entry, commit });
+        self.tasks.push(Task::Recorded { command, outcome: named(to), refusal: &[], entry, commit });
         self.in_step()
     }
 
@@ -199,8 +209,13 @@ impl Run {
             Task::Called { at, .. } | Task::Asked { at, .. } if at > now => Ok(Some(task)),
             Task::Called { id, number, outcome, .. } => self.hear_outcome(id, number, outcome),
             Task::Asked { id, answer, .. } => self.hear_answer(id, answer),
-            Task::Recorded { command, outcome, entry, commit } => match commit.try_wait() {
-                Err(commit) => Ok(Some(Task::Recorded { command, outcome, entry, commit })),
+            Task::Recorded { command, outcome, refusal, entry, commit } => match commit.try_wait() {
+                Err(commit) => Ok(Some(Task::Recorded { command, outcome, refusal, entry, commit })),
+                Ok(Err(Error::Rejected(rejection))) => {
+                    self.refused_late(command, outcome, refusal, &rejection)?;
+                    self.leaves(entry);
+                    Ok(None)
+                }
                 Ok(Ok(())) => {
                     self.tally.coverage.hit(command, outcome, self.fault);
                     self.leaves(entry);
@@ -234,8 +249,14 @@ impl Run {
 
     fn hear_outcome(&mut self, id: TransactionId, number: u32, outcome: Submission) -> Checked<Option<Task>> {
         let (now, before, class) = (self.now()?, self.model.seq(), outcome.class);
+        let result = self.ledger().end_attempt(id, number, &outcome);
+        if !self.is_open(id)? {
+            let again = Task::Called { at: self.in_a_second(), id, number, outcome };
+            let says = self.after_late_end(id, class);
+            return self.hear_late("end attempt", id, News::Attempt { attempt: number, class }, says, result, again);
+        }
         let mut to = None;
-        let commit = match self.ledger().end_attempt(id, number, &outcome) {
+        let commit = match result {
             Ok(commit) => commit.map(|found| to = Some(found)),
             Err(error) => {
                 let again = Task::Called { at: self.in_a_second(), id, number, outcome };
@@ -253,11 +274,37 @@ impl Run {
         self.recorded("end attempt", to, before + 1, commit).map(|()| None)
     }
 
+    /// What the outcome of an attempt says of the money, when the withdrawal has ended without it.
+    fn after_late_end(&mut self, id: TransactionId, class: AttemptClass) -> Option<Reservation> {
+        let is_paid = self.model.record(id.get()).is_some_and(|record| record.status == Status::Completed);
+        match class {
+            AttemptClass::Settled => Some(Reservation::Paid),
+            AttemptClass::Accepted | AttemptClass::Ambiguous => Some(Reservation::Stands),
+            // Then no attempt can have paid.
+            _ if is_paid && self.stories.entry(id.get()).or_default().has_failed_throughout() => {
+                Some(Reservation::Released)
+            }
+            AttemptClass::Rejected | AttemptClass::NotSent => None,
+        }
+    }
+
     fn hear_answer(&mut self, id: TransactionId, answer: Inquiry) -> Checked<Option<Task>> {
         let (now, before, from) = (self.now()?, self.model.seq(), self.substatus(id)?);
-        let mut to = None;
         let said = answer.answer;
-        let commit = match self.ledger().record_inquiry(id, &answer) {
+        let result = self.ledger().record_inquiry(id, &answer);
+        let allowed = self.stories.entry(id.get()).or_default().after_inquiry(from, said);
+        if allowed.is_empty() || !self.is_open(id)? {
+            let again = Task::Asked { at: self.in_a_second(), id, answer };
+            let says = match said {
+                InquiryAnswer::Settled => Some(Reservation::Paid),
+                InquiryAnswer::Failed => Some(Reservation::Released),
+                InquiryAnswer::Pending => Some(Reservation::Stands),
+                InquiryAnswer::NotFound | InquiryAnswer::Unsupported | InquiryAnswer::Unanswered => None,
+            };
+            return self.hear_late("inquiry", id, News::Inquiry { answer: said }, says, result, again);
+        }
+        let mut to = None;
+        let commit = match result {
             Ok(commit) => commit.map(|found| to = Some(found)),
             Err(error) => {
                 let again = Task::Asked { at: self.in_a_second(), id, answer };
@@ -265,12 +312,73 @@ impl Run {
             }
         };
         let Some(to) = to else { return Err(Violation::new("payout", format!("an answer about {id} is refused"))) };
-        if !self.stories.entry(id.get()).or_default().after_inquiry(from, said).contains(&to) {
+        if !allowed.contains(&to) {
             return Err(Violation::new("payout", format!("{id} was {from}, the bank says {said:?}, it is {to}")));
         }
         let what = Happened::Inquired { id: id.get(), answer: Some(said), to };
         self.happened(before + 1, now, id.get(), what, Said::Answered(said));
         self.recorded("inquiry", to, before + 1, commit).map(|()| None)
+    }
+
+    fn is_open(&self, id: TransactionId) -> Checked<bool> {
+        self.substatus(id).map(|substatus| substatus.is_open())
+    }
+
+    /// Somebody else decided meanwhile, so that what the bank says decides nothing any more: it is recorded where it
+    /// contradicts, or is the outcome of an attempt of which nobody knew yet how it ended; else it is refused.
+    fn hear_late(
+        &mut self,
+        command: &'static str,
+        id: TransactionId,
+        news: News,
+        says: Option<Reservation>,
+        result: Result<Commit<Substatus>, Error>,
+        again: Task,
+    ) -> Checked<Option<Task>> {
+        let (now, entry, is_open) = (self.now()?, self.model.seq() + 1, self.is_open(id)?);
+        let is_awaited = matches!(news, News::Attempt { .. });
+        let follows = match says {
+            Some(says) if !is_open => self.model.after_the_end(id.get(), news, says),
+            _ => Follows::Nothing,
+        };
+        let (what, outcome, refusal): (_, _, &'static [&'static str]) = match follows {
+            Follows::Contradiction(what) => (Some(what), "contradicted", &["contradicted"]),
+            _ if is_awaited => (Some(Happened::EndedLate { id: id.get() }), "recorded late", &[]),
+            _ => (None, "nothing new", &["repeat", "ended", "not now"]),
+        };
+        let mut is_taken = false;
+        let commit = match result {
+            Ok(commit) => commit.map(|_| is_taken = true),
+            Err(Error::Rejected(rejection @ Rejection::WithdrawalConflict { .. })) if what.is_none() => {
+                self.refused_late(command, outcome, refusal, &rejection)?;
+                return self.in_step().map(|()| None);
+            }
+            Err(error) => return self.not_recorded(command, &error, again),
+        };
+        if is_taken != refusal.is_empty() {
+            let why = format!("{news:?} of {id} after its end is taken: {is_taken}, and should be {outcome}");
+            return Err(Violation::new("payout", why));
+        }
+        if let Some(what) = what {
+            self.happened(entry, now, id.get(), what, Said::Decided);
+            self.unacknowledged.insert(entry, command);
+        }
+        self.tasks.push(Task::Recorded { command, outcome, refusal, entry: self.model.seq(), commit });
+        self.in_step().map(|()| None)
+    }
+
+    fn refused_late(
+        &mut self,
+        command: &'static str,
+        outcome: &'static str,
+        refusal: &'static [&'static str],
+        found: &Rejection,
+    ) -> Checked {
+        self.tally.coverage.hit(command, outcome, self.fault);
+        if refusal.contains(&word(found)) {
+            return Ok(());
+        }
+        Err(Violation::new("payout", format!("{command}: expected {outcome}, found {found}")))
     }
 
     fn in_a_second(&self) -> Duration {

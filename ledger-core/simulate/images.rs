@@ -86,6 +86,7 @@ impl Run {
             return Err(Violation::new("half a batch", format!("{last} entries end within an atomic batch")));
         }
         let found = lines(ledger, &self.world).map_err(|error| error.to_string()).sees("recovered state")?;
+        self.tally.recoveries += 1;
         match difference(self.expected(last, ledger.uuid(), ledger.now()), &found) {
             None => Ok(last),
             Some(difference) => Err(Violation::new("recovered state", difference)),

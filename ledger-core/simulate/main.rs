@@ -17,6 +17,7 @@ mod coverage;
 mod executor;
 mod images;
 mod lives;
+mod orders;
 mod panics;
 mod planted;
 mod promise;

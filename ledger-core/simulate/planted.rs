@@ -13,6 +13,10 @@ pub(crate) const BUDGETS: &[(PlantedBug, u64)] = &[
     (PlantedBug::RetryFsync, 1_000),
     (PlantedBug::RefundOnTimeout, 200),
     (PlantedBug::ReleaseEarly, 500),
+    (PlantedBug::AttemptNotLogged, 200),
+    (PlantedBug::DoubleResolve, 500),
+    (PlantedBug::ReleaseInDoubt, 1_000),
+    (PlantedBug::SuspenseDropped, 500),
 ];
 
 /// Runs seeds from `first` on until one catches `bug`, and says which did and by which check.
@@ -24,7 +28,7 @@ pub(crate) fn catch(bug: PlantedBug, first: u64) -> Result<String, String> {
     for seed in first..first + budget {
         if let Some(violation) = run(seed, Some(bug), false).violation {
             let seeds = seed - first + 1;
-            return Ok(format!("{bug:<22}{seeds:>6} of {budget:>5} seeds   {violation}"));
+            return Ok(format!("{:<22}{seeds:>6} of {budget:>5} seeds   {violation}", bug.as_str()));
         }
     }
     Err(format!("{bug} was not caught by {budget} seeds"))

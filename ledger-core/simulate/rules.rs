@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ledger_core::withdrawals::{AttemptClass, InquiryAnswer, Policy};
+use ledger_core::withdrawals::{AttemptClass, InquiryAnswer, NoticeOutcome, Policy};
 use ledger_core::{Substatus, Timestamp};
 
 /// Something that was recorded of a withdrawal.
@@ -13,6 +13,10 @@ pub(crate) enum Said {
     Ended(AttemptClass),
     Answered(InquiryAnswer),
     DeadlinePassed,
+    /// The bank told it by itself.
+    Noticed(NoticeOutcome),
+    /// It ended by an owner or an operator, or something was said after its end.
+    Decided,
 }
 
 /// All that was recorded of one withdrawal, in order, with seqs and times.
@@ -41,7 +45,25 @@ impl Story {
 
     /// Some attempt may have been executed, as far as its outcome told.
     fn may_have_paid(&self) -> bool {
-        self.all().any(|said| matches!(said, Said::Ended(AttemptClass::Ambiguous | AttemptClass::Accepted)))
+        self.all().any(|said| {
+            matches!(
+                said,
+                Said::Ended(AttemptClass::Ambiguous | AttemptClass::Accepted) | Said::Noticed(NoticeOutcome::Pending)
+            )
+        })
+    }
+
+    /// What decides when it is taken up again: a notice that led nowhere does not.
+    fn last(&self) -> Option<(Timestamp, Said)> {
+        let moves = |said: &&(u64, Timestamp, Said)| !matches!(said.2, Said::Noticed(_));
+        self.said.iter().rev().find(moves).map(|said| (said.1, said.2))
+    }
+
+    /// Whether every attempt whose outcome is known was definitely not executed.
+    pub(crate) fn has_failed_throughout(&self) -> bool {
+        let definitely_not = [Said::Ended(AttemptClass::Rejected), Said::Ended(AttemptClass::NotSent)];
+        !self.may_have_paid()
+            && self.all().all(|said| !matches!(said, Said::Ended(_)) || definitely_not.contains(&said))
     }
 
     fn first_attempt(&self) -> Option<Timestamp> {
@@ -65,13 +87,10 @@ impl Story {
         if self.attempts() >= policy.attempts_max {
             return Err(format!("it has had {} attempts", self.attempts()));
         }
-        let last = self.all().next_back();
+        let last = self.last().map(|last| last.1);
+        let is_harmless = |said| matches!(said, Said::Started | Said::Ended(AttemptClass::NotSent) | Said::Noticed(_));
         match at {
-            Substatus::Reserved
-                if self.all().all(|said| matches!(said, Said::Started | Said::Ended(AttemptClass::NotSent))) =>
-            {
-                Ok(())
-            }
+            Substatus::Reserved if !self.may_have_paid() && self.all().all(is_harmless) => Ok(()),
             Substatus::Unknown if !self.window_is_open(policy, now) => {
                 Err("the bank would not recognise the repeat".into())
             }
@@ -99,12 +118,15 @@ impl Story {
         }
     }
 
-    /// Where an answer to an inquiry may lead. A reference that the bank does not find proves nothing.
+    /// Where an answer to an inquiry about an open withdrawal may lead; nowhere, if it was taken up again meanwhile. A
+    /// reference that the bank does not find proves nothing.
     pub(crate) fn after_inquiry(&self, from: Substatus, answer: InquiryAnswer) -> Vec<Substatus> {
+        let is_asked_about = matches!(from, Substatus::Unknown | Substatus::Accepted);
         match answer {
             InquiryAnswer::Settled => vec![Substatus::Completed],
-            InquiryAnswer::Failed => vec![Substatus::Failed],
-            _ => vec![from, Substatus::NeedsReview],
+            InquiryAnswer::Failed if is_asked_about || from == Substatus::NeedsReview => vec![Substatus::Failed],
+            _ if is_asked_about => vec![from, Substatus::NeedsReview],
+            _ => Vec::new(),
         }
     }
 
@@ -120,6 +142,6 @@ impl Story {
     }
 
     pub(crate) fn last_at(&self) -> Option<Timestamp> {
-        self.said.last().map(|said| said.1)
+        self.last().map(|last| last.0)
     }
 }

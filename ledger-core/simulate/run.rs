@@ -5,7 +5,7 @@
 //! or records something, time passes. The model is asked at the moment at which the ledger decides, so that the order of
 //! the decisions is the order of the seqs; the answer leaves later, or never.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ledger_core::sim::{Fault as DiskFault, PlantedBug, SimClock, SimDisk};
@@ -16,7 +16,7 @@ use crate::clients::Pending;
 use crate::coverage::{Coverage, Fault};
 use crate::executor::Task;
 use crate::images::Expected;
-use crate::model::{Asked, Model};
+use crate::model::{Asked, Model, Order};
 use crate::panics;
 use crate::promise::{Checked, Promise, Violation};
 use crate::rules::Story;
@@ -30,6 +30,9 @@ use crate::trace::Trace;
 pub(crate) struct Tally {
     /// Simulated disk states that were opened.
     pub(crate) images: u64,
+    /// Of those, how many were recovered, and compared with the model.
+    pub(crate) recoveries: u64,
+    pub(crate) lives: u64,
     pub(crate) entries: u64,
     pub(crate) calls: u64,
     /// Damaged images that were refused, and that were opened as if nothing was.
@@ -43,6 +46,8 @@ pub(crate) struct Tally {
 impl Tally {
     pub(crate) fn add(&mut self, other: &Tally) {
         self.images += other.images;
+        self.recoveries += other.recoveries;
+        self.lives += other.lives;
         self.entries += other.entries;
         self.calls += other.calls;
         self.rot_refused += other.rot_refused;
@@ -81,6 +86,10 @@ pub(crate) struct Run {
     pub(crate) asked: Vec<Asked>,
     /// Every atomic batch that was accepted.
     pub(crate) batches: Vec<Vec<Asked>>,
+    /// Every order about a withdrawal that was ever thought of, with its key.
+    pub(crate) given: Vec<(String, Order)>,
+    /// Withdrawals of which an operator decided without knowing.
+    pub(crate) guessed: BTreeSet<u64>,
     /// The highest seq that an answer told of.
     pub(crate) told: u64,
     /// Entries that were decided and not acknowledged, and by which command.
@@ -128,6 +137,8 @@ impl Run {
             in_flight: (0..swarm.clients).map(|_| Vec::new()).collect(),
             asked: Vec::new(),
             batches: Vec::new(),
+            given: Vec::new(),
+            guessed: BTreeSet::new(),
             told: 0,
             unacknowledged: BTreeMap::new(),
             bank,
@@ -154,8 +165,9 @@ impl Run {
 
     fn live(&mut self) -> Checked {
         self.open()?;
+        self.tally.lives += 1;
         self.plan_fault();
-        for _ in 0..self.swarm.steps {
+        for _ in 0..self.steps() {
             let promised = self.promise.after_power_cut();
             self.step()?;
             self.look_at_photographs(promised)?;
@@ -164,6 +176,11 @@ impl Run {
             }
         }
         self.end()
+    }
+
+    /// A disk runs full when much has been written.
+    fn steps(&self) -> u64 {
+        if self.fault == Fault::Full { self.swarm.steps + 60 } else { self.swarm.steps }
     }
 
     pub(crate) fn ledger(&self) -> &Ledger {
@@ -194,7 +211,7 @@ impl Run {
 
     /// Arms the fault of this life.
     fn plan_fault(&mut self) {
-        let soon = self.disk.operations() + self.chance.below(50);
+        let soon = self.disk.operations() + self.chance.below(self.swarm.fault_within);
         match self.fault {
             Fault::Calm | Fault::Kill | Fault::Clock => {}
             Fault::Power | Fault::PowerTwice => self.disk.crash_after(soon),
@@ -208,7 +225,9 @@ impl Run {
             Fault::Full => match self.chance.below(4) {
                 0 => self.disk.fail_at(soon, DiskFault::Enospc),
                 1 => self.disk.fail_at(soon, DiskFault::EnospcForever),
-                _ => self.disk.set_capacity(self.disk.used() + self.chance.below(1 << 20)),
+                2 => self.disk.set_capacity(self.disk.used() + self.chance.below(1 << 20)),
+                // Not even a checkpoint.
+                _ => self.disk.set_capacity(self.disk.used() + self.chance.below(1 << 14)),
             },
         }
         for _ in 0..self.swarm.photographs {
@@ -221,8 +240,17 @@ impl Run {
 
     /// One actor takes one step.
     fn step(&mut self) -> Checked {
-        let weights = self.swarm.weights;
-        let all = weights.issue + weights.collect + weights.log + weights.executor + weights.time + weights.checkpoints;
+        let mut weights = self.swarm.weights;
+        if self.fault == Fault::Full {
+            weights.issue *= 3;
+        }
+        let all = weights.issue
+            + weights.collect
+            + weights.log
+            + weights.executor
+            + weights.orders
+            + weights.time
+            + weights.checkpoints;
         let mut draw = self.chance.below(all);
         let mut falls = |weight: u64| {
             let hit = draw < weight;
@@ -237,6 +265,8 @@ impl Run {
             self.step_log()
         } else if falls(weights.executor) {
             self.step_executor()
+        } else if falls(weights.orders) {
+            self.order()
         } else if falls(weights.checkpoints) {
             self.checkpoint()
         } else {

@@ -41,6 +41,8 @@ pub(crate) struct Swarm {
     pub(crate) is_bulky: bool,
     /// The highest amount; very high ones meet the limit of a balance.
     pub(crate) amount_max: u64,
+    /// A fault of the disk strikes within so many of its operations.
+    pub(crate) fault_within: u64,
     /// How many crash images of each life are opened on the side.
     pub(crate) photographs: u64,
 }
@@ -51,6 +53,7 @@ pub(crate) struct Weights {
     pub(crate) collect: u64,
     pub(crate) log: u64,
     pub(crate) executor: u64,
+    pub(crate) orders: u64,
     pub(crate) time: u64,
     pub(crate) checkpoints: u64,
     pub(crate) reads: u64,
@@ -65,7 +68,7 @@ impl Swarm {
             0 => Durability::Interval(Duration::from_millis(10)),
             _ => Durability::Sync,
         };
-        Swarm {
+        let drawn = Swarm {
             users: chance.pick(&[2, 3, 4, 6]),
             currencies: chance.pick(&[&["USD"], &["USD"], &["USD", "EUR"]]),
             segment_bytes: chance.pick(&[1 << 20, 1 << 20, 2 << 20]),
@@ -84,6 +87,7 @@ impl Swarm {
                 collect: 1 + chance.below(6),
                 log: chance.pick(&[1, 4, 8]),
                 executor: chance.pick(&[1, 4, 8]),
+                orders: chance.pick(&[0, 1, 3]),
                 time: 1 + chance.below(3),
                 checkpoints: chance.pick(&[0, 1, 1, 2]),
                 reads: chance.pick(&[5, 20, 40]),
@@ -95,7 +99,57 @@ impl Swarm {
             misuses: chance.pick(&[1, 4]),
             is_bulky,
             amount_max: if chance.below(10) == 0 { 1 << 53 } else { 1_000 },
+            fault_within: 50,
             photographs: 1 + chance.below(3),
+        };
+        drawn.for_rare_cells(chance)
+    }
+
+    /// A quarter of the worlds are made for what seldom comes about by itself: much money, long lives, a busy executor,
+    /// and a bank that leads there.
+    fn for_rare_cells(self, chance: &mut Chance) -> Swarm {
+        let (second, rates) = (Duration::from_secs(1), self.rates);
+        let policy = Policy { backoff: second, settle_delay: second, inquiry_interval: second, ..self.policy.clone() };
+        let swift = Rates { latency_max: Duration::from_millis(1), ..rates };
+        let (orders, policy, rates) = match chance.below(12) {
+            // It says nothing until the deadline.
+            0 => {
+                let policy = Policy { deadline: second * 5, idempotency_window: None, ..policy };
+                (0, policy, Rates { silent_paid: 30, silent_unpaid: 30, unanswered: 80, lagging: 0, ..swift })
+            }
+            // It does not know what it may have, and the last attempt cannot be sent.
+            1 => {
+                let policy = Policy {
+                    attempts_max: 2,
+                    deadline: second * 600,
+                    idempotency_window: Some(second * 3600),
+                    ..policy
+                };
+                (0, policy, Rates { not_sent: 40, accepted: 0, silent_unpaid: 80, unanswered: 0, ..swift })
+            }
+            // It tells much by itself, not all of it true, and is slow to answer.
+            2 => {
+                let slow = Rates { latency_max: second * 30, ..rates };
+                (
+                    4,
+                    policy,
+                    Rates { accepted: 30, silent_paid: 30, contradicts: 30, told_late: 30, comes_back: 20, ..slow },
+                )
+            }
+            _ => return self,
+        };
+        let weights = Weights { orders, executor: 8, log: 8, withdraws: 40, ..self.weights };
+        Swarm {
+            policy,
+            rates,
+            weights,
+            bank_can_be_asked: true,
+            places: None,
+            workers: 4,
+            steps: self.steps + 80,
+            fault_within: 150,
+            amount_max: 1_000_000,
+            ..self
         }
     }
 }
@@ -125,6 +179,8 @@ fn rates(chance: &mut Chance) -> Rates {
         unanswered: chance.pick(&[0, 20]),
         lagging: chance.pick(&[0, 20]),
         contradicts: chance.pick(&[0, 0, 0, 20]),
+        told_late: chance.pick(&[0, 20]),
+        comes_back: chance.pick(&[0, 20]),
         latency_max: Duration::from_millis(chance.pick(&[1, 1_000, 30_000])),
     }
 }

@@ -234,6 +234,9 @@ impl Model {
         for fact in self.facts.iter().take_while(|fact| fact.seq <= seq) {
             prefix.apply(fact.clone());
         }
+        let is_there = |key: &String| prefix.keys.contains_key(key);
+        prefix.orders =
+            self.orders.iter().filter(|(key, _)| is_there(key)).map(|(k, v)| (k.clone(), v.clone())).collect();
         prefix.placed.clear();
         prefix
     }

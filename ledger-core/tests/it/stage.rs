@@ -262,7 +262,11 @@ impl Chance {
     }
 
     pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[usize::try_from(self.below(of.len() as u64)).expect("an index")]
+        *self.pick_one(of)
+    }
+
+    pub(crate) fn pick_one<'t, T>(&mut self, of: &'t [T]) -> &'t T {
+        &of[usize::try_from(self.below(of.len() as u64)).expect("an index")]
     }
 }
 
