@@ -1,12 +1,16 @@
 //! `ledger-server backup`, `restore` and `release`: copies of a data directory, made while it is in use or from a backup,
 //! and what becomes of a restored one's withdrawals. Each prints one JSON object.
+//!
+//! A backup may go to, and come from, a stream. It lies in the directory for temporary files meanwhile: what is sent has been
+//! checked, and nothing is made of a stream before its end is there.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use ledger_core::{Backup, DirectoryStorage, OpenError, RestoreTo, Seq};
 
+use crate::archive;
 use crate::wire::json::Object;
 use crate::wire::time;
 
@@ -18,6 +22,37 @@ pub fn backup(from: &Path, to: &Path, out: &mut dyn Write) -> Result<(), OpenErr
     let made = ledger_core::backup(&DirectoryStorage::new(from), &DirectoryStorage::new(to))?;
     ledger_core::verify(to)?;
     print(&made, out)
+}
+
+/// As [`backup`], to `stream`, as `archive` writes it. If it fails, `stream` has nothing, or no end.
+///
+/// # Errors
+/// What is wrong, and where; or `stream` or `out` cannot be written.
+pub fn backup_to_stream(from: &Path, stream: &mut dyn Write, out: &mut dyn Write) -> Result<(), OpenError> {
+    let staging = staging()?;
+    let mut made = Vec::new();
+    backup(from, staging.path(), &mut made)?;
+    archive::pack(staging.path(), &made, stream).map_err(io_error("writing the stream"))?;
+    tell(&made, out)
+}
+
+/// As [`restore`], from what [`backup_to_stream`] wrote.
+///
+/// # Errors
+/// The stream is cut off or is no backup; what is wrong, and where; or `out` cannot be written.
+pub fn restore_from_stream(
+    stream: &mut dyn Read,
+    to: &Path,
+    until: RestoreTo,
+    out: &mut dyn Write,
+) -> Result<(), OpenError> {
+    let staging = staging()?;
+    archive::unpack(stream, staging.path()).map_err(io_error("reading the stream"))?;
+    restore(staging.path(), to, until, out)
+}
+
+fn staging() -> Result<tempfile::TempDir, OpenError> {
+    tempfile::Builder::new().prefix("ledger-backup-").tempdir().map_err(io_error("making a temporary directory"))
 }
 
 /// Makes a ledger in the new directory `to` that is what the one in `from` was, and reads it to check it.
@@ -59,6 +94,13 @@ fn print(made: &Backup, out: &mut dyn Write) -> Result<(), OpenError> {
     object.integer("seq", made.last_seq.get()).integer("snapshots", made.snapshots).integer("bytes", made.bytes);
     object.end();
     line.push(b'\n');
-    let written: io::Result<()> = out.write_all(&line).and_then(|()| out.flush());
-    written.map_err(|source| OpenError::Io { context: "writing to standard output".to_owned(), source })
+    tell(&line, out)
+}
+
+fn tell(line: &[u8], out: &mut dyn Write) -> Result<(), OpenError> {
+    out.write_all(line).and_then(|()| out.flush()).map_err(io_error("writing what was done"))
+}
+
+fn io_error(context: &str) -> impl FnOnce(io::Error) -> OpenError {
+    move |source| OpenError::Io { context: context.to_owned(), source }
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use ledger_core::OpenError;
@@ -28,9 +29,15 @@ fn main() -> ExitCode {
             }
         }
         Some(Command::Bank(arguments)) => play_bank(*arguments),
+        Some(Command::Backup { directory, from }) if is_stream(&directory) => {
+            told(copies::backup_to_stream(&from, &mut io::stdout().lock(), &mut io::stderr()))
+        }
         Some(Command::Backup { directory, from }) => told(copies::backup(&from, &directory, &mut io::stdout())),
         Some(Command::Restore { directory, into, to_seq, to_time }) => {
             match copies::until(to_seq, to_time.as_deref()) {
+                Ok(until) if is_stream(&directory) => {
+                    told(copies::restore_from_stream(&mut io::stdin().lock(), &into, until, &mut io::stdout()))
+                }
                 Ok(until) => told(copies::restore(&directory, &into, until, &mut io::stdout())),
                 Err(fault) => fail(2, &fault),
             }
@@ -47,6 +54,11 @@ fn main() -> ExitCode {
             Err(fault) => fail(1, &fault),
         },
     }
+}
+
+/// Whether standard input or output is meant.
+fn is_stream(directory: &Path) -> bool {
+    directory == Path::new("-")
 }
 
 /// The exit code of a command that has said all when it went well.

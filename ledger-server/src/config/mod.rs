@@ -58,7 +58,7 @@ pub enum Command {
     Bank(Box<BankArguments>),
     /// Copy a data directory, which may be in use, into a new one, and check the copy
     Backup {
-        /// The new directory
+        /// The new directory; or `-`: as a tar to standard output, copied to TMPDIR and checked there before
         directory: PathBuf,
         /// The data directory
         #[arg(long, value_name = "DIR")]
@@ -66,7 +66,7 @@ pub enum Command {
     },
     /// Make a data directory that is what a backup's ledger was at an entry or time; its withdrawals wait for `release`
     Restore {
-        /// The backup, or a data directory
+        /// The backup, or a data directory; or `-`: a tar from standard input, unpacked in TMPDIR
         directory: PathBuf,
         /// The new data directory
         #[arg(long, value_name = "DIR")]

@@ -230,6 +230,67 @@ async fn a_server_that_halted_stays_up_and_says_so_at_its_end() {
     assert_eq!(running.await.unwrap(), ledger_server::Ended::Halted);
 }
 
+/// Runs to the end with `input`; the exit code and both outputs.
+fn run_with(arguments: &[&str], input: &[u8]) -> (i32, Vec<u8>, String) {
+    let mut child = program(arguments).stdin(Stdio::piped()).spawn().unwrap();
+    let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_owned());
+    // Who refuses a stream need not read all of it.
+    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    (output.status.code().unwrap(), output.stdout, String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_running_ledger_is_backed_up_to_a_stream_while_writers_run_and_a_stream_that_is_cut_off_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (data, restored) = (path("data"), path("restored"));
+    let running = Running::start(serving(Path::new(&data)));
+    let is_enough = std::sync::atomic::AtomicBool::new(false);
+    let stream = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Until the backup is there: it is made while they run.
+            for n in 0.. {
+                assert!(running.charge(&format!("{n}")).starts_with("HTTP/1.1 200 OK"), "{n}");
+                if is_enough.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        let post = "POST /checkpoints HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        assert!(running.charge("first").starts_with("HTTP/1.1 200 OK"));
+        let checkpoint = running.request(post);
+        let (code, stream, said) = run_with(&["backup", "-", "--from", &data], &[]);
+        is_enough.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(checkpoint.starts_with("HTTP/1.1 200 OK"), "{checkpoint}");
+        assert!(code == 0 && said.contains("\"snapshots\":1,"), "{code}: {said}");
+        stream
+    });
+    drop(running);
+
+    let (code, said, error) = run_with(&["restore", "-", "--into", &restored], &stream);
+    assert_eq!(code, 0, "{error}");
+    let said: serde_json::Value = serde_json::from_slice(&said).unwrap();
+    let (code, verified, _) = run(&["verify", &restored]);
+    let verified: serde_json::Value = serde_json::from_str(&verified).unwrap();
+    assert_eq!((code, &verified["seq"]), (0, &said["seq"]));
+    // The original, which has gone on since, was the same then.
+    let head = format!("{}@{}", verified["head"].as_str().unwrap(), verified["seq"]);
+    assert_eq!(run(&["verify", &data, "--expect-head", &head]).0, 0);
+
+    // Cut off anywhere: in a file, between two of them (a tar has blocks of 512 bytes), and before the end.
+    let end = stream.windows(11).rposition(|name| name == b"backup.json").unwrap();
+    let blocks = (0..=end / 512).step_by(97).map(|block| block * 512);
+    for length in blocks.chain([1, 700, end / 2, end, end + 512, end + 520]) {
+        let into = path(&format!("cut-{length}"));
+        let (code, _, error) = run_with(&["restore", "-", "--into", &into], &stream[..length]);
+        assert_ne!(code, 0, "{length} of {} bytes", stream.len());
+        assert!(error.contains("reading the stream"), "{length}: {error}");
+        assert!(!Path::new(&into).exists(), "{length}");
+    }
+}
+
 #[test]
 fn a_running_ledger_is_backed_up_and_restored_and_its_withdrawals_wait_to_be_released() {
     let directory = tempfile::tempdir().unwrap();
