@@ -21,6 +21,8 @@ pub struct Scale {
     pub paged: usize,
     /// Single reads whose time is taken.
     pub samples: usize,
+    /// Accounts of the ledger that a checkpoint is made of.
+    pub checkpointed: u64,
     /// Entries that are recovered.
     pub recovered: usize,
     /// Commands whose memory is counted.
@@ -45,6 +47,7 @@ impl Scale {
             reads_for: Duration::from_millis(100),
             paged: 50_000,
             samples: 2_000,
+            checkpointed: 50_000,
             recovered: 100_000,
             remembered: 500_000,
             holds: 50_000,
@@ -64,6 +67,7 @@ impl Scale {
             reads_for: Duration::from_secs(1),
             paged: 1_000_000,
             samples: 100_000,
+            checkpointed: 1_000_000,
             recovered: 2_000_000,
             remembered: 5_000_000,
             holds: 1_000_000,
@@ -79,6 +83,7 @@ impl Scale {
             commands_each: 4_000_000,
             blocking_each: 20_000,
             reads_for: Duration::from_secs(3),
+            checkpointed: 10_000_000,
             recovered: 10_000_000,
             remembered: 10_000_000,
             past: 10_000_000,

@@ -12,12 +12,15 @@
 mod copy;
 mod digest;
 mod error;
+mod hold;
 
 use std::io;
+use std::time::Duration;
 
 pub(crate) use copy::{Copier, Counts, Positions};
 pub(crate) use digest::digest;
 pub use error::CheckpointError;
+use hold::LongestHold;
 
 use crate::journal::snapshot::rows::{HistoryFile, Meta};
 use crate::journal::snapshot::{FileKind, FileReader, FileWriter, Header, Kind, Sink, names};
@@ -41,6 +44,8 @@ pub struct Checkpoint {
     pub bytes: u64,
     /// Segments of the log that could go.
     pub segments_retired: u64,
+    /// The longest time for which it held a lock that a writer may have waited for.
+    pub longest_hold: Duration,
 }
 
 /// A snapshot that is there, and may be relied on.
@@ -69,25 +74,41 @@ struct Cut<'a> {
     last: Stamp,
     shards: Vec<ShardCut>,
     is_kept: bool,
+    holds: LongestHold,
 }
 
 impl<'a> Cut<'a> {
     /// Fixes the last entry. The one moment at which all shards are locked.
     fn begin(tables: &'a Tables, wal: &Wal, since: Seq) -> Cut<'a> {
+        let holds = LongestHold::default();
+        let held = holds.begin();
         let mut shards = tables.lock_all();
         // Entries are appended under a shard's lock, so no other one can come to be the last.
         let last = wal.last();
         let cuts = shards.iter_mut().map(|shard| shard.begin_cut(last.seq, last.time, since)).collect();
-        Cut { tables, last, shards: cuts, is_kept: false }
+        drop(shards);
+        holds.end(held);
+        Cut { tables, last, shards: cuts, is_kept: false, holds }
+    }
+
+    /// Ends it, with its snapshot in place; the longest time that it held a lock.
+    fn end(mut self) -> Duration {
+        self.is_kept = true;
+        self.let_go();
+        self.holds.get()
+    }
+
+    fn let_go(&mut self) {
+        for (shard, cut) in self.tables.shards.iter().zip(std::mem::take(&mut self.shards)) {
+            let not_kept: &[TransactionId] = if self.is_kept { &[] } else { &cut.withdrawals };
+            self.holds.hold(shard.lock(), |shard| shard.end_cut(not_kept));
+        }
     }
 }
 
 impl Drop for Cut<'_> {
     fn drop(&mut self) {
-        for (shard, cut) in self.tables.shards.iter().zip(&self.shards) {
-            let not_kept: &[TransactionId] = if self.is_kept { &[] } else { &cut.withdrawals };
-            shard.lock().end_cut(not_kept);
-        }
+        self.let_go();
     }
 }
 
@@ -114,22 +135,21 @@ impl Checkpointer {
         let mut state = self.state.lock();
         let since = state.positions.seq;
         if wal.last().seq == since {
-            return Ok(Checkpoint { seq: since, bytes: 0, segments_retired: 0 });
+            return Ok(Checkpoint { seq: since, bytes: 0, segments_retired: 0, longest_hold: Duration::ZERO });
         }
         let is_stopped = || is_stopped() || wal.halted().is_some();
-        let mut cut = Cut::begin(tables, wal, since);
+        let cut = Cut::begin(tables, wal, since);
         let (history, snapshot, kept, positions) = self.write(&cut, &state, wal, &is_stopped)?;
         self.name(&history, wal)?;
         self.name(&snapshot, wal)?;
-        cut.is_kept = true;
-        drop(cut);
+        let longest_hold = cut.end();
         let seq = positions.seq;
         state.positions = positions;
         state.kept.push(kept);
         let surplus = state.kept.len().saturating_sub(SNAPSHOTS_KEPT);
         state.kept.drain(..surplus);
         let segments_retired = self.retire(&state, wal)?;
-        Ok(Checkpoint { seq, bytes: history.bytes + snapshot.bytes, segments_retired })
+        Ok(Checkpoint { seq, bytes: history.bytes + snapshot.bytes, segments_retired, longest_hold })
     }
 
     /// Does something with the directory while no checkpoint is made, and so nothing is removed from it.
@@ -164,6 +184,7 @@ impl Checkpointer {
             since: &state.positions,
             is_stopped,
             counts: Counts::default(),
+            holds: &cut.holds,
         };
         // Accounts first: until they are copied, writers set them aside.
         copier.copy_accounts(&mut snapshot).map_err(writing(&snapshot_name))?;

@@ -2,6 +2,7 @@
 //!
 //! Each row is measured in a process of its own: memory that an earlier one touched and gave back would flatter the next.
 
+mod checkpoint;
 mod growth;
 mod latency;
 mod memory;
@@ -110,6 +111,7 @@ pub const ALL: &[Measurement] = &[
     Measurement { name: "pages", run: reads::pages },
     Measurement { name: "recovery", run: recovery::recovery },
     Measurement { name: "snapshot", run: recovery::snapshot },
+    Measurement { name: "checkpoint", run: checkpoint::checkpoint },
     Measurement { name: "memory-charge", run: memory::charge },
     Measurement { name: "memory-transfer", run: memory::transfer },
     Measurement { name: "memory-account", run: memory::account },

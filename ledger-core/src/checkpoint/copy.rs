@@ -3,16 +3,15 @@
 
 use std::io;
 
+use super::hold::LongestHold;
 use crate::journal::snapshot::{Kind, Sink, rows};
 use crate::ledger::{Keys, Tables};
-use crate::state::cut::ShardCut;
+use crate::state::cut::{ACCOUNTS_AT_ONCE, ShardCut};
 use crate::state::history::{HistoryEnd, settle_bytes};
 use crate::state::idempotency::KeyRecord;
 use crate::types::{Seq, TransactionId};
 
-/// Accounts that are copied with their shard locked once.
-const ACCOUNTS_AT_ONCE: usize = 512;
-/// Withdrawals likewise; each may have kilobytes of evidence.
+/// Withdrawals that are copied with their shard locked once; each may have kilobytes of evidence.
 const WITHDRAWALS_AT_ONCE: usize = 32;
 /// Anchors likewise.
 const ANCHORS_AT_ONCE: usize = 4_096;
@@ -62,6 +61,7 @@ pub(crate) struct Copier<'a> {
     /// Says that all is in vain.
     pub(crate) is_stopped: &'a dyn Fn() -> bool,
     pub(crate) counts: Counts,
+    pub(crate) holds: &'a LongestHold,
 }
 
 impl Copier<'_> {
@@ -71,7 +71,7 @@ impl Copier<'_> {
 
     /// The accounts and sums of all shards.
     pub(crate) fn copy_accounts(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
-        let (mut accounts, mut bytes) = (Vec::with_capacity(ACCOUNTS_AT_ONCE), Vec::new());
+        let (mut accounts, mut bytes) = (Vec::with_capacity(ACCOUNTS_AT_ONCE as usize), Vec::new());
         for (index, cut) in self.shards.iter().enumerate() {
             bytes.clear();
             cut.sums.iter().for_each(|sums| rows::put_sums(sums, &mut bytes));
@@ -81,7 +81,7 @@ impl Copier<'_> {
             loop {
                 self.check_stopped()?;
                 accounts.clear();
-                self.tables.shards[index].lock().copy_accounts(ACCOUNTS_AT_ONCE, &mut accounts);
+                self.holds.hold(self.tables.shards[index].lock(), |shard| shard.copy_accounts(&mut accounts));
                 if accounts.is_empty() {
                     break;
                 }
@@ -103,9 +103,9 @@ impl Copier<'_> {
             while anchor < cut.history.anchors {
                 bytes.clear();
                 let until = cut.history.anchors.min(anchor + ANCHORS_AT_ONCE);
-                let shard = self.tables.shards[index].lock();
-                (anchor..until).for_each(|anchor| rows::put_anchor(shard.history.anchor(anchor), &mut bytes));
-                drop(shard);
+                self.holds.hold(self.tables.shards[index].lock(), |shard| {
+                    (anchor..until).for_each(|anchor| rows::put_anchor(shard.history.anchor(anchor), &mut bytes));
+                });
                 sink.block(Kind::Anchors, index as u16, &bytes)?;
                 anchor = until;
             }
@@ -114,10 +114,11 @@ impl Copier<'_> {
                 self.check_stopped()?;
                 bytes.clear();
                 bytes.extend_from_slice(&address.to_le_bytes());
-                let shard = self.tables.shards[index].lock();
-                let (piece, next) = shard.history.piece(address, cut.history.address);
-                bytes.extend_from_slice(piece);
-                drop(shard);
+                let next = self.holds.hold(self.tables.shards[index].lock(), |shard| {
+                    let (piece, next) = shard.history.piece(address, cut.history.address);
+                    bytes.extend_from_slice(piece);
+                    next
+                });
                 self.counts.records += settle_bytes(&mut bytes[8..], without_key_hash);
                 if bytes.len() > 8 {
                     sink.block(Kind::Records, index as u16, &bytes)?;
@@ -138,11 +139,11 @@ impl Copier<'_> {
             for ids in ids.chunks(WITHDRAWALS_AT_ONCE) {
                 self.check_stopped()?;
                 bytes.clear();
-                let mut shard = self.tables.shards[index].lock();
-                for id in ids {
-                    shard.copy_withdrawal(*id, |held| rows::put_withdrawal(held, &mut bytes));
-                }
-                drop(shard);
+                self.holds.hold(self.tables.shards[index].lock(), |shard| {
+                    for id in ids {
+                        shard.copy_withdrawal(*id, |held| rows::put_withdrawal(held, &mut bytes));
+                    }
+                });
                 sink.block(Kind::Withdrawals, index as u16, &bytes)?;
             }
         }
@@ -185,7 +186,9 @@ impl Copier<'_> {
         let (mut address, mut later) = (self.since.keys[index], None);
         loop {
             let start = raw.len();
+            let mut held = self.holds.begin();
             let copied = keys.with(index, false, |shard| {
+                held = self.holds.begin();
                 let (piece, next) = shard.piece(address)?;
                 raw.extend_from_slice(piece);
                 let mut at = start;
@@ -203,6 +206,7 @@ impl Copier<'_> {
                 let is_last = next > shard.end();
                 Some(if is_last { (address + (at - start) as u64, true) } else { (next, false) })
             });
+            self.holds.end(held);
             let Some((next, is_last)) = copied else { break };
             address = next;
             if is_last {

@@ -5,6 +5,7 @@ use std::io;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::copy::{Copier, Counts, Positions};
+use super::hold::LongestHold;
 use crate::journal::snapshot::{Kind, Sink};
 use crate::ledger::Tables;
 use crate::state::cut::ShardCut;
@@ -69,6 +70,7 @@ pub(crate) fn digest(tables: &Tables, last: impl FnOnce() -> Stamp) -> (Seq, u12
         since: &since,
         is_stopped: &|| false,
         counts: Counts::default(),
+        holds: &LongestHold::default(),
     };
     let mut digest = Digest::default();
     let copied = copier

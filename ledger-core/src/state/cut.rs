@@ -16,6 +16,9 @@ use super::history::HistoryEnd;
 use super::shard::{CurrencySums, HeldWithdrawal, Shard};
 use crate::types::{Seq, Timestamp, TransactionId};
 
+/// Accounts that are copied with their shard locked once.
+pub(crate) const ACCOUNTS_AT_ONCE: Slot = 512;
+
 /// What a shard was at the instant of a cut, as far as it has not been copied.
 pub(crate) struct Cut {
     seq: Seq,
@@ -24,7 +27,8 @@ pub(crate) struct Cut {
     since: Seq,
     accounts: Slot,
     copied: Slot,
-    set_aside: HashMap<Slot, Frozen, RandomState>,
+    /// By chunk of slots: a table of all of them would be moved while a writer holds the lock, by the million.
+    set_aside: HashMap<Slot, Vec<(Slot, Frozen)>, RandomState>,
     withdrawals_set_aside: HashMap<TransactionId, HeldWithdrawal, RandomState>,
 }
 
@@ -81,13 +85,16 @@ impl Shard {
         self.changed.extend_from_slice(not_kept);
     }
 
-    /// Copies up to `max` more accounts as they were at the cut; none when all are copied.
-    pub(crate) fn copy_accounts(&mut self, max: usize, out: &mut Vec<Frozen>) {
+    /// Copies up to [`ACCOUNTS_AT_ONCE`] more accounts as they were at the cut; none when all are copied.
+    pub(crate) fn copy_accounts(&mut self, out: &mut Vec<Frozen>) {
         let Some(cut) = &mut self.cut else { return };
-        let end = cut.accounts.min(cut.copied.saturating_add(max as Slot));
+        let end = cut.accounts.min(cut.copied.saturating_add(ACCOUNTS_AT_ONCE));
+        let mut set_aside = cut.set_aside.remove(&(cut.copied / ACCOUNTS_AT_ONCE)).unwrap_or_default();
+        set_aside.sort_unstable_by_key(|(slot, _)| *slot);
+        let mut set_aside = set_aside.into_iter().peekable();
         for slot in cut.copied..end {
-            let set_aside = if cut.set_aside.is_empty() { None } else { cut.set_aside.remove(&slot) };
-            out.push(set_aside.unwrap_or_else(|| self.accounts.freeze(slot, cut.time)));
+            let earlier = set_aside.next_if(|(of, _)| *of == slot);
+            out.push(earlier.map_or_else(|| self.accounts.freeze(slot, cut.time), |(_, frozen)| frozen));
         }
         cut.copied = end;
     }
@@ -106,7 +113,8 @@ impl Shard {
         let Some(cut) = &mut self.cut else { return };
         if (cut.copied..cut.accounts).contains(&slot) && self.accounts.get(slot).last_seq <= cut.seq {
             let frozen = self.accounts.freeze(slot, cut.time);
-            cut.set_aside.insert(slot, frozen);
+            // Once: from now on its last change is later than the cut.
+            cut.set_aside.entry(slot / ACCOUNTS_AT_ONCE).or_default().push((slot, frozen));
         }
     }
 
