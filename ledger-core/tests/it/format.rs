@@ -1,8 +1,7 @@
 //! The bytes on disk: a log that was written once must be read for ever, and one that was damaged never for less than it
 //! was.
 //!
-//! `LEDGER_REGENERATE_FIXTURES=1 cargo test -p ledger-core golden` writes the golden directory of the current format anew;
-//! one of a released format is never written again.
+//! The golden directory here is of format 1, which nobody writes any more; `golden` has that of format 2.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -66,7 +65,7 @@ fn golden_directory() -> PathBuf {
 /// file `lengths`.
 fn golden_files() -> BTreeMap<String, Vec<u8>> {
     let directory = golden_directory();
-    let lengths = fs::read_to_string(directory.join("lengths")).expect("fixtures: see the head of this module");
+    let lengths = fs::read_to_string(directory.join("lengths")).expect("the fixture");
     lengths
         .lines()
         .map(|line| {
@@ -76,24 +75,6 @@ fn golden_files() -> BTreeMap<String, Vec<u8>> {
             (name.to_owned(), bytes)
         })
         .collect()
-}
-
-fn regenerate() {
-    let (disk, _) = written();
-    let log = golden_directory().join("log");
-    let _ = fs::remove_dir_all(golden_directory());
-    fs::create_dir_all(&log).expect("a writable source tree");
-    let mut lengths = String::new();
-    for name in disk.names() {
-        let bytes = disk.read(&name).expect("it is listed");
-        let kept = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        fs::write(log.join(&name), &bytes[..kept]).expect("a writable source tree");
-        lengths.push_str(&format!("{name} {}\n", bytes.len()));
-    }
-    fs::write(golden_directory().join("lengths"), lengths).expect("a writable source tree");
-    let ledger = options(&reading_clock()).open_on(disk).expect("just written");
-    let lines = dump(&ledger, &world()).expect("an open ledger");
-    fs::write(golden_directory().join("dump"), lines.join("\n") + "\n").expect("a writable source tree");
 }
 
 fn disk_with(files: &BTreeMap<String, Vec<u8>>) -> SimDisk {
@@ -109,11 +90,8 @@ fn disk_with(files: &BTreeMap<String, Vec<u8>>) -> SimDisk {
 
 #[test]
 fn a_golden_log_gives_the_same_ledger_for_ever() {
-    if std::env::var_os("LEDGER_REGENERATE_FIXTURES").is_some() {
-        regenerate();
-    }
     let files = golden_files();
-    let expected = fs::read_to_string(golden_directory().join("dump")).expect("fixtures: see the head of this module");
+    let expected = fs::read_to_string(golden_directory().join("dump")).expect("the fixture");
     let expected: Vec<String> = expected.lines().map(str::to_owned).collect();
 
     let ledger = options(&reading_clock()).open_on(disk_with(&files)).expect("a golden log on the simulated disk");
@@ -134,7 +112,7 @@ fn the_same_commands_give_the_same_dump_as_the_golden_log() {
     let (disk, _) = written();
     let ledger = options(&reading_clock()).open_on(disk).expect("just written");
     let found = dump(&ledger, &world()).expect("an open ledger");
-    let expected = fs::read_to_string(golden_directory().join("dump")).expect("fixtures: see the head of this module");
+    let expected = fs::read_to_string(golden_directory().join("dump")).expect("the fixture");
     // All but the bank's references, which hold the ledger's own UUID.
     let nameless = |line: &str| {
         let mut line = line.to_owned();

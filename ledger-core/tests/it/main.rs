@@ -11,6 +11,7 @@ mod concurrent;
 mod crash;
 mod engine;
 mod format;
+mod golden;
 mod house;
 mod liar;
 mod model;
