@@ -499,8 +499,11 @@ impl Run {
 
 /// Metadata of `length` bytes that differ from place to place and from `salt` to salt.
 fn metadata(length: usize, salt: u64) -> Vec<u8> {
-    let mut chance = Chance::new(salt);
-    (0..length.div_ceil(8)).flat_map(|_| chance.next().to_le_bytes()).take(length).collect()
+    let (mut chance, mut bytes) = (Chance::new(salt), vec![0; length]);
+    for part in bytes.chunks_mut(8) {
+        part.copy_from_slice(&chance.next().to_le_bytes()[..part.len()]);
+    }
+    bytes
 }
 
 /// Whether the order of two commands can be told: they share an account, or a key.
