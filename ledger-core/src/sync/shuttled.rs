@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 pub(crate) use shuttle::sync::{Arc, Weak};
+pub(crate) use std::sync::OnceLock;
 
 pub(crate) mod thread {
     use std::num::NonZero;

@@ -119,7 +119,9 @@ mod wait;
 mod waiters;
 mod writer;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "loom"))]
+mod exhaustive;
+#[cfg(all(test, not(feature = "loom")))]
 mod tests;
 
 use uuid::Uuid;
@@ -373,7 +375,7 @@ impl Wal {
     }
 
     /// As [`Wal::open_after`], from the first record on.
-    #[cfg(test)]
+    #[cfg(all(test, not(feature = "loom")))]
     fn open(
         storage: Arc<dyn Storage>,
         options: WalOptions,
