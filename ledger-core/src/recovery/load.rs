@@ -325,6 +325,10 @@ impl Opened {
 
     fn load_keys(&self, tables: &Tables, index: usize, tally: &Tally<'_>) -> Result<(), OpenError> {
         let keys = &tables.keys;
+        let sections = self.histories.iter().filter_map(|history| history.section(Kind::Keys, index as u16));
+        let most = sections.map(|section| section.bytes).sum::<u64>() / KeyRecord::BYTES_MIN as u64;
+        let expected = self.meta.histories.iter().map(|file| file.keys / Keys::LOCKS as u64).sum::<u64>();
+        keys.with(index, false, |shard| shard.expect(expected.min(most) as usize));
         for (file, (history, counted)) in self.meta.histories.iter().zip(self.histories.iter().zip(&tally.keys)) {
             let mut count = 0;
             self.read(history, Kind::Keys, index as u16, tally.told, &mut |mut bytes| {

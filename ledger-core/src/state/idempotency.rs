@@ -82,6 +82,9 @@ pub(crate) struct KeyRecord<'a> {
 }
 
 impl<'a> KeyRecord<'a> {
+    /// No record is shorter.
+    pub(crate) const BYTES_MIN: usize = HEAD + 1;
+
     /// The record at the beginning of `bytes`; `None` where there is none.
     pub(crate) fn first(bytes: &'a [u8]) -> Option<KeyRecord<'a>> {
         let len = HEAD + usize::from(*bytes.first()?);
@@ -196,6 +199,11 @@ impl KeyShard {
     /// The hashes that are claimed now, in no order.
     pub(crate) fn claims(&self) -> Vec<u64> {
         self.claims.iter().copied().collect()
+    }
+
+    /// About so many keys will be restored.
+    pub(crate) fn expect(&mut self, count: usize) {
+        self.index.expect(count);
     }
 
     /// Adds the key of a record that [`KeyShard::piece`] gave; `false`: there is no room.

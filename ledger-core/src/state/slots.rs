@@ -56,6 +56,24 @@ impl SlotIndex {
         SlotIndex { directory: Vec::new(), depth: 0, tables: Vec::new() }
     }
 
+    /// Makes the tables of an index that has none as they are once about `count` references are in it. Growing there moves
+    /// each of them several times.
+    pub(crate) fn expect(&mut self, count: usize) {
+        if !self.tables.is_empty() || count == 0 {
+            return;
+        }
+        // The hashes' prefixes are not shared out evenly.
+        let slots = count + count / 16;
+        let full = |capacity: u32| capacity as usize / 8 * 7;
+        self.depth = (0..DEPTH_MAX).find(|depth| slots >> depth < full(CAPACITY_MAX)).unwrap_or(DEPTH_MAX);
+        let mut capacity = CAPACITY_MIN;
+        while full(capacity) <= slots >> self.depth && capacity < CAPACITY_MAX {
+            capacity = next_capacity(capacity);
+        }
+        self.directory = (0..1 << self.depth).collect();
+        self.tables = self.directory.iter().map(|_| Table::new(capacity, self.depth)).collect();
+    }
+
     /// The first reference under `hash` that `is_meant`. It is asked about few others: those that share 32 bits.
     pub(crate) fn find(&self, hash: u64, is_meant: impl FnMut(u32) -> bool) -> Option<u32> {
         let hash = fold(hash);
@@ -88,8 +106,7 @@ impl SlotIndex {
             return;
         }
         if table.capacity < CAPACITY_MAX || table.depth == DEPTH_MAX {
-            let capacity = if table.capacity < BASE { table.capacity * 2 } else { table.capacity + STEP };
-            *table = table.rebuilt(|_| true, capacity, table.depth);
+            *table = table.rebuilt(|_| true, next_capacity(table.capacity), table.depth);
         } else {
             self.split(index, hash);
         }
@@ -125,6 +142,11 @@ impl SlotIndex {
         self.tables[index] = low;
         self.tables.push(high);
     }
+}
+
+/// What a table of this capacity grows to.
+const fn next_capacity(capacity: u32) -> u32 {
+    if capacity < BASE { capacity * 2 } else { capacity + STEP }
 }
 
 /// 32 bits that differ where any of the 64 do. A shard is chosen by some of the bits, which are then the same for all
@@ -256,6 +278,25 @@ mod tests {
             for hash in absent.iter().filter(|hash| !model.contains_key(hash)) {
                 prop_assert_eq!(index.find(*hash, |r| hashes[r as usize] == *hash), None);
             }
+        }
+    }
+
+    #[test]
+    fn what_was_expected_finds_its_room_and_what_was_not_makes_some() {
+        for count in [1, 15, 700, 3_900, 6_000, 40_000, 300_000] {
+            let (mut expected, mut grown) = (SlotIndex::new(), SlotIndex::new());
+            expected.expect(count as usize);
+            let tables = expected.tables.len();
+            for reference in 0..count {
+                expected.insert(spread(reference.into()), reference);
+                grown.insert(spread(reference.into()), reference);
+            }
+            check_order(&expected);
+            assert_eq!(expected.tables.len(), tables, "no table of {count} was split");
+            assert!(expected.bytes() * 4 <= grown.bytes() * 5, "{count}: {} bytes", expected.bytes());
+            (count..3 * count).for_each(|reference| expected.insert(spread(reference.into()), reference));
+            check_order(&expected);
+            assert!((0..3 * count).all(|r| expected.find(spread(r.into()), |found| found == r) == Some(r)));
         }
     }
 
