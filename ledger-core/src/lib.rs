@@ -32,6 +32,9 @@ mod checkpoint;
 mod command;
 mod commit;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod inspect;
 mod journal;
 mod ledger;
