@@ -1,18 +1,35 @@
 #!/usr/bin/env bash
-# The short form of fuzzing: every target once over the inputs that once failed, then a few seconds of new ones.
-# LEDGER_FUZZ_SECONDS (default 5) is for each target.
+# The short form of fuzzing: every target once over the inputs that once failed, then some seconds of new ones, two targets
+# at a time. LEDGER_FUZZ_SECONDS (default 20) is for each target.
 set -euo pipefail
 # In this folder, where the flags are that make the code tell what it covers.
 cd "$(dirname "$0")"
 
-targets=(log_directory entries commands requests queries streams notices)
+targets=(log_directory snapshots entries commands requests queries streams notices)
 cargo build --release --locked "${targets[@]/#/--bin=}"
+triple=$(rustc -vV | sed -n 's/^host: //p')
+export binaries="${CARGO_TARGET_DIR:-target}/$triple/release"
 mkdir -p artifacts
-for target in "${targets[@]}"; do
-    regressions=()
-    [ ! -d "regressions/$target" ] || regressions=("regressions/$target")
-    run=(cargo run --quiet --release --locked --bin "$target" --)
-    [ ${#regressions[@]} = 0 ] || "${run[@]}" -runs=0 "${regressions[@]}"
-    "${run[@]}" -max_total_time="${LEDGER_FUZZ_SECONDS:-5}" -seed="$RANDOM" -len_control=0 -max_len=1024 \
-        -artifact_prefix=artifacts/ 2>&1 | tail -n 4
-done
+
+fuzz() {
+    set -euo pipefail
+    local target=$1 seed=$RANDOM log
+    # Sanitizers would watch over allocations; without them the address space is bounded.
+    ulimit -v 4194304
+    log=$(mktemp)
+    {
+        [ ! -d "regressions/$target" ] || "$binaries/$target" -runs=0 "regressions/$target"
+        "$binaries/$target" -max_total_time="${LEDGER_FUZZ_SECONDS:-20}" -timeout=10 -seed="$seed" -len_control=0 -max_len=1024 \
+            -artifact_prefix="artifacts/$target-"
+    } >"$log" 2>&1 && status=0 || status=$?
+    if [ "$status" = 0 ]; then
+        echo "$target: $(grep -a '^Done ' "$log" | tail -n 1), seed $seed"
+    else
+        echo "$target failed, seed $seed:"
+        tail -n 60 "$log"
+    fi
+    rm -f "$log"
+    return "$status"
+}
+export -f fuzz
+printf '%s\n' "${targets[@]}" | xargs -P 2 -I TARGET bash -c 'fuzz TARGET'

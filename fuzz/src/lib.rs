@@ -6,3 +6,4 @@ pub mod judge;
 pub mod layout;
 pub mod samples;
 pub mod site;
+pub mod snapshot;

@@ -56,6 +56,20 @@ pub fn disks() -> Vec<SimDisk> {
     vec![empty, closed, killed]
 }
 
+/// A log that reaches back to its first entry, with two snapshots, and entries after each of them.
+pub fn snapshots() -> SimDisk {
+    let disk = SimDisk::new(0);
+    let ledger = open(&disk);
+    for round in ["a", "b"] {
+        work(&ledger, round);
+        ledger.checkpoint().expect("a disk that works");
+    }
+    work(&ledger, "c");
+    let killed = disk.after_kill();
+    drop(ledger);
+    killed
+}
+
 /// The records of those logs.
 pub fn records() -> &'static [Vec<u8>] {
     static RECORDS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
