@@ -73,7 +73,7 @@ enum Step {
     Resolve { of: u8, settled: bool, key: u8 },
     Notice { of: u8, outcome: u8, occurred: Moment },
     Advance(u16),
-    StepWall(i16),
+    Wall(i16),
     AcceptClock,
     Reopen(Ending),
 }
@@ -184,7 +184,7 @@ impl Run {
             Step::Advance(seconds) => {
                 self.pair.advance(Duration::from_secs(u64::from(*seconds)))?;
             }
-            Step::StepWall(seconds) => {
+            Step::Wall(seconds) => {
                 let to = self.moment(Moment::Seconds(*seconds))?;
                 self.pair.set_wall(to)?;
             }

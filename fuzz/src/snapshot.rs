@@ -196,4 +196,17 @@ mod tests {
         let refused = ledger_core::verify_storage(&disk).expect_err("a key was changed").to_string();
         assert!(!refused.contains("is not the file that"), "{refused}");
     }
+    /// Found by fuzzing: it was loaded, and the books were out of balance.
+    #[test]
+    fn a_snapshot_whose_system_accounts_do_not_balance_is_passed_over() {
+        let disk = samples::snapshots();
+        let name = disk.names().into_iter().rfind(|name| name.ends_with(".snapshot")).expect("there are two");
+        let mut parts = Parts::of(&disk.read(&name).expect("a listed file is there"));
+        let sums = parts.blocks.iter_mut().find(|block| block.kind == 2).expect("some shard has accounts");
+        sums.payload[64] ^= 2; // The suspense account, the last 16 bytes of the first currency's row.
+        put(&disk, &name, &parts);
+        let ledger = samples::options().open_on(disk).expect("an older snapshot is there");
+        assert_eq!(ledger.recovered().passed_over.len(), 1);
+        assert!(ledger.audit_deep().and_then(|commit| commit.wait()).expect("an open ledger answers").is_balanced());
+    }
 }

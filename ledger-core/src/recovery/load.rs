@@ -1,5 +1,7 @@
 //! Loading a snapshot: shard by shard, by several threads, by copying what lies in the files as it lay in memory.
 
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 
 use super::{Phase, Progress};
@@ -259,7 +261,7 @@ impl Opened {
         }
         match failed.into_inner() {
             Some(err) => Err(err),
-            None => self.check_counts(&tally),
+            None => self.check_counts(&tally).and_then(|()| self.check_books(tables)),
         }
     }
 
@@ -276,6 +278,27 @@ impl Opened {
             }
         }
         Ok(())
+    }
+
+    /// Users and system accounts together come to zero in every currency. No real sum is near the bound; within it no later
+    /// sum overflows.
+    fn check_books(&self, tables: &Tables) -> Result<(), OpenError> {
+        const SUM_MAX: u128 = 1 << 100;
+        let mut books: BTreeMap<_, i128> = BTreeMap::new();
+        for shard in &tables.shards {
+            for sums in shard.lock().sums() {
+                if sums.external.unsigned_abs().max(sums.suspense.unsigned_abs()).max(sums.total) > SUM_MAX {
+                    return Err(self.snapshot.damaged(0, &format!("its sums in {} cannot be", sums.currency)));
+                }
+                *books.entry(sums.currency).or_default() += sums.total as i128 + sums.external + sums.suspense;
+            }
+        }
+        match books.into_iter().find(|(_, sum)| *sum != 0) {
+            Some((currency, sum)) => {
+                Err(self.snapshot.damaged(0, &format!("its accounts in {currency} come to {sum}, not to zero")))
+            }
+            None => Ok(()),
+        }
     }
 
     fn load_shard(&self, shard: &mut Shard, index: u16, tally: &Tally<'_>) -> Result<(), OpenError> {

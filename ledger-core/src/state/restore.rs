@@ -19,11 +19,12 @@ impl Shard {
         sums.suspense = frozen.suspense;
     }
 
-    /// Adds the next account; `false`: it is there already, or cannot be.
+    /// Adds the next account; `false`: it is there already, no sums count it, or it cannot be.
     pub(crate) fn restore_account(&mut self, frozen: &Frozen) -> bool {
         let parts = frozen.held.checked_add(frozen.reserved);
         let fits = parts.is_some_and(|parts| parts <= frozen.total) && frozen.total <= crate::types::INTEGER_MAX;
-        if !fits || self.slot(frozen.user, frozen.currency).is_some() || !self.has_room_for(1) {
+        let is_counted = self.sums().iter().any(|sums| sums.currency == frozen.currency);
+        if !fits || !is_counted || self.slot(frozen.user, frozen.currency).is_some() || !self.has_room_for(1) {
             return false;
         }
         let hash = self.hash(frozen.user, frozen.currency);
