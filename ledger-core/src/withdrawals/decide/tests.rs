@@ -184,6 +184,21 @@ fn word(decided: Result<WithdrawalEntry<'_>, Conflict>) -> &'static str {
 }
 
 #[test]
+fn a_conflict_tells_a_person_what_is_the_matter() {
+    let contradicted = |says| Conflict::Contradicted { ended: Substatus::Failed, says }.to_string();
+    for (says, words) in [
+        (Reservation::Stands, "may yet be paid"),
+        (Reservation::Paid, "was paid"),
+        (Reservation::Released, "was not paid"),
+    ] {
+        let said = contradicted(says);
+        assert!(said.contains(Substatus::Failed.as_str()) && said.contains(words), "{said}");
+    }
+    let others = [Conflict::Repeat, Conflict::Ended, Conflict::NotNow].map(|conflict| conflict.to_string());
+    assert!(others.iter().all(|said| !said.is_empty()), "{others:?}");
+}
+
+#[test]
 fn every_outcome_of_the_last_attempt_in_every_situation() {
     let table = [
         // situation, settled, accepted, rejected, not sent, ambiguous
