@@ -53,6 +53,11 @@ impl Latencies {
         self.max
     }
 
+    /// How many.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
     /// The longest.
     pub fn max(&self) -> Duration {
         self.max

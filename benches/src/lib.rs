@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod latency;
 pub mod load;
 pub mod machine;

@@ -1,5 +1,6 @@
 //! The commands that are measured: accounts drawn uniformly, keys of 24 bytes that are unique in the process.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use ledger_core::{Amount, Charge, Command, IdempotencyKey, Transfer, UserId};
@@ -49,6 +50,11 @@ impl Keys {
         static LANES: AtomicU32 = AtomicU32::new(0);
         // Relaxed: only that the numbers differ matters.
         Keys { lane: LANES.fetch_add(1, Ordering::Relaxed), count: 0 }
+    }
+
+    /// Keys of a lane drawn at random: for a ledger that has met other processes.
+    pub fn anywhere() -> Keys {
+        Keys { lane: RandomState::new().hash_one(std::process::id()) as u32, count: 0 }
     }
 
     /// The next `count` keys.
