@@ -303,8 +303,8 @@ pub(crate) fn scan(
 }
 
 /// Room in the pipe and on the disk for records to come; what is not used is given back on drop. A commit is begun then
-/// at the latest, so that a batch wakes the log once; but not for a record that is alone, which is left to who waits for it:
-/// see [`Wal::begin`].
+/// at the latest, so that a batch wakes the log once; but not for a record that is alone, which is left to who waits for it
+/// (see [`Wal::begin`]), unless somebody queues for room.
 pub(crate) struct Reservation<'a> {
     shared: &'a Shared,
     left: Need,
@@ -313,8 +313,11 @@ pub(crate) struct Reservation<'a> {
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        self.shared.room.give_back(self.left);
-        if self.wakes {
+        let room = &self.shared.room;
+        room.give_back(self.left);
+        // Who waits for room has woken the log before he sleeps. What was appended after that takes room which only a
+        // commit gives back, so it is not left to who waits for the record: he may himself be waiting for room by now.
+        if self.wakes || room.is_crowded_after_append() {
             self.shared.wake_committer();
         }
     }

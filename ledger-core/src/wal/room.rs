@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::frame::{BLOCK, RECORD_DISK_OVERHEAD_MAX, RECORD_OVERHEAD_MAX};
 use super::segment::{FRAMES_AT, SegmentHeader};
-use crate::sync::{Arc, AtomicBool, AtomicI64, CachePadded, Condvar, Mutex, MutexGuard, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicI64, CachePadded, Condvar, Mutex, MutexGuard, Ordering, fence};
 use crate::sys::StorageFile;
 
 /// How long a full disk is left alone: an attempt writes zeros until there is no room again.
@@ -143,6 +143,13 @@ impl Room {
     /// Whether newcomers must queue. Relaxed: a newcomer who misses it overtakes once, no more.
     pub(super) fn is_crowded(&self) -> bool {
         self.crowded.load(Ordering::Relaxed)
+    }
+
+    /// As [`Room::is_crowded`], never missed by who has appended: either he sees here that somebody queues, or that one has
+    /// yet to look for room, and finding none wakes the log, which sees what was appended.
+    pub(super) fn is_crowded_after_append(&self) -> bool {
+        fence(Ordering::SeqCst); // Against the one in `Shared::wake_committer`.
+        self.crowded.load(Ordering::SeqCst)
     }
 
     /// Takes all of it or nothing.

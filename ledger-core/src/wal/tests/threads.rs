@@ -129,6 +129,27 @@ fn a_failed_disk_wakes_everybody() {
 }
 
 #[test]
+fn a_record_that_nobody_waits_for_gives_its_room_to_who_queues() {
+    let disk = SimDisk::new(1);
+    let (wal, ..) = open(&disk, &threaded()).unwrap();
+    let record = vec![0; wal.bytes_max(1) * 2 / 3];
+    for yields in 0..50 {
+        let mut reservation = wal.reserve(1, record.len()).unwrap();
+        let queued = thread::scope(|scope| {
+            let queued = scope.spawn(|| append(&wal, 1, &record).unwrap());
+            while !wal.shared().room.is_crowded() {
+                thread::yield_now();
+            }
+            (0..yields).for_each(|_| thread::yield_now());
+            wal.append(&mut reservation, time(1), &record).unwrap();
+            drop(reservation);
+            queued.join().unwrap()
+        });
+        wal.wait(queued.seq, Level::Durable).unwrap();
+    }
+}
+
+#[test]
 fn a_full_pipe_lets_everybody_through_in_the_end() {
     let disk = SimDisk::new(1);
     let (wal, ..) = open(&disk, &threaded()).unwrap();
