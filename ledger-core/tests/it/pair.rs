@@ -355,7 +355,7 @@ impl Pair {
             .model
             .time()
             .is_some_and(|last| last.saturating_since(wall) > LEAP || wall.saturating_since(last) > DAY * 30);
-        let may_differ = self.model.time().is_some_and(|last| kept > last);
+        let may_differ = self.model.time().is_none_or(|last| kept > last);
         let options = options(&self.clock).withdrawal_places(self.places);
         let opened = options.clone().open_on(self.disk.clone());
         let ledger = match (opened, refused) {
