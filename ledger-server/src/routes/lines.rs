@@ -28,18 +28,43 @@ pub(super) enum Cut {
 pub(super) struct Lines {
     app: App,
     input: Body,
-    gathered: BytesMut,
+    gathered: Gathered,
     ended: bool,
+}
+
+/// What has come of a body and is not handed on.
+#[derive(Default)]
+struct Gathered {
+    bytes: BytesMut,
+    /// How many of them are whole lines. Kept while they come: a client that sends single bytes would otherwise have all of
+    /// a line looked through for each.
+    complete: usize,
+}
+
+impl Gathered {
+    fn take(&mut self, data: &[u8]) {
+        if let Some(newline) = data.iter().rposition(|&byte| byte == b'\n') {
+            self.complete = self.bytes.len() + newline + 1;
+        }
+        self.bytes.extend_from_slice(data);
+    }
+
+    /// Hands on the whole lines, or all that there is at a body's end.
+    fn hand_on(&mut self, ended: bool) -> Option<Bytes> {
+        let complete = std::mem::take(&mut self.complete);
+        let length = if ended { self.bytes.len() } else { complete };
+        (length > 0).then(|| self.bytes.split_to(length).freeze())
+    }
 }
 
 impl Lines {
     /// Begins to read. A client that waits for "100 Continue" gets it when its body is first asked for, which must be before
     /// the answer begins: so the first bytes of such a body are waited for here.
     pub(super) async fn begin(app: App, headers: &HeaderMap, input: Body) -> Result<Lines, Problem> {
-        let mut lines = Lines { app, input, gathered: BytesMut::new(), ended: false };
+        let mut lines = Lines { app, input, gathered: Gathered::default(), ended: false };
         if headers.contains_key(header::EXPECT) {
             match tokio::time::timeout(lines.app.options.stream_idle_deadline, next(&mut lines.input)).await {
-                Ok(Ok(Some(data))) => lines.gathered.extend_from_slice(&data),
+                Ok(Ok(Some(data))) => lines.gathered.take(&data),
                 Ok(Ok(None)) => lines.ended = true,
                 Ok(Err(())) | Err(_) => {
                     return Err(Problem::new(Code::RequestTimeout, "the body never began; send lines"));
@@ -53,20 +78,15 @@ impl Lines {
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Cut> {
         loop {
             // At the very end only what came while a client waited for "100 Continue" can be left.
-            if self.ended && self.gathered.is_empty() {
+            if self.ended && self.gathered.bytes.is_empty() {
                 return Ok(None);
             }
-            if self.gathered.len() > LINE_BYTES_MAX && !self.gathered.contains(&b'\n') {
+            if self.gathered.complete == 0 && self.gathered.bytes.len() > LINE_BYTES_MAX {
                 return Err(line_too_long());
             }
             self.gather().await?;
-            let complete = match self.gathered.iter().rposition(|&byte| byte == b'\n') {
-                _ if self.ended => self.gathered.len(),
-                Some(newline) => newline + 1,
-                None => 0,
-            };
-            if complete > 0 {
-                return Ok(Some(self.gathered.split_to(complete).freeze()));
+            if let Some(lines) = self.gathered.hand_on(self.ended) {
+                return Ok(Some(lines));
             }
         }
     }
@@ -74,7 +94,7 @@ impl Lines {
     /// Waits for more input, then takes all that is there without waiting.
     async fn gather(&mut self) -> Result<(), Cut> {
         let mut waited = false;
-        while !self.ended && self.gathered.len() < GATHERED_BYTES_MAX {
+        while !self.ended && self.gathered.bytes.len() < GATHERED_BYTES_MAX {
             let mut reading = pin!(next(&mut self.input));
             let read = match poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
                 Poll::Ready(read) => read,
@@ -93,7 +113,7 @@ impl Lines {
                 }
             };
             match read {
-                Ok(Some(data)) => self.gathered.extend_from_slice(&data),
+                Ok(Some(data)) => self.gathered.take(&data),
                 Ok(None) => self.ended = true,
                 Err(()) => return Err(Cut::Gone),
             }
