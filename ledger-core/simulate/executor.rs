@@ -359,11 +359,16 @@ impl Run {
             let why = format!("{news:?} of {id} after its end is taken: {is_taken}, and should be {outcome}");
             return Err(Violation::new("payout", why));
         }
-        if let Some(what) = what {
-            self.happened(entry, now, id.get(), what, Said::Decided);
-            self.unacknowledged.insert(entry, command);
-        }
-        self.tasks.push(Task::Recorded { command, outcome, refusal, entry: self.model.seq(), commit });
+        let entry = match what {
+            Some(what) => {
+                self.happened(entry, now, id.get(), what, Said::Decided);
+                self.unacknowledged.insert(entry, command);
+                entry
+            }
+            // A refusal binds the ledger to what ended the withdrawal, and to nothing that others did since.
+            None => commit.seq().get(),
+        };
+        self.tasks.push(Task::Recorded { command, outcome, refusal, entry, commit });
         self.in_step().map(|()| None)
     }
 
