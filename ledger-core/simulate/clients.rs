@@ -175,6 +175,11 @@ impl Run {
         let now = self.now()?;
         let submitted: Vec<_> = commands.iter().map(Asked::command).collect();
         let result = self.ledger().batch(&submitted);
+        if let Err(Error::Halted(halted)) = &result
+            && halted.outcome_unknown
+        {
+            self.doubts(commands, now);
+        }
         self.called(client, "batch", Ok(()), result, |run, results| {
             run.takes_batch(commands, now, &results).sees("answer")
         })
@@ -403,7 +408,7 @@ impl Run {
 
     /// The ledger has decided what the model has, and no more.
     pub(crate) fn in_step(&mut self) -> Checked {
-        let (expected, found) = (self.model.seq(), self.ledger().appended().get());
+        let (expected, found) = (self.decided(), self.ledger().appended().get());
         if let Some(time) = self.model.time() {
             self.time.rests_on(time);
         }

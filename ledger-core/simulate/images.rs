@@ -27,7 +27,7 @@ impl Run {
     pub(crate) fn look_at_photographs(&mut self, promised: u64) -> Checked {
         for image in self.disk.photographs() {
             image.set_capacity(1 << 40);
-            let bounds = Bounds { least: promised, most: self.model.seq() };
+            let bounds = Bounds { least: promised, most: self.decided() };
             self.check_image(&image, bounds)?;
         }
         Ok(())
@@ -85,6 +85,7 @@ impl Run {
         if self.model.cuts_a_batch(last) {
             return Err(Violation::new("half a batch", format!("{last} entries end within an atomic batch")));
         }
+        self.learn(ledger, last)?;
         let found = lines(ledger, &self.world).map_err(|error| error.to_string()).sees("recovered state")?;
         self.tally.recoveries += 1;
         match difference(self.expected(last, ledger.uuid(), ledger.now()), &found) {

@@ -32,7 +32,7 @@ impl Run {
                 self.is_after_power_cut = true;
             }
         }
-        let bounds = Bounds { least: self.kept_at_least(), most: self.model.seq() };
+        let bounds = Bounds { least: self.kept_at_least(), most: self.decided() };
         let (ledger, is_refused) = self.open_by_clock()?;
         self.tally.images += 1;
         let last = self.recovered(&ledger, bounds)?;
@@ -45,6 +45,7 @@ impl Run {
         self.trace.line(format_args!("opened with {last} entries of {}, epoch {}", bounds.most, ledger.epoch()));
         self.time.opened(&self.clock, model.time(), self.closed_at);
         self.model = model;
+        self.doubt = None;
         // Other entries may follow than those that were lost.
         self.expected = None;
         self.ledger = Some(ledger);
@@ -118,7 +119,7 @@ impl Run {
                 self.damage(&self.disk.after_kill(), self.model.seq())?;
             }
         }
-        let bounds = Bounds { least: self.promise.after_power_cut(), most: self.model.seq() };
+        let bounds = Bounds { least: self.promise.after_power_cut(), most: self.decided() };
         for _ in 0..self.swarm.photographs {
             let image = self.disk.survivor(self.chance.next());
             self.check_image(&image, bounds)?;

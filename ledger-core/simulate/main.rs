@@ -14,6 +14,7 @@ mod bank;
 mod campaign;
 mod clients;
 mod coverage;
+mod doubt;
 mod executor;
 mod images;
 mod lives;

@@ -14,6 +14,7 @@ use ledger_core::{CheckpointError, Clock, Ledger, Options, Timestamp};
 use crate::bank::Bank;
 use crate::clients::Pending;
 use crate::coverage::{Coverage, Fault};
+use crate::doubt::Doubt;
 use crate::executor::Task;
 use crate::images::Expected;
 use crate::model::{Asked, Model, Order};
@@ -75,6 +76,8 @@ pub(crate) struct Run {
     pub(crate) ledger: Option<Ledger>,
     pub(crate) model: Model,
     pub(crate) expected: Option<Expected>,
+    /// What the ledger may have decided that the model does not know.
+    pub(crate) doubt: Option<Doubt>,
     pub(crate) time: Timekeeper,
     pub(crate) promise: Promise,
     /// The fault of this life.
@@ -129,6 +132,7 @@ impl Run {
             ledger: None,
             model: Model::new(uuid::Uuid::nil(), ledger_core::Epoch::new(0), swarm.places),
             expected: None,
+            doubt: None,
             time: Timekeeper::new(&clock),
             clock,
             promise: Promise::new(swarm.durability),
