@@ -78,8 +78,10 @@ pub(crate) fn encode_transaction(entry: &TransactionEntry<'_>, out: &mut Vec<u8>
     let key = entry.key.as_str().as_bytes();
     out.extend_from_slice(&[TRANSACTION, kind_code(entry.kind), flags, key.len() as u8]);
     out.extend_from_slice(key);
-    out.extend_from_slice(&entry.fingerprint.get().to_le_bytes());
-    out.push(entry.postings.len() as u8);
+    let mut counted = [0; 17];
+    counted[..16].copy_from_slice(&entry.fingerprint.get().to_le_bytes());
+    counted[16] = entry.postings.len() as u8;
+    out.extend_from_slice(&counted);
     for posting in &entry.postings {
         encode_posting(posting, out);
     }
@@ -103,14 +105,47 @@ fn encode_posting(posting: &Posting, out: &mut Vec<u8>) {
     if posting.release_at.is_some() {
         shape |= HAS_RELEASE;
     }
-    out.push(shape);
-    out.extend_from_slice(currency);
-    put_varint(posting.amount.minor(), out);
-    for user in [posting.debit, posting.credit].into_iter().filter_map(Party::user) {
-        put_varint(user.get(), out);
+    // Laid out in place and copied at once: a push of each byte asks for room each time.
+    let mut bytes = Output { bytes: [0; POSTING_BYTES_MAX], len: 0 };
+    bytes.put(&[shape]);
+    bytes.put(currency);
+    bytes.put_varint(posting.amount.minor());
+    for party in [posting.debit, posting.credit] {
+        if let Party::User(user) = party {
+            bytes.put_varint(user.get());
+        }
     }
     if let Some(release_at) = posting.release_at {
-        put_zigzag(release_at.micros(), out);
+        bytes.put_varint(zigzag(release_at.micros()));
+    }
+    out.extend_from_slice(&bytes.bytes[..bytes.len]);
+}
+
+/// A shape, a currency, and four numbers.
+const POSTING_BYTES_MAX: usize = 1 + 8 + 4 * 10;
+
+/// Bytes of a posting on their way.
+struct Output {
+    bytes: [u8; POSTING_BYTES_MAX],
+    len: usize,
+}
+
+impl Output {
+    #[inline]
+    fn put(&mut self, part: &[u8]) {
+        self.bytes[self.len..][..part.len()].copy_from_slice(part);
+        self.len += part.len();
+    }
+
+    #[inline]
+    fn put_varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes[self.len] = value as u8 | 0x80;
+            self.len += 1;
+            value >>= 7;
+        }
+        self.bytes[self.len] = value as u8;
+        self.len += 1;
     }
 }
 
@@ -354,7 +389,11 @@ pub(super) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
 }
 
 pub(super) fn put_zigzag(value: i64, out: &mut Vec<u8>) {
-    put_varint(((value << 1) ^ (value >> 63)) as u64, out);
+    put_varint(zigzag(value), out);
+}
+
+const fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
 }
 
 /// What is left to read.

@@ -285,27 +285,27 @@ impl Engine {
         room: &mut Reservation<'_>,
         bytes: &mut Vec<u8>,
     ) -> Result<(Receipt, TransactionId), Refusal> {
-        let mut users = movement.debit.iter().chain(&movement.credit);
-        if !users.all(|&user| shards.get(self.tables.shard_of(user)).has_room_for(1)) {
-            return Err(Refusal::Rejected(Rejection::Overloaded, Seq::ZERO));
-        }
         let matured_by = now;
         #[cfg(any(test, feature = "sim"))]
         let matured_by = match self.has(crate::sim::PlantedBug::ReleaseEarly) {
             true => now.saturating_add(std::time::Duration::from_secs(1)),
             false => matured_by,
         };
-        let parts = |user: Option<UserId>| {
-            user.map(|user| shards.get(self.tables.shard_of(user)).parts(user, movement.currency, matured_by))
-        };
-        let (source, destination) = (parts(movement.debit), parts(movement.credit));
-        let seen = source.iter().chain(&destination).map(|&(_, seq)| seq).max().unwrap_or_default();
-        let entry = plan(prepared.command, prepared.fingerprint, now, source.map(|s| s.0), destination.map(|d| d.0))
-            .map_err(|rejection| {
-                // The answer may rest on a hold that matured by `now`: no later entry may be earlier than that.
-                self.wal.raise_time(now);
-                Refusal::Rejected(rejection, seen)
-            })?;
+        let (mut source, mut destination, mut seen) = (None, None, Seq::ZERO);
+        for (user, side) in [(movement.debit, &mut source), (movement.credit, &mut destination)] {
+            let Some(user) = user else { continue };
+            let shard = shards.get(self.tables.shard_of(user));
+            if !shard.has_room_for(1) {
+                return Err(Refusal::Rejected(Rejection::Overloaded, Seq::ZERO));
+            }
+            let (parts, seq) = shard.parts(user, movement.currency, matured_by);
+            (*side, seen) = (Some(parts), seen.max(seq));
+        }
+        let entry = plan(prepared.command, prepared.fingerprint, now, source, destination).map_err(|rejection| {
+            // The answer may rest on a hold that matured by `now`: no later entry may be earlier than that.
+            self.wal.raise_time(now);
+            Refusal::Rejected(rejection, seen)
+        })?;
         bytes.clear();
         codec::encode_transaction(&entry, bytes);
         #[cfg(any(test, feature = "sim"))]

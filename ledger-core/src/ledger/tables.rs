@@ -134,6 +134,12 @@ impl Tables {
         key_hash: u64,
     ) -> TransactionId {
         let (id, applied) = applied(origin, stamp, key_hash);
+        if let Some(user) = only_user(entry) {
+            let index = self.shard_of(user);
+            shards.get_mut(index).apply_transaction(entry, applied, |_| true);
+            self.locator.set(stamp.seq, index as u8);
+            return id;
+        }
         for index in self.touched(entry) {
             shards.get_mut(index).apply_transaction(entry, applied, |user| self.shard_of(user) == index);
         }
@@ -272,6 +278,15 @@ fn twice(key: &str, unclaimed: Unclaimed) -> String {
 /// Whether the entry's seq is also the id of a transaction: a return's credit.
 fn makes_transaction(entry: &WithdrawalEntry<'_>) -> bool {
     matches!(entry.event, Event::Returned { credit: ReturnCredit::User, .. })
+}
+
+/// The only user that a transaction names: of a charge or a withdrawal, which need not look for shards that they share.
+fn only_user(entry: &TransactionEntry<'_>) -> Option<UserId> {
+    let [posting] = &*entry.postings else { return None };
+    match (posting.debit.user(), posting.credit.user()) {
+        (Some(user), None) | (None, Some(user)) => Some(user),
+        _ => None,
+    }
 }
 
 /// Fibonacci hashing: users are numbered as the caller likes, often densely.

@@ -33,6 +33,14 @@ pub(crate) struct Account {
     extra: u32,
 }
 
+impl Account {
+    #[inline]
+    fn parts_without_holds(&self) -> Option<Parts> {
+        let Account { total, held, reserved, .. } = *self;
+        (held == 0).then_some(Parts { total, held, reserved, next_release_at: None, matured: false })
+    }
+}
+
 /// What only accounts with holds or ended withdrawals have. Nothing is ever removed: sums by time answer for any moment.
 struct Extra {
     /// Every credit that was held, by when it matures.
@@ -167,16 +175,21 @@ impl AccountTable {
 
     /// The account's parts at any time from its last entry on; `None` where something is held.
     pub(crate) fn parts_without_holds(&self, slot: Slot) -> Option<Parts> {
-        let Account { total, held, reserved, .. } = *self.get(slot);
-        (held == 0).then_some(Parts { total, held, reserved, next_release_at: None, matured: false })
+        self.get(slot).parts_without_holds()
     }
 
     /// The account's parts at `now`, which is not before its last entry.
     pub(crate) fn parts(&self, slot: Slot, now: Timestamp) -> Parts {
-        if let Some(parts) = self.parts_without_holds(slot) {
-            return parts;
-        }
-        let account = self.get(slot);
+        self.parts_of(self.get(slot), now)
+    }
+
+    /// As [`AccountTable::parts`], of an account of this table.
+    #[inline]
+    pub(crate) fn parts_of(&self, account: &Account, now: Timestamp) -> Parts {
+        account.parts_without_holds().unwrap_or_else(|| self.parts_with_holds(account, now))
+    }
+
+    fn parts_with_holds(&self, account: &Account, now: Timestamp) -> Parts {
         let Account { total, held, reserved, next_release_at, .. } = *account;
         if now < next_release_at {
             return Parts { total, held, reserved, next_release_at: Some(next_release_at), matured: false };
@@ -214,10 +227,27 @@ impl AccountTable {
         account.next_release_at = parts.next_release_at.unwrap_or(Timestamp::MAX);
     }
 
+    /// Notes that the entry `seq` of `time` touches the account, and folds the holds in that have matured by then.
+    #[inline]
+    pub(crate) fn touched_by(&mut self, slot: Slot, seq: Seq, time: Timestamp) -> &mut Account {
+        if time >= self.get(slot).next_release_at {
+            self.fold(slot, time);
+        }
+        let account = self.get_mut(slot);
+        account.last_seq = seq;
+        account
+    }
+
     /// Credits `amount` at `time`, held until `release_at` where there is one. Credits come in the order of time.
     pub(crate) fn credit(&mut self, slot: Slot, time: Timestamp, amount: u64, release_at: Option<Timestamp>) {
         self.get_mut(slot).total += amount;
-        let Some(release_at) = release_at else { return };
+        if let Some(release_at) = release_at {
+            self.hold(slot, time, amount, release_at);
+        }
+    }
+
+    /// Holds `amount` of what was credited at `time`, until `release_at`.
+    pub(crate) fn hold(&mut self, slot: Slot, time: Timestamp, amount: u64, release_at: Timestamp) {
         self.change_extra(slot, |extra| extra.holds.add(release_at, Held { amount, since: time }));
         let account = self.get_mut(slot);
         account.held += amount;

@@ -38,9 +38,9 @@ impl Shard {
 
     fn debit(&mut self, entry: &TransactionEntry<'_>, posting: &Posting, user: UserId, applied: Applied) {
         let amount = posting.amount.minor();
-        let slot = self.touch(user, posting, applied);
+        let slot = self.slot_kept(user, posting);
         let pending = entry.status == Status::Pending;
-        let account = self.accounts.get_mut(slot);
+        let account = self.accounts.touched_by(slot, applied.seq, applied.time);
         if pending {
             account.reserved += amount;
         } else {
@@ -78,9 +78,12 @@ impl Shard {
 
     fn credit(&mut self, entry: &TransactionEntry<'_>, posting: &Posting, user: UserId, applied: Applied) {
         let amount = posting.amount.minor();
-        let slot = self.touch(user, posting, applied);
+        let slot = self.slot_kept(user, posting);
         let release_at = posting.release_at.filter(|&release_at| release_at > applied.time);
-        self.accounts.credit(slot, applied.time, amount, release_at);
+        self.accounts.touched_by(slot, applied.seq, applied.time).total += amount;
+        if let Some(release_at) = release_at {
+            self.accounts.hold(slot, applied.time, amount, release_at);
+        }
         let sums = self.sums_mut(posting.currency);
         sums.total += u128::from(amount);
         if let Some(release_at) = release_at {
@@ -94,12 +97,10 @@ impl Shard {
         self.record(entry, posting, slot, Direction::Credit, posting.debit.user(), release_at, applied);
     }
 
-    /// The account, opened if it was never used, with the holds folded in that have matured by the entry's time.
-    fn touch(&mut self, user: UserId, posting: &Posting, applied: Applied) -> Slot {
+    /// Where the account is, opened if it was never used, and set aside for a checkpoint that wants it as it was.
+    fn slot_kept(&mut self, user: UserId, posting: &Posting) -> Slot {
         let slot = self.slot_opened(user, posting.currency);
         self.keep_account(slot);
-        self.accounts.fold(slot, applied.time);
-        self.accounts.get_mut(slot).last_seq = applied.seq;
         slot
     }
 

@@ -133,6 +133,7 @@ impl<T: Copy + Default, const LOG2: u32> Arena<T, LOG2> {
     }
 
     /// Adds a run that is given in parts, as [`Arena::push`] does.
+    #[inline]
     pub(crate) fn push_parts(&mut self, parts: &[&[T]]) -> u64 {
         let len = parts.iter().map(|part| part.len()).sum();
         let address = self.next_address(len);

@@ -109,7 +109,14 @@ impl Shard {
     }
 
     /// Sets an account aside that is about to be changed, if a checkpoint has yet to copy it.
+    #[inline]
     pub(super) fn keep_account(&mut self, slot: Slot) {
+        if self.cut.is_some() {
+            self.set_account_aside(slot);
+        }
+    }
+
+    fn set_account_aside(&mut self, slot: Slot) {
         let Some(cut) = &mut self.cut else { return };
         if (cut.copied..cut.accounts).contains(&slot) && self.accounts.get(slot).last_seq <= cut.seq {
             let frozen = self.accounts.freeze(slot, cut.time);

@@ -34,7 +34,9 @@ pub(crate) fn touch_ahead(accounts: &[(&Shard, UserId, Currency)]) {
     black_box(touched);
     let mut found: SmallVec<[(&Shard, Slot); 2 * TOUCHED_TOGETHER]> = SmallVec::new();
     for (&hash, &(shard, user, currency)) in hashes.iter().zip(accounts) {
-        found.extend(shard.accounts.find(|| hash, user, currency).map(|slot| (shard, slot)));
+        if let Some(slot) = shard.accounts.find(|| hash, user, currency) {
+            found.push((shard, slot));
+        }
     }
     let list = |shard: &Shard, slot| shard.history.touch(&shard.accounts.get(slot).list);
     black_box(found.iter().fold(0, |sum, &(shard, slot)| sum ^ list(shard, slot)));
@@ -163,7 +165,10 @@ impl Shard {
     pub(crate) fn parts(&self, user: UserId, currency: Currency, now: Timestamp) -> (Parts, Seq) {
         match self.slot(user, currency) {
             None => (Parts::default(), Seq::ZERO),
-            Some(slot) => (self.accounts.parts(slot, now), self.accounts.get(slot).last_seq),
+            Some(slot) => {
+                let account = self.accounts.get(slot);
+                (self.accounts.parts_of(account, now), account.last_seq)
+            }
         }
     }
 

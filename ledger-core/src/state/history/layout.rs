@@ -93,9 +93,10 @@ impl Encoded<'_> {
 }
 
 /// The smallest of four widths that holds a number.
-fn width_code(number: u64, widths: [usize; 4]) -> u16 {
+#[inline]
+const fn width_code(number: u64, widths: [usize; 4]) -> u16 {
     let bytes = 8 - number.leading_zeros() as usize / 8;
-    widths.iter().take_while(|width| **width < bytes).count() as u16
+    (widths[0] < bytes) as u16 + (widths[1] < bytes) as u16 + (widths[2] < bytes) as u16
 }
 
 const fn width(bits: u16, at: u32, widths: [usize; 4]) -> usize {
@@ -221,8 +222,9 @@ pub(super) fn encode<'a>(record: &NewRecord<'a>, anchor: Anchor) -> Encoded<'a> 
         destination: record.destination.map_or("", |destination| destination.as_str()),
     };
     encoded.put(head.into(), 2);
-    let (release_code, user_code) = (width_code(release, RELEASE_WIDTHS), width_code(user, USER_WIDTHS));
+    let (mut release_code, mut user_code) = (0, 0);
     if extras != 0 {
+        (release_code, user_code) = (width_code(release, RELEASE_WIDTHS), width_code(user, USER_WIDTHS));
         extras |= release_code << RELEASE_AT | user_code << USER_AT;
         encoded.put(extras.into(), 2);
     }
