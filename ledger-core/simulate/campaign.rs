@@ -16,6 +16,9 @@ const ROUND: u64 = 2_048;
 /// Every so many seeds one is run twice.
 const TWICE_EVERY: u64 = 64;
 
+/// Cells that were not hit and that a short run names: its table has a question mark for each.
+const CELLS_NAMED_MAX: usize = 8;
+
 /// What a campaign came to.
 #[derive(Default)]
 pub(crate) struct Report {
@@ -64,10 +67,11 @@ impl Report {
         let coverage = match (missing.len(), self.seeds >= SEEDS_MIN) {
             (0, _) => format!("all {needed} cells hit (least: {})", tally.coverage.rarest()),
             (_, true) => format!("{} of {needed} cells never hit", missing.len()),
-            (count, false) => format!(
-                "{count} of {needed} cells not hit yet (asserted from {SEEDS_MIN} seeds on): {}",
-                missing.join("; ")
-            ),
+            (count, false) => {
+                let some = missing[..count.min(CELLS_NAMED_MAX)].join("; ");
+                let more = if count > CELLS_NAMED_MAX { "; …" } else { "" };
+                format!("{count} of {needed} cells not hit yet (asserted from {SEEDS_MIN} seeds on): {some}{more}")
+            }
         };
         format!(
             "{} seeds ({} of them twice, with equal traces), {} lives, {} crash images, {} recoveries compared\n\

@@ -87,6 +87,7 @@ pub fn open(config: &Config) -> Result<Ledger, OpenError> {
         .when_full(WhenFull::Refuse)
         .segment_bytes(config.segment_bytes)
         .checkpoint_bytes(Some(config.checkpoint_bytes))
+        .commit_delay(config.commit_delay)
         .accept_clock(config.accept_clock)
         .on_progress(progress::teller())
         .memory_bytes_max(config.memory_bytes_max)

@@ -9,11 +9,9 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::Random;
+use super::file::{Content, Data, FileImage};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::sys::{DirectoryLock, ReadFrom, Storage, StorageFile};
-
-const PAGE: usize = 4096;
-const SECTOR: usize = 512;
 
 /// What goes wrong with an operation of the disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,31 +59,6 @@ struct Inner {
     capacity: Option<u64>,
     to_photograph: BTreeMap<u64, u64>,
     photographs: Vec<SimDisk>,
-}
-
-#[derive(Clone, Default)]
-struct FileImage {
-    seen: Content,
-    durable: Content,
-    pending: Vec<Write>,
-}
-
-#[derive(Clone, Default)]
-struct Content {
-    len: u64,
-    pages: BTreeMap<u64, Arc<[u8; PAGE]>>,
-}
-
-#[derive(Clone)]
-struct Write {
-    offset: u64,
-    data: Data,
-}
-
-#[derive(Clone)]
-enum Data {
-    Zeros(u64),
-    Bytes(Arc<[u8]>),
 }
 
 #[derive(Clone)]
@@ -242,13 +215,7 @@ impl SimDisk {
 
     /// Cuts a file to `len` bytes, durably. Panics if there is no such file.
     pub fn truncate(&self, file: &str, len: u64) {
-        self.edit(file, |content| {
-            content.pages.split_off(&len.div_ceil(PAGE as u64));
-            content.len = len;
-            let tail = len.next_multiple_of(PAGE as u64) - len;
-            content.write(len, &Data::Zeros(tail));
-            content.len = len;
-        });
+        self.edit(file, |content| content.truncate(len));
     }
 
     /// Removes a file, durably. Panics if there is no such file.
@@ -261,12 +228,7 @@ impl SimDisk {
     fn edit(&self, file: &str, change: impl Fn(&mut Content)) {
         let mut inner = self.inner.lock();
         let id = *inner.names.get(file).unwrap_or_else(|| panic!("there is no {file}"));
-        let image = inner.files.get_mut(&id).expect("a name has a file");
-        for write in std::mem::take(&mut image.pending) {
-            image.durable.write(write.offset, &write.data);
-        }
-        change(&mut image.seen);
-        change(&mut image.durable);
+        inner.files.get_mut(&id).expect("a name has a file").edit(change);
     }
 }
 
@@ -284,12 +246,7 @@ impl Inner {
         }
         let mut files = BTreeMap::new();
         for id in names.values() {
-            let mut image = FileImage { seen: self.files[id].durable.clone(), ..FileImage::default() };
-            for write in &self.files[id].pending {
-                write.survive(&mut image.seen, &mut random);
-            }
-            image.durable = image.seen.clone();
-            files.insert(*id, image);
+            files.insert(*id, self.files[id].survivor(&mut random));
         }
         SimDisk::of(Inner {
             files,
@@ -411,138 +368,6 @@ impl NameChange {
     }
 }
 
-impl Content {
-    fn read(&self, buf: &mut [u8], offset: u64) -> usize {
-        let readable = self.len.saturating_sub(offset).min(buf.len() as u64) as usize;
-        let buf = &mut buf[..readable];
-        let end = offset + readable as u64;
-        let mut done = 0;
-        for (&index, page) in self.pages.range(offset / PAGE as u64..end.div_ceil(PAGE as u64)) {
-            let page_start = index * PAGE as u64;
-            let (from, to) = (page_start.max(offset), (page_start + PAGE as u64).min(end));
-            let bytes = &page[(from - page_start) as usize..(to - page_start) as usize];
-            let (from, to) = ((from - offset) as usize, (to - offset) as usize);
-            buf[done..from].fill(0);
-            buf[from..to].copy_from_slice(bytes);
-            done = to;
-        }
-        buf[done..].fill(0);
-        readable
-    }
-
-    fn write(&mut self, offset: u64, data: &Data) {
-        let len = data.len();
-        if len == 0 {
-            return;
-        }
-        let end = offset + len;
-        self.len = self.len.max(end);
-        match data {
-            Data::Zeros(_) => {
-                let touched: Vec<u64> = self
-                    .pages
-                    .range(offset / PAGE as u64..end.div_ceil(PAGE as u64))
-                    .map(|(index, _)| *index)
-                    .collect();
-                for index in touched {
-                    let page_start = index * PAGE as u64;
-                    let (from, to) = (page_start.max(offset), (page_start + PAGE as u64).min(end));
-                    self.fill_page(index, (from - page_start) as usize, &vec![0; (to - from) as usize]);
-                }
-            }
-            Data::Bytes(bytes) => {
-                let mut done = 0;
-                while done < bytes.len() {
-                    let at = offset + done as u64;
-                    let within = (at % PAGE as u64) as usize;
-                    let part = (PAGE - within).min(bytes.len() - done);
-                    self.fill_page(at / PAGE as u64, within, &bytes[done..done + part]);
-                    done += part;
-                }
-            }
-        }
-    }
-
-    fn fill_page(&mut self, index: u64, within: usize, bytes: &[u8]) {
-        // Copied only where another image has it too.
-        let page = Arc::make_mut(self.pages.entry(index).or_insert_with(|| Arc::new([0; PAGE])));
-        page[within..within + bytes.len()].copy_from_slice(bytes);
-        if page == &[0; PAGE] {
-            self.pages.remove(&index);
-        }
-    }
-
-    fn zeros_from(&self, offset: u64) -> u64 {
-        for (&index, page) in self.pages.range(offset / PAGE as u64..).rev() {
-            let start = index * PAGE as u64;
-            if let Some(last) = page.iter().rposition(|byte| *byte != 0) {
-                return (start + last as u64 + 1).max(offset);
-            }
-        }
-        offset
-    }
-}
-
-impl Data {
-    fn of(bytes: &[u8]) -> Data {
-        if bytes.chunks(PAGE).all(|page| page == &[0; PAGE][..page.len()]) {
-            Data::Zeros(bytes.len() as u64)
-        } else {
-            Data::Bytes(Arc::from(bytes))
-        }
-    }
-
-    fn len(&self) -> u64 {
-        match self {
-            Data::Zeros(len) => *len,
-            Data::Bytes(bytes) => bytes.len() as u64,
-        }
-    }
-}
-
-impl Write {
-    /// What a power cut leaves of a write that was never synced.
-    fn survive(&self, content: &mut Content, random: &mut Random) {
-        match random.below(4) {
-            0 => content.write(self.offset, &self.data),
-            1 => {}
-            2 => self.tear(content, random),
-            _ => {
-                if random.below(2) == 0 {
-                    content.write(self.offset, &self.data);
-                }
-                self.trash(content, random);
-            }
-        }
-    }
-
-    /// Each sector is there or not; half of the time all that is there is a prefix.
-    fn tear(&self, content: &mut Content, random: &mut Random) {
-        let sectors = self.data.len().div_ceil(SECTOR as u64);
-        let prefix = random.below(sectors + 1);
-        let Data::Bytes(bytes) = &self.data else {
-            return content.write(self.offset, &Data::Zeros((prefix * SECTOR as u64).min(self.data.len())));
-        };
-        let scattered = random.below(2) == 0;
-        for (index, sector) in bytes.chunks(SECTOR).enumerate() {
-            let is_there = if scattered { random.below(2) == 0 } else { (index as u64) < prefix };
-            if is_there {
-                content.write(self.offset + (index * SECTOR) as u64, &Data::Bytes(Arc::from(sector)));
-            }
-        }
-    }
-
-    /// A few sectors hold what nobody wrote.
-    fn trash(&self, content: &mut Content, random: &mut Random) {
-        for _ in 0..=random.below(3) {
-            let at = random.below(self.data.len().div_ceil(SECTOR as u64)) * SECTOR as u64;
-            let length = (self.data.len() - at).min(SECTOR as u64);
-            let garbage: Vec<u8> = (0..length).map(|_| random.next() as u8).collect();
-            content.write(self.offset + at, &Data::Bytes(Arc::from(garbage)));
-        }
-    }
-}
-
 impl Storage for SimDisk {
     fn lock(&self) -> io::Result<DirectoryLock> {
         self.inner.lock().check_power()?;
@@ -634,30 +459,12 @@ impl SimFile {
             return Err(enospc());
         }
         let length = if matches!(course, Course::Half) { length / 2 } else { length };
-        let write = Write { offset, data: data(length) };
-        let image = inner.files.get_mut(&self.id).expect("files are never forgotten");
-        image.seen.write(write.offset, &write.data);
-        image.pending.push(write);
+        inner.files.get_mut(&self.id).expect("files are never forgotten").write(offset, data(length));
         match course {
             Course::PowerFails => Err(power_is_off()),
             Course::Half => Err(eio()),
             Course::Whole | Course::LosesPages => Ok(()),
         }
-    }
-}
-
-impl FileImage {
-    /// The device's own bytes: reading past the cache first writes out what is dirty, but not what a failed sync
-    /// has called clean.
-    fn on_device<T>(&self, look: impl FnOnce(&Content) -> T) -> T {
-        if self.pending.is_empty() {
-            return look(&self.durable);
-        }
-        let mut content = self.durable.clone();
-        for write in &self.pending {
-            content.write(write.offset, &write.data);
-        }
-        look(&content)
     }
 }
 
@@ -696,16 +503,11 @@ impl StorageFile for SimFile {
         match course {
             Course::PowerFails => Err(power_is_off()),
             Course::LosesPages => {
-                // The file keeps its length: that is the directory's business, and was journalled.
-                let len = image.seen.len;
-                image.durable.len = image.durable.len.max(len);
-                image.pending.clear();
+                image.lose_pages();
                 Err(eio())
             }
             Course::Whole | Course::Half => {
-                for write in std::mem::take(&mut image.pending) {
-                    image.durable.write(write.offset, &write.data);
-                }
+                image.sync();
                 Ok(())
             }
         }

@@ -4,6 +4,7 @@
 
 mod clock;
 mod disk;
+mod file;
 mod planted;
 
 pub use clock::SimClock;

@@ -120,6 +120,10 @@ pub struct Settings {
     /// When a reply may leave: sync, interval:10ms or memory [default: sync]
     #[arg(long, value_name = "MODE")]
     pub durability: Option<DurabilityMode>,
+    /// How long the log waits for company while 32 or more requests wait for it: more requests a second, each a little
+    /// later [default: 0ms]
+    #[arg(long, value_name = "DURATION")]
+    pub commit_delay: Option<Span>,
     /// The currency of a request that names none [default: USD]
     #[arg(long, value_name = "CODE")]
     pub currency: Option<CurrencyCode>,
@@ -236,6 +240,8 @@ pub struct Config {
     pub mirror_go_on: bool,
     /// When a reply may leave.
     pub durability: DurabilityMode,
+    /// How long the log waits for company while many requests wait for it; at most a second.
+    pub commit_delay: Duration,
     /// What requests must agree with.
     pub terms: Terms,
     /// Threads that serve requests.
@@ -316,6 +322,7 @@ impl Settings {
             mirror_dir,
             mirror_go_on,
             durability,
+            commit_delay,
             currency,
             currencies,
             threads,
@@ -394,6 +401,7 @@ impl Config {
             mirror_dir,
             mirror_go_on: settings.mirror_go_on.unwrap_or(false),
             durability: settings.durability.unwrap_or(DurabilityMode::Sync),
+            commit_delay: commit_delay(settings.commit_delay)?,
             terms: terms(&settings, matches!(bank, BankConfig::Http(_)))?,
             threads: at_least("threads", settings.threads.unwrap_or_else(cores), 1)?,
             workers,
@@ -411,6 +419,14 @@ impl Config {
             shutdown_timeout,
         })
     }
+}
+
+fn commit_delay(delay: Option<Span>) -> Result<Duration, String> {
+    let delay = delay.map_or(Duration::ZERO, |delay| delay.0);
+    if delay <= Duration::from_secs(1) {
+        return Ok(delay);
+    }
+    Err(format!("commit-delay is {}, which every busy request would take; choose at most 1s", Span(delay)))
 }
 
 /// Parses the process's arguments; with a fault it prints what is wrong and exits with 2.
@@ -563,6 +579,7 @@ mod tests {
             mirror_dir = "m"
             mirror_go_on = true
             durability = "interval:10ms"
+            commit_delay = "50us"
             currency = "EUR"
             currencies = ["USD", "EUR"]
             threads = 1

@@ -11,6 +11,9 @@ use crate::sys::{Storage, StorageFile};
 
 /// Bytes that are gathered before they are written.
 const BUFFER_BYTES: usize = 1 << 20;
+/// Bytes that are written between two syncs: a sync at the end alone would send a gigabyte to the disk at once, and the
+/// log's own syncs, which somebody waits for, would queue behind it.
+const UNSYNCED_BYTES_MAX: u64 = 4 << 20;
 
 /// Where blocks go: a file, or a digest of what a file would hold.
 pub(crate) trait Sink {
@@ -29,6 +32,8 @@ pub(crate) struct FileWriter {
     buffer: Vec<u8>,
     /// Where in the file the buffer begins.
     written: u64,
+    /// Up to where it was synced.
+    synced: u64,
     ordinal: u64,
     sections: Vec<Section>,
     /// The checksums of the last section's blocks.
@@ -56,6 +61,7 @@ impl FileWriter {
             seed,
             buffer,
             written: 0,
+            synced: 0,
             ordinal: 0,
             sections: Vec::new(),
             checksums: Vec::new(),
@@ -70,6 +76,12 @@ impl FileWriter {
         self.file.write_at(&self.buffer, self.written)?;
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
+        if self.written - self.synced >= UNSYNCED_BYTES_MAX { self.sync() } else { Ok(()) }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        self.synced = self.written;
         Ok(())
     }
 
@@ -94,7 +106,9 @@ impl FileWriter {
         self.buffer.extend_from_slice(&bytes);
         self.buffer.extend_from_slice(&trailer.encode(self.seed));
         self.flush()?;
-        self.file.sync_data()?;
+        if self.synced < self.written {
+            self.sync()?;
+        }
         Ok((self.written, digest))
     }
 }
