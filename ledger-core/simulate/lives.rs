@@ -76,12 +76,18 @@ impl Run {
     fn check_clock(&self, is_refused: bool, last: Option<Timestamp>) -> Checked {
         let Some(last) = last else { return Ok(()) };
         let wall = self.clock.wall();
-        // A clean stop keeps the ledger's time, which answers may have raised above the last entry's.
+        // A clean stop keeps the ledger's time, which answers may have raised above the last entry's, though not all of them do.
         let latest = last.max(self.closed_at);
-        let is_wrong = |last: Timestamp| {
-            last.saturating_since(wall) > Duration::from_secs(60) || wall.saturating_since(last) > DAY * 30
+        let is_behind = |time: Timestamp| time.saturating_since(wall) > Duration::from_secs(60);
+        let is_ahead = |time: Timestamp| wall.saturating_since(time) > DAY * 30;
+        let must_be = if is_behind(last) || is_ahead(latest) {
+            Some(true)
+        } else if is_behind(latest) || is_ahead(last) {
+            None
+        } else {
+            Some(false)
         };
-        if is_wrong(last) == is_wrong(latest) && is_refused != is_wrong(last) {
+        if must_be.is_some_and(|must_be| must_be != is_refused) {
             return Err(Violation::new("clock", format!("wall {wall}, log {last}: refused is {is_refused}")));
         }
         Ok(())
