@@ -46,6 +46,8 @@ pub struct Checkpoint {
     pub segments_retired: u64,
     /// The longest time for which it held a lock that a writer may have waited for.
     pub longest_hold: Duration,
+    /// The most that it copied while it held such a lock, in bytes as they lie in memory: in no proportion to the ledger.
+    pub largest_hold: usize,
 }
 
 /// A snapshot that is there, and may be relied on.
@@ -81,27 +83,27 @@ impl<'a> Cut<'a> {
     /// Fixes the last entry. The one moment at which all shards are locked.
     fn begin(tables: &'a Tables, wal: &Wal, since: Seq) -> Cut<'a> {
         let holds = LongestHold::default();
-        let held = holds.begin();
+        let held = holds.begin::<()>(&[]);
         let mut shards = tables.lock_all();
         // Entries are appended under a shard's lock, so no other one can come to be the last.
         let last = wal.last();
         let cuts = shards.iter_mut().map(|shard| shard.begin_cut(last.seq, last.time, since)).collect();
         drop(shards);
-        holds.end(held);
+        holds.end::<()>(held, &[]);
         Cut { tables, last, shards: cuts, is_kept: false, holds }
     }
 
-    /// Ends it, with its snapshot in place; the longest time that it held a lock.
-    fn end(mut self) -> Duration {
+    /// Ends it, with its snapshot in place; the longest time that it held a lock, and the most that it copied meanwhile.
+    fn end(mut self) -> (Duration, usize) {
         self.is_kept = true;
         self.let_go();
-        self.holds.get()
+        (self.holds.time(), self.holds.bytes())
     }
 
     fn let_go(&mut self) {
         for (shard, cut) in self.tables.shards.iter().zip(std::mem::take(&mut self.shards)) {
             let not_kept: &[TransactionId] = if self.is_kept { &[] } else { &cut.withdrawals };
-            self.holds.hold(shard.lock(), |shard| shard.end_cut(not_kept));
+            self.holds.copy(shard.lock(), &mut Vec::<()>::new(), |shard, _| shard.end_cut(not_kept));
         }
     }
 }
@@ -135,21 +137,23 @@ impl Checkpointer {
         let mut state = self.state.lock();
         let since = state.positions.seq;
         if wal.last().seq == since {
-            return Ok(Checkpoint { seq: since, bytes: 0, segments_retired: 0, longest_hold: Duration::ZERO });
+            let (longest_hold, largest_hold) = (Duration::ZERO, 0);
+            return Ok(Checkpoint { seq: since, bytes: 0, segments_retired: 0, longest_hold, largest_hold });
         }
         let is_stopped = || is_stopped() || wal.halted().is_some();
         let cut = Cut::begin(tables, wal, since);
         let (history, snapshot, kept, positions) = self.write(&cut, &state, wal, &is_stopped)?;
         self.name(&history, wal)?;
         self.name(&snapshot, wal)?;
-        let longest_hold = cut.end();
+        let (longest_hold, largest_hold) = cut.end();
         let seq = positions.seq;
         state.positions = positions;
         state.kept.push(kept);
         let surplus = state.kept.len().saturating_sub(SNAPSHOTS_KEPT);
         state.kept.drain(..surplus);
         let segments_retired = self.retire(&state, wal)?;
-        Ok(Checkpoint { seq, bytes: history.bytes + snapshot.bytes, segments_retired, longest_hold })
+        let bytes = history.bytes + snapshot.bytes;
+        Ok(Checkpoint { seq, bytes, segments_retired, longest_hold, largest_hold })
     }
 
     /// Does something with the directory while no checkpoint is made, and so nothing is removed from it.

@@ -393,10 +393,14 @@ pub struct Memory {
     pub keys: u64,
     /// Which shard keeps a transaction, by its id.
     pub locator: u64,
+    /// Of all these, what was allocated and not used yet: the rest of the newest chunk of each table. It is at most 64 KiB
+    /// for each of a few hundred tables, and the operating system gives no memory for it before it is used, unless the
+    /// allocator asks for huge pages.
+    pub unfilled: u64,
 }
 
 impl Memory {
-    /// All tables together.
+    /// All tables together, with what they have not used yet.
     pub const fn total(&self) -> u64 {
         self.accounts + self.history + self.withdrawals + self.keys + self.locator
     }

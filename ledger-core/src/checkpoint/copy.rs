@@ -81,7 +81,7 @@ impl Copier<'_> {
             loop {
                 self.check_stopped()?;
                 accounts.clear();
-                self.holds.hold(self.tables.shards[index].lock(), |shard| shard.copy_accounts(&mut accounts));
+                self.holds.copy(self.tables.shards[index].lock(), &mut accounts, |shard, out| shard.copy_accounts(out));
                 if accounts.is_empty() {
                     break;
                 }
@@ -103,8 +103,8 @@ impl Copier<'_> {
             while anchor < cut.history.anchors {
                 bytes.clear();
                 let until = cut.history.anchors.min(anchor + ANCHORS_AT_ONCE);
-                self.holds.hold(self.tables.shards[index].lock(), |shard| {
-                    (anchor..until).for_each(|anchor| rows::put_anchor(shard.history.anchor(anchor), &mut bytes));
+                self.holds.copy(self.tables.shards[index].lock(), &mut bytes, |shard, bytes| {
+                    (anchor..until).for_each(|anchor| rows::put_anchor(shard.history.anchor(anchor), bytes));
                 });
                 sink.block(Kind::Anchors, index as u16, &bytes)?;
                 anchor = until;
@@ -114,7 +114,7 @@ impl Copier<'_> {
                 self.check_stopped()?;
                 bytes.clear();
                 bytes.extend_from_slice(&address.to_le_bytes());
-                let next = self.holds.hold(self.tables.shards[index].lock(), |shard| {
+                let next = self.holds.copy(self.tables.shards[index].lock(), &mut bytes, |shard, bytes| {
                     let (piece, next) = shard.history.piece(address, cut.history.address);
                     bytes.extend_from_slice(piece);
                     next
@@ -139,9 +139,9 @@ impl Copier<'_> {
             for ids in ids.chunks(WITHDRAWALS_AT_ONCE) {
                 self.check_stopped()?;
                 bytes.clear();
-                self.holds.hold(self.tables.shards[index].lock(), |shard| {
+                self.holds.copy(self.tables.shards[index].lock(), &mut bytes, |shard, bytes| {
                     for id in ids {
-                        shard.copy_withdrawal(*id, |held| rows::put_withdrawal(held, &mut bytes));
+                        shard.copy_withdrawal(*id, |held| rows::put_withdrawal(held, bytes));
                     }
                 });
                 sink.block(Kind::Withdrawals, index as u16, &bytes)?;
@@ -186,9 +186,9 @@ impl Copier<'_> {
         let (mut address, mut later) = (self.since.keys[index], None);
         loop {
             let start = raw.len();
-            let mut held = self.holds.begin();
+            let mut held = self.holds.begin(&raw);
             let copied = keys.with(index, false, |shard| {
-                held = self.holds.begin();
+                held = self.holds.begin(&raw);
                 let (piece, next) = shard.piece(address)?;
                 raw.extend_from_slice(piece);
                 let mut at = start;
@@ -206,7 +206,7 @@ impl Copier<'_> {
                 let is_last = next > shard.end();
                 Some(if is_last { (address + (at - start) as u64, true) } else { (next, false) })
             });
-            self.holds.end(held);
+            self.holds.end(held, &raw);
             let Some((next, is_last)) = copied else { break };
             address = next;
             if is_last {

@@ -1,37 +1,52 @@
-//! How long a checkpoint holds locks that writers may wait for: the longest time is what it promises to keep short, and tells.
+//! What a checkpoint does while it holds a lock that writers may wait for: the longest time is what it promises to keep
+//! short, and tells. The time follows from how much is copied under one lock, which is what can be tested.
 
 use std::cell::Cell;
 use std::ops::DerefMut;
 use std::time::{Duration, Instant};
 
-/// The longest time that a lock was held.
+/// The longest time that a lock was held, and the most that was copied under one.
 #[derive(Debug, Default)]
-pub(crate) struct LongestHold(Cell<Duration>);
+pub(crate) struct LongestHold {
+    time: Cell<Duration>,
+    bytes: Cell<usize>,
+}
 
-/// When a lock was taken.
-pub(crate) struct Held(Instant);
+/// When a lock was taken, and how much had been copied by then.
+pub(crate) struct Held(Instant, usize);
 
 impl LongestHold {
-    /// Does `work` with what a lock guards, and lets go of it.
-    pub(crate) fn hold<G: DerefMut, R>(&self, mut guard: G, work: impl FnOnce(&mut G::Target) -> R) -> R {
-        let held = self.begin();
-        let done = work(&mut guard);
+    /// Copies something of what a lock guards into `out`, and lets go of it.
+    pub(crate) fn copy<G: DerefMut, T, R>(
+        &self,
+        mut guard: G,
+        out: &mut Vec<T>,
+        copy: impl FnOnce(&mut G::Target, &mut Vec<T>) -> R,
+    ) -> R {
+        let held = self.begin(out);
+        let done = copy(&mut guard, out);
         drop(guard);
-        self.end(held);
+        self.end(held, out);
         done
     }
 
     /// A lock was taken.
-    pub(crate) fn begin(&self) -> Held {
-        Held(Instant::now())
+    pub(crate) fn begin<T>(&self, out: &[T]) -> Held {
+        Held(Instant::now(), size_of_val(out))
     }
 
     /// It was let go.
-    pub(crate) fn end(&self, held: Held) {
-        self.0.set(self.0.get().max(held.0.elapsed()));
+    pub(crate) fn end<T>(&self, held: Held, out: &[T]) {
+        self.time.set(self.time.get().max(held.0.elapsed()));
+        self.bytes.set(self.bytes.get().max(size_of_val(out) - held.1));
     }
 
-    pub(crate) fn get(&self) -> Duration {
-        self.0.get()
+    pub(crate) fn time(&self) -> Duration {
+        self.time.get()
+    }
+
+    /// As they lie in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.get()
     }
 }

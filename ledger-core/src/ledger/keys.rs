@@ -114,10 +114,12 @@ impl Keys {
         result
     }
 
-    /// Bytes on the heap, looked at with one lock at a time.
-    pub(crate) fn bytes(&self) -> usize {
-        let shards: usize = self.shards.iter().map(|lock| lock.shard.lock().bytes()).sum();
-        shards + std::mem::size_of_val(&*self.shards)
+    /// Bytes on the heap, and how many of them no key has used yet; looked at with one lock at a time.
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        self.shards.iter().fold((std::mem::size_of_val(&*self.shards), 0), |(bytes, unfilled), lock| {
+            let shard = lock.shard.lock();
+            (bytes + shard.bytes(), unfilled + shard.unfilled_bytes())
+        })
     }
 
     /// The key of a transaction, given the key's hash. A transaction can be seen before its key is settled: then this

@@ -263,11 +263,13 @@ impl Tables {
     /// What the tables take, looked at with one lock at a time.
     pub(super) fn memory(&self) -> Memory {
         let locator = self.locator.bytes() as u64;
-        let rest = Memory { keys: self.keys.bytes() as u64, locator, ..Memory::default() };
+        let (keys, unfilled) = self.keys.bytes();
+        let rest = Memory { keys: keys as u64, locator, unfilled: unfilled as u64, ..Memory::default() };
         self.shards.iter().map(|shard| shard.lock().memory()).fold(rest, |sum, shard| Memory {
             accounts: sum.accounts + shard.accounts,
             history: sum.history + shard.history,
             withdrawals: sum.withdrawals + shard.withdrawals,
+            unfilled: sum.unfilled + shard.unfilled,
             ..sum
         })
     }

@@ -332,6 +332,11 @@ impl AccountTable {
     pub(crate) fn bytes(&self) -> usize {
         self.index.bytes() + self.accounts.bytes() + self.extras.bytes() + self.extra_bytes
     }
+
+    /// Of those bytes, what no account has used yet.
+    pub(crate) fn unfilled_bytes(&self) -> usize {
+        self.accounts.unfilled_bytes() + self.extras.unfilled_bytes()
+    }
 }
 
 #[cfg(test)]

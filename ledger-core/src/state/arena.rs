@@ -70,6 +70,11 @@ impl<T, const FIRST: u32, const MOST: u32> Chunked<T, FIRST, MOST> {
         items * size_of::<T>() + self.chunks.capacity() * size_of::<Vec<T>>()
     }
 
+    /// Of those bytes, what the newest chunk has no items in yet: nobody has touched it.
+    pub(crate) fn unfilled_bytes(&self) -> usize {
+        self.chunks.last().map_or(0, unfilled_bytes)
+    }
+
     /// In which chunk an index lies, and where in it.
     fn place(index: usize) -> (usize, usize) {
         if index >> MOST != 0 {
@@ -207,6 +212,15 @@ impl<T: Copy + Default, const LOG2: u32> Arena<T, LOG2> {
     pub(crate) fn bytes(&self) -> usize {
         (self.chunks.len() << LOG2) * size_of::<T>() + self.chunks.capacity() * size_of::<Vec<T>>()
     }
+
+    /// Of those bytes, what the newest chunk has no items in yet: nobody has touched it.
+    pub(crate) fn unfilled_bytes(&self) -> usize {
+        self.chunks.last().map_or(0, unfilled_bytes)
+    }
+}
+
+fn unfilled_bytes<T>(chunk: &Vec<T>) -> usize {
+    (chunk.capacity() - chunk.len()) * size_of::<T>()
 }
 
 #[cfg(test)]
@@ -242,6 +256,7 @@ mod tests {
             for i in 0..200 {
                 let chunks: usize = items.chunks.iter().map(Vec::capacity).sum();
                 assert_eq!(items.bytes(), chunks * 8 + items.chunks.capacity() * size_of::<Vec<u64>>());
+                assert_eq!(items.unfilled_bytes(), (chunks - items.len()) * 8);
                 items.push(i);
             }
         }

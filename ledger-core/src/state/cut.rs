@@ -3,7 +3,8 @@
 //! Nothing is copied at the instant itself. Afterwards the copier takes a few accounts at a time, and a writer that is
 //! about to change an account which was not copied yet sets it aside first, as it was. So no lock is held for long, and the
 //! memory that this takes is bounded by the accounts that are changed meanwhile. Withdrawals are set aside in the same
-//! way. Records are never changed, so of those it is enough to know where they ended.
+//! way: those that changed between the checkpoint before and the cut, which the log between two checkpoints bounds, and
+//! change again before they are copied. Records are never changed, so of those it is enough to know where they ended.
 //!
 //! What must hold: whoever changes an account or a withdrawal asks [`Shard::keep_account`] or [`Shard::keep_withdrawal`]
 //! first. The entry that changes it is later than the cut, so its `last_seq` says whether it was changed since.
@@ -29,7 +30,10 @@ pub(crate) struct Cut {
     copied: Slot,
     /// By chunk of slots: a table of all of them would be moved while a writer holds the lock, by the million.
     set_aside: HashMap<Slot, Vec<(Slot, Frozen)>, RandomState>,
-    withdrawals_set_aside: HashMap<TransactionId, HeldWithdrawal, RandomState>,
+    /// The withdrawals up to this id are copied.
+    withdrawals_copied: Option<TransactionId>,
+    /// In boxes: a table that grows while a writer holds the lock moves 16 bytes of each.
+    withdrawals_set_aside: HashMap<TransactionId, Box<HeldWithdrawal>, RandomState>,
 }
 
 /// The sums of one currency in one shard at the instant of a cut.
@@ -70,6 +74,7 @@ impl Shard {
             accounts,
             copied: 0,
             set_aside: HashMap::with_hasher(RandomState::default()),
+            withdrawals_copied: None,
             withdrawals_set_aside: HashMap::with_hasher(RandomState::default()),
         }));
         ShardCut {
@@ -99,9 +104,13 @@ impl Shard {
         cut.copied = end;
     }
 
-    /// Shows a withdrawal as it was at the cut.
+    /// Shows a withdrawal as it was at the cut. They are asked for in the order of their ids.
     pub(crate) fn copy_withdrawal<R>(&mut self, id: TransactionId, copy: impl FnOnce(&HeldWithdrawal) -> R) -> R {
-        let set_aside = self.cut.as_mut().and_then(|cut| cut.withdrawals_set_aside.remove(&id));
+        let set_aside = self.cut.as_mut().and_then(|cut| {
+            debug_assert!(cut.withdrawals_copied < Some(id), "{id} comes after {:?}", cut.withdrawals_copied);
+            cut.withdrawals_copied = Some(id);
+            cut.withdrawals_set_aside.remove(&id)
+        });
         match &set_aside {
             Some(held) => copy(held),
             None => copy(&self.withdrawals[&id]),
@@ -125,12 +134,12 @@ impl Shard {
         }
     }
 
-    /// Sets a withdrawal aside that is about to be changed, if a checkpoint may have yet to copy it.
+    /// Sets a withdrawal aside that is about to be changed, if a checkpoint has yet to copy it.
     pub(super) fn keep_withdrawal(&mut self, id: TransactionId) {
         let Some(cut) = &mut self.cut else { return };
         let held = &self.withdrawals[&id];
-        if held.last_seq <= cut.seq && held.last_seq > cut.since {
-            cut.withdrawals_set_aside.insert(id, held.clone());
+        if cut.withdrawals_copied < Some(id) && held.last_seq <= cut.seq && held.last_seq > cut.since {
+            cut.withdrawals_set_aside.insert(id, Box::new(held.clone()));
         }
     }
 }

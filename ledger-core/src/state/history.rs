@@ -301,6 +301,14 @@ impl History {
         self.records.bytes() + self.anchors.bytes() + self.runs.bytes() + self.long.bytes() + self.header_bytes
     }
 
+    /// Of those bytes, what no record and no list has used yet.
+    pub(crate) fn unfilled_bytes(&self) -> usize {
+        self.records.unfilled_bytes()
+            + self.anchors.unfilled_bytes()
+            + self.runs.unfilled_bytes()
+            + self.long.unfilled_bytes()
+    }
+
     /// Whether so many records more fit, however long they are.
     pub(crate) fn has_room_for(&self, records: usize) -> bool {
         // Each may leave as much of a chunk unused as it takes itself.

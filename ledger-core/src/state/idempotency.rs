@@ -224,6 +224,11 @@ impl KeyShard {
             + self.claims.allocation_size()
     }
 
+    /// Of those bytes, what no key has used yet.
+    pub(crate) fn unfilled_bytes(&self) -> usize {
+        self.records.unfilled_bytes()
+    }
+
     fn record(&self, reference: u32) -> Record<'_> {
         let bytes = self.records.rest(reference.into());
         let number = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes are eight"));

@@ -130,6 +130,7 @@ impl Shard {
             accounts: (self.accounts.bytes() + sums) as u64,
             history: self.history.bytes() as u64,
             withdrawals: (self.withdrawals.allocation_size() + self.register.bytes()) as u64,
+            unfilled: (self.accounts.unfilled_bytes() + self.history.unfilled_bytes()) as u64,
             ..Memory::default()
         }
     }

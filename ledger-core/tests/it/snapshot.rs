@@ -211,6 +211,30 @@ fn checkpoints_are_made_while_writers_run_and_the_books_balance() {
     assert_eq!(verified.last_seq, digest.0);
 }
 
+#[test]
+fn a_checkpoint_copies_as_little_under_one_lock_from_a_large_ledger_as_from_a_small_one() {
+    const MOST: usize = 128 << 10;
+    let largest_hold = |charges: u64| {
+        let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+        // One shard: what a lock guards is everything.
+        let ledger = options(&clock).shards(1).open_on(disk).expect("an empty disk");
+        for from in (0..charges).step_by(1_000) {
+            let asked: Vec<_> = (from..from + 1_000)
+                .map(|n| match n % 100 {
+                    1 => Asked::withdraw(user(n), amount(1), format!("payout {n}")),
+                    _ => Asked::charge(user(n + 1), amount(1), format!("charge {n}, with a key that is long enough")),
+                })
+                .collect();
+            let commands: Vec<_> = asked.iter().map(Asked::command).collect();
+            answer(ledger.batch(&commands)).expect("not halted");
+        }
+        ledger.checkpoint().expect("a disk that works").largest_hold
+    };
+    let (small, large) = (largest_hold(10_000), largest_hold(60_000));
+    assert!(small > 16 << 10, "{small} bytes: what is copied is counted");
+    assert!(large <= MOST && small <= MOST, "{small} bytes of a small ledger, {large} of a large one");
+}
+
 /// A small ledger with two snapshots, closed; its state.
 fn small() -> (SimDisk, (ledger_core::Seq, u128)) {
     let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
@@ -247,9 +271,12 @@ fn refused_or_the_same(disk: &SimDisk, state: (ledger_core::Seq, u128), what: &s
     }
 }
 
+/// `LEDGER_SWEEP=full` tries every bit and every length: `LEDGER_SWEEP=full cargo test --profile ci -p ledger-core --test it
+/// no_damage_to_a_snapshot -- --nocapture`, which says how many.
 #[test]
 fn no_damage_to_a_snapshot_changes_what_is_opened() {
     let (disk, state) = small();
+    let is_full = std::env::var("LEDGER_SWEEP").is_ok_and(|how| how == "full");
     // Without the log before it, nothing else can take the snapshots' place; here it can, and must give the same.
     let files: Vec<String> = [names(&disk, ".snapshot"), names(&disk, ".history")].concat();
     let (mut looked_at, mut noticed) = (0, 0);
@@ -263,13 +290,16 @@ fn no_damage_to_a_snapshot_changes_what_is_opened() {
     let newest = names(&disk, ".snapshot")[1].clone();
     for file in &files {
         let len = disk.read(file).expect("it is there").len() as u64;
-        // Every byte, and of each another bit.
         for offset in 0..len {
-            let damaged = disk.survivor(0);
-            damaged.flip_bit(file, offset, (offset % 8) as u8);
-            judge(damaged, format!("{file}, a bit of byte {offset}"), *file == newest || file.ends_with(".history"));
+            // Of each byte another bit.
+            let bits = if is_full { 0..8 } else { (offset % 8) as u8..(offset % 8) as u8 + 1 };
+            for bit in bits {
+                let damaged = disk.survivor(0);
+                damaged.flip_bit(file, offset, bit);
+                judge(damaged, format!("{file}, bit {offset}.{bit}"), *file == newest || file.ends_with(".history"));
+            }
         }
-        for len in (0..len).step_by(7) {
+        for len in (0..len).step_by(if is_full { 1 } else { 7 }) {
             let damaged = disk.survivor(0);
             damaged.truncate(file, len);
             judge(damaged, format!("{file}, cut at {len}"), *file == newest || file.ends_with(".history"));
@@ -302,6 +332,7 @@ fn no_damage_to_a_snapshot_changes_what_is_opened() {
         damaged.overwrite(file, 0, &stranger.read(file).expect("it is there"));
         judge(damaged, format!("another ledger's {file}"), *file == newest);
     }
+    eprintln!("damaged snapshots: {looked_at} images, {noticed} noticed");
     assert!(looked_at > 2_000 && noticed > looked_at / 2, "{noticed} of {looked_at}");
 }
 
