@@ -10,6 +10,7 @@ reported as not run, and the exit code says so: 0 all held, 1 something was lost
 """
 
 import argparse
+import itertools
 import os
 import shutil
 import subprocess
@@ -20,17 +21,20 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import faults  # noqa: E402
+import full  # noqa: E402
+import soak  # noqa: E402
 
 # What each fault needs besides the server: a program, or the right to mount.
 FAULTS = {
     "killed": (faults.killed, "strace"),
     "eio": (faults.eio, "strace"),
     "enospc": (faults.enospc, "strace"),
+    "delayed": (faults.delayed, "strace"),
     "slow": (faults.slow, "strace"),
     "kill-loops": (faults.kill_loops, None),
-    "full": (faults.full, "mount"),
+    "full": (full.full, "mount"),
     "clock": (faults.clock, "faketime"),
-    "soak": (faults.soak, None),
+    "soak": (soak.soak, None),
 }
 
 
@@ -47,12 +51,12 @@ class World:
         self.loops = arguments.loops or (5 if short else 100)
         self.seconds = arguments.hours * 3600 if arguments.hours else (8 if short else 300)
         self.charge_bytes = 86
-        self.made = 0
+        self.jobs = arguments.jobs
+        self.made = itertools.count(1)
         self.lost = []
 
     def directory(self):
-        self.made += 1
-        return os.path.join(self.scratch, f"data-{self.made}")
+        return os.path.join(self.scratch, f"data-{next(self.made)}")
 
     def done_with(self, directory):
         shutil.rmtree(directory, ignore_errors=True)
@@ -84,6 +88,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--commands", type=int, help="commands of a run that is disturbed at every Nth call")
     parser.add_argument("--stride", type=int, help="disturb at every so many calls")
+    parser.add_argument("--jobs", type=int, default=1, help="how many such runs at a time")
     parser.add_argument("--loops", type=int, help="how often kill-loops kills")
     parser.add_argument("--hours", type=float, help="how long slow and soak take each")
     arguments = parser.parse_args()

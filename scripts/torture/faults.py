@@ -1,11 +1,12 @@
-"""The faults: each is a function that runs the server into one, judges what is left, and returns what it counted."""
+"""Faults of calls, of the process and of the clock: each is a function that runs the server into one, judges what is left, and
+returns what it counted."""
 
 import os
-import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
-from book import Book, judge, verify
+from book import Book, judge
 from server import Client, Gone, Server
 
 # The calls through which bytes reach the disk.
@@ -39,23 +40,31 @@ def busiest(world, call):
 def at_every_call(world, what, end):
     """Runs the same commands once for every Nth call (every `world.stride`th of them), with `what` happening there."""
     counts = {"runs": 0, "hit": 0, "acknowledged": 0}
-    for call in CALLS:
-        for when in range(1, busiest(world, call) + 1, world.stride):
-            directory = world.directory()
-            book = Book(world.seed)
-            try:
-                with Server(world.program, directory, wrapper=injected(call, what, when)) as server:
-                    whole = book.work(server.address, world.commands) and book.troubles == 0
-                    code = server.stop()
-                    counts["hit"] += end(code, whole)
-            except Gone:
-                counts["hit"] += 1  # At an opening.
-            world.attempt(f"{call} {what} {when}", lambda: judge(world.program, directory, book))
+    places = [(call, when) for call in CALLS for when in range(1, busiest(world, call) + 1, world.stride)]
+    with ThreadPoolExecutor(world.jobs) as pool:
+        runs = [pool.submit(disturbed, world, call, what, when, end) for call, when in places]
+        for run in runs:
+            hit, acknowledged = run.result()
             counts["runs"] += 1
-            counts["acknowledged"] += len(book.acknowledged)
-            world.done_with(directory)
+            counts["hit"] += hit
+            counts["acknowledged"] += acknowledged
     assert counts["hit"] * 2 > counts["runs"], f"the fault was rarely met: {counts}"
     return counts
+
+
+def disturbed(world, call, what, when, end):
+    """One run; whether it met the fault, and how many commands were acknowledged."""
+    directory, book = world.directory(), Book(world.seed)
+    hit = True
+    try:
+        with Server(world.program, directory, wrapper=injected(call, what, when)) as server:
+            whole = book.work(server.address, world.commands) and book.troubles == 0
+            hit = end(server.stop(), whole)
+    except Gone:
+        pass  # It met the fault at the opening.
+    world.attempt(f"{call} {what} {when}", lambda: judge(world.program, directory, book))
+    world.done_with(directory)
+    return hit, len(book.acknowledged)
 
 
 def killed(world):
@@ -76,6 +85,16 @@ def eio(world):
 def enospc(world):
     """From the Nth write on there is no room: refused, or halted where room had been promised."""
     return at_every_call(world, "error=ENOSPC", lambda code, whole: not whole)
+
+
+def delayed(world):
+    """The Nth write or sync takes 50 ms more: everything is answered, and the end is a clean one."""
+
+    def end(code, whole):
+        assert whole and code == 0, f"a slow call was taken for a fault: exit code {code}"
+        return True
+
+    return at_every_call(world, "delay_enter=50000", end)
 
 
 def load(address, books, seconds):
@@ -133,60 +152,6 @@ def slow(world):
     whole = merged(books)
     world.attempt("slow syncs", lambda: judge(world.program, directory, whole))
     return {"runs": 1, "acknowledged": len(whole.acknowledged)}
-
-
-def full(world):
-    """A file system of 64 MiB: 507 before anything is applied, reads go on, writes resume; then the same after a restart."""
-    mount = os.path.join(world.scratch, "full")
-    os.makedirs(mount, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", mount], check=True)
-    try:
-        return fill(world, mount)
-    finally:
-        subprocess.run(["umount", "-l", mount], check=True)
-
-
-def fill(world, mount):
-    directory, ballast = os.path.join(mount, "data"), os.path.join(mount, "ballast")
-    with open(ballast, "wb") as file:
-        file.write(b"\1" * (54 << 20))
-    book = Book(world.seed)
-    options = ("--segment-size", "4MiB")
-    counts = {"runs": 0, "refused": 0}
-    with Server(world.program, directory, *options) as server:
-        client = Client(server.address)
-        for _ in range(2):
-            until(book, client, 507)
-            counts["refused"] += 1
-            user = next(iter(book.acknowledged.values()))[1]["user_id"]
-            status, balance = client.get(f"/balance?user_id={user}")
-            assert status == 200 and balance["total"] > 0, f"reads on a full disk: {status} {balance}"
-            os.truncate(ballast, max(0, os.path.getsize(ballast) - (9 << 20)))
-            time.sleep(1.5)  # The ledger leaves a full disk alone for a second.
-            until(book, client, 200)
-            counts["runs"] += 1
-        # Full again, to the last byte, when it is stopped.
-        with open(ballast, "ab", buffering=0) as file:
-            try:
-                while file.write(b"\1" * 4096):
-                    pass
-            except OSError:
-                pass
-        until(book, client, 507)
-        server.kill()
-    verify(world.program, directory, book)
-    os.truncate(ballast, 0)
-    world.attempt("a disk that was full", lambda: judge(world.program, directory, book, *options))
-    return counts | {"acknowledged": len(book.acknowledged)}
-
-
-def until(book, client, status):
-    """Sends charges, with as much metadata as there may be, until one is answered so."""
-    for _ in range(200_000):
-        path, body = book.command()
-        if path == "/charge" and book.send(client, path, body | {"metadata": {"note": "x" * 900}}) == status:
-            return
-    raise AssertionError(f"no charge was answered {status}")
 
 
 def clock(world):
@@ -255,39 +220,3 @@ def faketime_library():
         if "libfaketime.so.1" in files:
             return os.path.join(root, "libfaketime.so.1")
     raise FileNotFoundError("libfaketime.so.1")
-
-
-def soak(world):
-    """Accepts charges for as long as asked. Memory grows by what a charge is said to take and by nothing else: within 5 %,
-    or 48 MiB, which is what tables take in one piece."""
-    directory = world.directory()
-    counts = {"runs": 1, "accepted": 0, "drift_mib": 0.0, "drift_percent": 0.0}
-    with Server(world.program, directory, "--segment-size", "64MiB", environment={"RUST_LOG": "error"}) as server:
-        client, number, base = Client(server.address), 0, None
-        begun = time.monotonic()
-        while (spent := time.monotonic() - begun) < world.seconds:
-            charges = [
-                {"type": "charge", "user_id": n % 10_000 + 1, "amount": 1, "idempotency_key": f"soak-{n:019}"}
-                for n in range(number, number + 1_000)
-            ]
-            status, reply = client.post("/batch", {"operations": charges})
-            assert status == 200 and reply["completed"] == 1_000, f"{status} {reply}"
-            number += 1_000
-            # What it has after a quarter is the base; what it publishes for each charge comes on top.
-            rest = resident(server.pid()) - world.charge_bytes * number
-            if spent > world.seconds / 4:
-                base = base or rest
-                drift = abs(rest - base)
-                counts["drift_mib"] = max(counts["drift_mib"], round(drift / 2**20, 1))
-                counts["drift_percent"] = max(counts["drift_percent"], round(drift / (base + world.charge_bytes * number) * 100, 1))
-                is_flat = drift <= max(48 << 20, 0.05 * (base + world.charge_bytes * number))
-                assert is_flat, f"memory is not flat: {counts} after {number}"
-        counts["accepted"] = number
-        server.stop()
-    verify(world.program, directory, Book(world.seed))
-    return counts
-
-
-def resident(pid):
-    with open(f"/proc/{pid}/status") as lines:
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
