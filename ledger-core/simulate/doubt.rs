@@ -44,7 +44,10 @@ impl Run {
             let found = ledger.transaction(id(seq), None).and_then(|commit| commit.wait());
             let found = found.map_err(|error| wrong(error.to_string()))?;
             let found = found.ok_or_else(|| wrong("no transaction".into()))?;
-            let index = doubt.commands.iter().position(|asked| asked.key == *found.idempotency_key);
+            let index = doubt
+                .commands
+                .iter()
+                .position(|asked| asked.key == *found.idempotency_key && asked.amount == found.amount);
             let index = index.ok_or_else(|| wrong(format!("{found:?}, which is not of it")))?;
             let (asked, now) = (doubt.commands.remove(index), doubt.now);
             self.model.decide(&asked, now).map_err(|rejection| wrong(format!("{asked:?} is {rejection}")))?;

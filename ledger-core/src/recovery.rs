@@ -149,7 +149,9 @@ fn replay(tables: &mut Tables, records: &[Record<'_>]) -> Result<(), NotTaken> {
             }
         }
     }
-    tables.touch_ahead(&entries);
+    if entries.len() > 1 {
+        tables.touch_ahead(&entries);
+    }
     for (entry, record) in entries.iter().zip(records) {
         // The log's identity is known once it has been read.
         let origin = Origin { ledger: Uuid::nil(), epoch: record.epoch };

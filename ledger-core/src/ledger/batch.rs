@@ -498,9 +498,17 @@ impl Engine {
     /// The answer to an atomic batch of which some key names an accepted command: that of the earlier batch, if all of
     /// them repeat it. `None` where no key does.
     fn repeated(&self, commands: &[Prepared<'_, '_>]) -> Option<Result<(AtomicReceipt, Seq), Refusal>> {
-        let settled: Vec<Option<Settled>> =
-            commands.iter().map(|prepared| self.tables.keys.settled(prepared.key_hash, prepared.key)).collect();
-        let first = settled.iter().position(Option::is_some)?;
+        let look = |prepared: &Prepared<'_, '_>| self.tables.keys.settled(prepared.key_hash, prepared.key);
+        let mut settled: Vec<Option<Settled>> = commands.iter().map(look).collect();
+        let mut first = settled.iter().position(Option::is_some)?;
+        // They were looked at one after the other, so one before the first may have been settled by now, and before it. When
+        // none is that is looked at after it, there was a moment at which it was the first.
+        while let Some(earlier) = (0..first).find(|&index| {
+            settled[index] = look(&commands[index]);
+            settled[index].is_some()
+        }) {
+            first = earlier;
+        }
         if let Some(transactions) = self.earlier_batch(commands, &settled) {
             let seen = transactions.last().map_or(Seq::ZERO, |id| id.seq());
             return Some(Ok((AtomicReceipt { transactions, repeat: true }, seen)));

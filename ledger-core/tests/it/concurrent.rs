@@ -237,15 +237,17 @@ fn verify(events: &[Event], ledger: &Ledger) -> Result<Model, String> {
                 windows.push(window(first, std::slice::from_ref(asked), rejection));
             }
             Call::Batch(results) => {
-                let mut least = first;
-                for (asked, result) in results {
+                for (index, (asked, result)) in results.iter().enumerate() {
                     match result {
-                        Ok(receipt) => {
-                            accept(receipt.transaction_id.get(), asked, Some(receipt), None);
-                            least = least.max(receipt.transaction_id.get());
+                        Ok(receipt) => accept(receipt.transaction_id.get(), asked, Some(receipt), None),
+                        Err(rejection) => {
+                            // Each operation sees those before it on its accounts; others may be done later.
+                            let earlier = results[..index].iter().filter(|(earlier, _)| meet(earlier, asked));
+                            let seen =
+                                earlier.filter_map(|(_, result)| Some(result.as_ref().ok()?.transaction_id.get()));
+                            let least = seen.fold(first, u64::max);
+                            windows.push(window(least, std::slice::from_ref(asked), rejection));
                         }
-                        // Each operation sees those before it.
-                        Err(rejection) => windows.push(window(least, std::slice::from_ref(asked), rejection)),
                     }
                 }
             }
@@ -304,7 +306,7 @@ fn verify(events: &[Event], ledger: &Ledger) -> Result<Model, String> {
         for (balance, event) in balances.remove(&seq).unwrap_or_default() {
             match event.what {
                 Call::BalanceAt(at, _) => right_balance(&model, balance, (at, at), false),
-                _ => right_balance(&model, balance, event.now, false),
+                _ => right_balance(&model, balance, event.now, true),
             }
             .map_err(|why| format!("{why}\n{event:?}"))?;
         }
@@ -323,6 +325,12 @@ fn verify(events: &[Event], ledger: &Ledger) -> Result<Model, String> {
         Some(seq) => Err(format!("a balance of entry {seq}, which there is not")),
         None => Ok(model),
     }
+}
+
+/// Whether the order of two commands can be told: they share an account, or a key.
+fn meet(one: &Asked, other: &Asked) -> bool {
+    let share = || one.users().any(|user| other.users().any(|other| other == user));
+    one.key == other.key || one.currency == other.currency && share()
 }
 
 /// What began after another had returned has no smaller seq.

@@ -106,7 +106,7 @@ impl Asked {
     }
 
     /// The users whose accounts the command touches.
-    fn users(&self) -> impl Iterator<Item = UserId> {
+    pub(crate) fn users(&self) -> impl Iterator<Item = UserId> {
         [Some(self.user), self.to].into_iter().flatten()
     }
 }
@@ -522,9 +522,11 @@ impl Model {
         self.balance_of(user, currency, at, at)
     }
 
-    /// Money as recorded so far, holds as matured by `at`: what a plan may go by that was begun at `at` and had to wait.
+    /// Money as recorded so far, holds as matured by `at` or by the last entry, whichever is later: what a plan may go by that
+    /// was begun at `at` and had to wait.
     pub(crate) fn balance_planned(&self, user: UserId, currency: Currency, at: Timestamp) -> Balance {
-        self.balance_of(user, currency, Timestamp::MAX, at)
+        let last = self.accounts.get(&(user, currency)).and_then(|all| all.last());
+        self.balance_of(user, currency, Timestamp::MAX, last.map_or(at, |last| at.max(last.time)))
     }
 
     fn balance_of(&self, user: UserId, currency: Currency, recorded: Timestamp, at: Timestamp) -> Balance {

@@ -93,7 +93,8 @@ impl Lines {
 
     /// Waits for more input, then takes all that is there without waiting.
     async fn gather(&mut self) -> Result<(), Cut> {
-        let mut waited = false;
+        // Whole lines that came while a client waited for "100 Continue" are not held up for more.
+        let mut waited = self.gathered.complete > 0;
         while !self.ended && self.gathered.bytes.len() < GATHERED_BYTES_MAX {
             let mut reading = pin!(next(&mut self.input));
             let read = match poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {

@@ -144,6 +144,22 @@ async fn a_body_is_asked_for_with_100_continue_and_only_where_it_is_wanted() {
 }
 
 #[tokio::test]
+async fn a_line_that_was_asked_for_with_100_continue_is_answered_before_the_next_one_comes() {
+    let served = Served::plain().await;
+    let mut stream = served.connect().await;
+    let head = "POST /batch HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\nexpect: 100-continue\r\n\
+                transfer-encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(read_until(&mut stream, "\r\n\r\n").await, "HTTP/1.1 100 Continue\r\n\r\n");
+    let line = json!({"op": "charge", "user_id": 1, "amount": 5, "idempotency_key": "first"}).to_string() + "\n";
+    stream.write_all(format!("{:x}\r\n{line}\r\n", line.len()).as_bytes()).await.unwrap();
+    let answer = read_until(&mut stream, "\"line\":1").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
+    read_until(&mut stream, "\"done\":true").await;
+}
+
+#[tokio::test]
 async fn a_slow_body_is_told_so_and_the_connection_closed() {
     let served = Served::new(ServeOptions::default(), Duration::from_millis(50)).await;
     let request = charge_request("k", "");
