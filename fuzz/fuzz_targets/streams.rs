@@ -178,7 +178,10 @@ fuzz_target!(|input: &[u8]| {
         whole(&bytes, &cut);
         // A line that is too long ends the stream, and how much stands before it when that is seen depends on the pieces.
         if !at_once.text.contains("payload_too_large") {
-            assert_eq!(at_once.text, cut.text, "the pieces changed the answer");
+            // Each ledger has an id of its own, which the bank's references name.
+            let nameless =
+                |site: &Site, reply: &Reply| reply.text.replace(&site.ledger.uuid().simple().to_string(), "the ledger");
+            assert_eq!(nameless(&one, &at_once), nameless(&other, &cut), "the pieces changed the answer");
         }
         other.audit();
     }
