@@ -5,7 +5,6 @@ mod load;
 
 use std::cell::{Cell, RefCell};
 
-use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::checkpoint::{Checkpointer, Positions, State};
@@ -13,11 +12,10 @@ use crate::error::OpenError;
 use crate::journal::codec;
 use crate::ledger::{Engine, LedgerTime, Origin, SHARDS_MAX, Tables};
 use crate::options::Options;
-use crate::state::Entry;
 use crate::sync::{Arc, thread};
 use crate::sys::Storage;
 use crate::types::Seq;
-use crate::wal::{NotTaken, RECORDS_AT_ONCE, Record, Stamp, Start, Wal};
+use crate::wal::{Record, Stamp, Start, Wal};
 pub(crate) use load::{Loaded, Opened, load, load_one, snapshots};
 
 /// What an opening found.
@@ -80,14 +78,13 @@ pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engin
             **loaded.borrow_mut() = Some(found);
             Ok(start)
         };
-        let mut replay = |records: &[Record<'_>]| {
-            let before = replayed;
-            replayed += records.len() as u64;
-            if before / REPORT_EVERY < replayed / REPORT_EVERY {
+        let mut replay = |record: Record<'_>| {
+            replayed += 1;
+            if replayed.is_multiple_of(REPORT_EVERY) {
                 let total = expected.get().max(replayed + 1);
                 (options.progress)(Progress { phase: Phase::Log, done: replayed, total });
             }
-            replay(&mut loaded.borrow_mut().as_mut().expect("the start was asked for").tables, records)
+            replay(&mut loaded.borrow_mut().as_mut().expect("the start was asked for").tables, &record)
         };
         Wal::open_after(Arc::clone(&storage), options.wal(), &mut begin, &mut replay, &accept)?
     };
@@ -136,29 +133,11 @@ fn check(options: &Options) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn replay(tables: &mut Tables, records: &[Record<'_>]) -> Result<(), NotTaken> {
-    let not_taken = |record: &Record<'_>, reason: String| NotTaken { seq: record.seq, reason };
-    let mut entries: SmallVec<[Entry<'_>; RECORDS_AT_ONCE]> = SmallVec::new();
-    let mut undecoded = Ok(());
-    for record in records {
-        match codec::decode(record.bytes) {
-            Ok(entry) => entries.push(entry),
-            Err(reason) => {
-                undecoded = Err(not_taken(record, reason.to_owned()));
-                break;
-            }
-        }
-    }
-    if entries.len() > 1 {
-        tables.touch_ahead(&entries);
-    }
-    for (entry, record) in entries.iter().zip(records) {
-        // The log's identity is known once it has been read.
-        let origin = Origin { ledger: Uuid::nil(), epoch: record.epoch };
-        let stamp = Stamp { seq: record.seq, time: record.time };
-        tables.replay(entry, origin, stamp).map_err(|reason| not_taken(record, reason))?;
-    }
-    undecoded
+fn replay(tables: &mut Tables, record: &Record<'_>) -> Result<(), String> {
+    let entry = codec::decode(record.bytes)?;
+    // The log's identity is known once it has been read.
+    let origin = Origin { ledger: Uuid::nil(), epoch: record.epoch };
+    tables.replay(&entry, origin, Stamp { seq: record.seq, time: record.time })
 }
 
 impl Loaded {

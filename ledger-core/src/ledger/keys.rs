@@ -169,12 +169,6 @@ impl Keys {
         if shard.restore(hash, record) { Ok(()) } else { Err("more keys than the tables hold".into()) }
     }
 
-    /// As [`KeyShard::touch`], when nobody else has the keys.
-    pub(crate) fn touch(&mut self, key: &str) -> u64 {
-        let hash = self.hash(key);
-        self.shards[Self::index(hash)].shard.get_mut().touch(hash)
-    }
-
     /// Settles a key during replay of the entry `seq`, when nobody claims any.
     ///
     /// # Errors

@@ -1,18 +1,16 @@
 //! The state of the whole ledger: shards, keys and the locator of transactions, and how an entry is dealt out to them.
 
 use std::hash::BuildHasher;
-use std::hint::black_box;
 
 use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::engine::SHARDS_MAX;
 use super::keys::{Keys, Settled, Unclaimed};
 use crate::state::apply::Applied;
 use crate::state::audit;
 use crate::state::locator::Locator;
-use crate::state::shard::{Shard, TOUCHED_TOGETHER, touch_ahead};
+use crate::state::shard::Shard;
 use crate::state::{Entry, TransactionEntry};
 use crate::sync::{CachePadded, Mutex, MutexGuard};
 use crate::types::{Epoch, Timestamp, TransactionId, UserId};
@@ -147,24 +145,6 @@ impl Tables {
         }
         self.locator.set(stamp.seq, self.home_of(entry));
         id
-    }
-
-    /// Brings what the entries need into the cache, so that their misses overlap.
-    pub(crate) fn touch_ahead(&mut self, entries: &[Entry<'_>]) {
-        let mut touched = 0;
-        let shards: SmallVec<[&Shard; SHARDS_MAX]> = self.shards.iter_mut().map(|shard| &*shard.get_mut()).collect();
-        let mut accounts: SmallVec<[_; 2 * TOUCHED_TOGETHER]> = SmallVec::new();
-        for entry in entries {
-            let Entry::Transaction(entry) = entry else { continue };
-            touched ^= self.keys.touch(entry.key.as_str());
-            for posting in &entry.postings {
-                for user in [posting.debit.user(), posting.credit.user()].into_iter().flatten() {
-                    accounts.push((shards[shard_among(shards.len(), user)], user, posting.currency));
-                }
-            }
-        }
-        black_box(touched);
-        touch_ahead(&accounts);
     }
 
     /// Applies an entry of the log, when nobody else has the tables.

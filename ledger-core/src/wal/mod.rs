@@ -166,19 +166,6 @@ pub(crate) struct Record<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// Records that are shown together at the most: enough that whoever takes them can have several cache misses under way.
-pub(crate) const RECORDS_AT_ONCE: usize = 16;
-
-/// Why somebody whom records were shown to refuses one.
-pub(crate) struct NotTaken {
-    /// Which one; those before it were taken.
-    pub(crate) seq: Seq,
-    pub(crate) reason: String,
-}
-
-/// Takes records, in order: one or more, at most [`RECORDS_AT_ONCE`].
-pub(crate) type Visit<'a> = dyn FnMut(&[Record<'_>]) -> Result<(), NotTaken> + 'a;
-
 /// How far a record must have come before an answer that depends on it may leave.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Level {
@@ -288,8 +275,8 @@ pub(crate) fn scan(
     then: Option<Seq>,
     visit: &mut dyn FnMut(Record<'_>),
 ) -> Result<Scanned, OpenError> {
-    let mut visit = |records: &[Record<'_>]| {
-        records.iter().for_each(|record| visit(*record));
+    let mut visit = |record: Record<'_>| {
+        visit(record);
         Ok(())
     };
     let log = reader::read(storage, Reading::Shared, start, &WalOptions::default(), then, &mut visit)?;
@@ -364,7 +351,7 @@ impl Wal {
         storage: Arc<dyn Storage>,
         options: WalOptions,
         load: &mut dyn FnMut(Option<(Uuid, Seq)>) -> Result<Start, OpenError>,
-        replay: &mut Visit<'_>,
+        replay: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
         accept: &dyn Fn(Stamp) -> Result<(), OpenError>,
     ) -> Result<(Wal, Opened), OpenError> {
         let recovered = recovery::open(&*storage, &options, load, replay, accept)?;
@@ -398,11 +385,7 @@ impl Wal {
         replay: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
         accept: &dyn Fn(Stamp) -> Result<(), OpenError>,
     ) -> Result<(Wal, Opened), OpenError> {
-        let mut replay = |records: &[Record<'_>]| {
-            let mut one = |record: &Record<'_>| replay(*record).map_err(|reason| NotTaken { seq: record.seq, reason });
-            records.iter().try_for_each(&mut one)
-        };
-        Wal::open_after(storage, options, &mut |_| Ok(Start::First), &mut replay, accept)
+        Wal::open_after(storage, options, &mut |_| Ok(Start::First), replay, accept)
     }
 
     /// A log that keeps nothing: a record is durable as soon as it is appended.

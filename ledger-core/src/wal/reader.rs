@@ -16,7 +16,7 @@ pub(super) use end::{End, Settled};
 pub(super) use files::{Segment, open_segment, read_link, read_mark};
 pub(super) use window::{Window, reread};
 
-use super::Visit;
+use super::Record;
 use super::head::HeadHash;
 use super::mark::Mark;
 use super::names;
@@ -80,7 +80,7 @@ pub(super) fn read(
     start: Start,
     options: &WalOptions,
     then: Option<Seq>,
-    visit: &mut Visit<'_>,
+    visit: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
 ) -> Result<Log, OpenError> {
     // The mark before the segments: it is a lower bound, and the log of a running ledger only grows.
     let mark = read_mark(storage)?;

@@ -16,7 +16,7 @@ use super::reader::{self, End, Log, Reading, Window};
 use super::segment::{FRAMES_AT, Failure, LINK_AT, Link, NewFile, SegmentHeader, during};
 use super::start::Start;
 use super::writer::Writer;
-use super::{Opened, Stamp, TornTail, Visit};
+use super::{Opened, Record, Stamp, TornTail};
 use crate::error::OpenError;
 use crate::sync::Arc;
 use crate::sys::{DirectoryLock, ReadFrom, Storage, StorageFile};
@@ -42,7 +42,7 @@ pub(super) fn open(
     storage: &dyn Storage,
     options: &WalOptions,
     load: &mut dyn FnMut(Option<(Uuid, Seq)>) -> Result<Start, OpenError>,
-    replay: &mut Visit<'_>,
+    replay: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
     accept: &dyn Fn(Stamp) -> Result<(), OpenError>,
 ) -> Result<Recovered, OpenError> {
     options.check()?;

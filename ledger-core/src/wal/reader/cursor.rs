@@ -2,8 +2,6 @@
 
 use std::collections::VecDeque;
 
-use smallvec::SmallVec;
-
 use super::end::{End, Settled, Torn, Unsettled};
 use super::files::Segment;
 use super::window::Window;
@@ -11,6 +9,7 @@ use super::{Reading, damaged, io_error};
 use crate::error::OpenError;
 use crate::sys::{ReadFrom, Storage};
 use crate::types::{Epoch, Seq, Timestamp};
+use crate::wal::Record;
 use crate::wal::frame::{self, BLOCK, HEADER_BYTES, Header, Kind, NotAFrame, Records, Seal};
 use crate::wal::head::HeadHash;
 use crate::wal::mark::Mark;
@@ -18,7 +17,6 @@ use crate::wal::names;
 use crate::wal::options::WalOptions;
 use crate::wal::segment::{FRAMES_AT, LINK_AT, ReadLink};
 use crate::wal::start::{Base, Start};
-use crate::wal::{NotTaken, RECORDS_AT_ONCE, Record, Visit};
 
 /// Where reading stands.
 pub(super) struct Cursor<'a> {
@@ -29,7 +27,7 @@ pub(super) struct Cursor<'a> {
     pub(super) options: &'a WalOptions,
     /// The segment before the first that is read.
     previous: u64,
-    visit: &'a mut Visit<'a>,
+    visit: &'a mut dyn FnMut(Record<'_>) -> Result<(), String>,
     pub(super) at: Settled,
     record_time: Timestamp,
     epoch: Epoch,
@@ -59,7 +57,7 @@ impl<'a> Cursor<'a> {
         mark: &'a Mark,
         reading: Reading,
         options: &'a WalOptions,
-        visit: &'a mut Visit<'a>,
+        visit: &'a mut dyn FnMut(Record<'_>) -> Result<(), String>,
     ) -> Cursor<'a> {
         let at = Settled::before_all();
         Cursor {
@@ -338,8 +336,21 @@ impl<'a> Cursor<'a> {
             self.settled.time = self.settled.time.max(self.at.time);
             return Ok(Next::Closed);
         }
-        self.show_records(&header, bytes)
-            .map_err(|NotTaken { seq, reason }| damaged(name, offset, Some(seq), reason))?;
+        for (index, record) in Records::of(&header, bytes).enumerate() {
+            let seq = Seq::new(header.first_seq.get() + index as u64);
+            let Some((time, bytes)) = record else {
+                return Err(damaged(name, offset, Some(seq), "the frame's checksum is right and its records are not"));
+            };
+            if time < self.at.time {
+                return Err(damaged(name, offset, Some(seq), "the record's time is before its predecessor's"));
+            }
+            (self.at.time, self.record_time) = (time, time);
+            if self.base.is_some_and(|base| seq <= base.seq) {
+                continue;
+            }
+            (self.visit)(Record { seq, time, epoch: header.epoch, bytes })
+                .map_err(|reason| damaged(name, offset, Some(seq), reason))?;
+        }
         self.at.offset += header.frame_bytes();
         self.at.chain = chain;
         self.at.records_chain = chain;
@@ -361,36 +372,6 @@ impl<'a> Cursor<'a> {
         self.unsettled.push_back(Unsettled { offset, header, after: self.at });
         self.settle();
         Ok(Next::Frame)
-    }
-
-    /// Shows the records of a frame, some at a time. All before a wrong one are shown first.
-    fn show_records(&mut self, header: &Header, frame: &[u8]) -> Result<(), NotTaken> {
-        let mut gathered: SmallVec<[Record<'_>; RECORDS_AT_ONCE]> = SmallVec::new();
-        let mut wrong = None;
-        for (index, record) in Records::of(header, frame).enumerate() {
-            let seq = Seq::new(header.first_seq.get() + index as u64);
-            let Some((time, bytes)) = record else {
-                wrong = Some((seq, "the frame's checksum is right and its records are not"));
-                break;
-            };
-            if time < self.at.time {
-                wrong = Some((seq, "the record's time is before its predecessor's"));
-                break;
-            }
-            (self.at.time, self.record_time) = (time, time);
-            if self.base.is_some_and(|base| seq <= base.seq) {
-                continue;
-            }
-            gathered.push(Record { seq, time, epoch: header.epoch, bytes });
-            if gathered.len() == RECORDS_AT_ONCE {
-                (self.visit)(&gathered)?;
-                gathered.clear();
-            }
-        }
-        if !gathered.is_empty() {
-            (self.visit)(&gathered)?;
-        }
-        wrong.map_or(Ok(()), |(seq, reason)| Err(NotTaken { seq, reason: reason.to_owned() }))
     }
 
     /// Moves the settled place up to what is known to be durable.
