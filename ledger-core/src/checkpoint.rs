@@ -46,7 +46,7 @@ pub struct Checkpoint {
     pub segments_retired: u64,
     /// The longest time for which it held a lock that a writer may have waited for.
     pub longest_hold: Duration,
-    /// The most that it copied while it held such a lock, in bytes as they lie in memory: in no proportion to the ledger.
+    /// The most that it copied while it held such a lock, in bytes: in no proportion to the ledger.
     pub largest_hold: usize,
 }
 

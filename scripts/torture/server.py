@@ -89,21 +89,10 @@ class Client:
     def get(self, path):
         return self.request("GET", path)
 
-    def text(self, path):
-        """What is answered, as it is."""
-        return self.exchange("GET", path)[1].decode()
-
     def request(self, method, path, body=None, headers=None):
-        status, answer = self.exchange(method, path, body, headers)
-        try:
-            return status, json.loads(answer)
-        except ValueError as fault:
-            raise Gone(str(fault)) from fault
-
-    def exchange(self, method, path, body=None, headers=None):
         try:
             self.connection.request(method, path, body, headers or {})
             response = self.connection.getresponse()
-            return response.status, response.read()
-        except (OSError, http.client.HTTPException) as fault:
+            return response.status, json.loads(response.read())
+        except (OSError, http.client.HTTPException, ValueError) as fault:
             raise Gone(str(fault)) from fault

@@ -45,7 +45,7 @@ impl LongestHold {
         self.time.get()
     }
 
-    /// As they lie in memory.
+    /// The most that was copied under one lock.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.get()
     }
