@@ -161,8 +161,8 @@ impl Engine {
         seen: &mut Seq,
         room: &mut Reservation<'_>,
     ) -> Result<Vec<(Receipt, Place<'_>)>, Halted> {
-        let (bytes, now, announced) = (Vec::new(), self.now(), Vec::new());
-        let mut run = Run { engine: self, commands, results, seen, room, bytes, now, announced };
+        let (group, now, announced) = (Group::default(), self.now(), Vec::new());
+        let mut run = Run { engine: self, commands, results, seen, room, group, now, announced };
         let mut start = 0;
         while start < commands.len() {
             let transfers = matches!(commands[start].command, Command::Transfer(_));
@@ -212,12 +212,13 @@ struct Run<'e, 'r, 'c, 'a, 'w> {
     results: &'r mut [Option<Result<Receipt, Rejection>>],
     seen: &'r mut Seq,
     room: &'r mut Reservation<'w>,
-    bytes: Vec<u8>,
+    /// Empty between two groups.
+    group: Group<'a, 'e>,
     now: Timestamp,
     announced: Vec<(Receipt, Place<'e>)>,
 }
 
-impl<'e> Run<'e, '_, '_, '_, '_> {
+impl<'e, 'a> Run<'e, '_, '_, 'a, '_> {
     /// Executes the commands `indexes`, which touch one account each, with their shard locked once.
     fn execute_in_one_shard(&mut self, shard: usize, indexes: &[u32], steps: &mut [Step]) -> Result<(), Halted> {
         let _fuse = Fuse(&self.engine.wal);
@@ -260,37 +261,107 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
         indexes: impl Iterator<Item = usize>,
         steps: &mut [Step],
     ) -> Result<(), Halted> {
+        let mut group = mem::take(&mut self.group);
         for index in indexes {
             if !matches!(steps[index], Step::Claimed) {
                 continue;
             }
-            match self.execute_one(locked, index) {
-                Ok((receipt, id, place)) => {
-                    steps[index] = Step::Done(id);
-                    *self.seen = (*self.seen).max(receipt.balance.seq);
-                    self.results[index] = Some(Ok(receipt));
-                    self.announced.extend(place.map(|place| (receipt, place)));
-                }
+            let movement = Movement::of(self.commands[index].command);
+            // What is decided about an account rests on all that came before.
+            if group.touches_an_account_of(&movement) {
+                self.append_and_apply(locked, &mut group, steps)?;
+            }
+            match self.plan_one(locked, index, &movement, group.planned.len()) {
+                Ok((entry, place)) => group.push(index, entry, place),
                 Err(refusal) => {
                     steps[index] = Step::Refused;
                     conclude_refused(refusal, &mut self.results[index], self.seen)?;
                 }
             }
         }
+        self.append_and_apply(locked, &mut group, steps)?;
+        self.group = group;
         Ok(())
     }
 
-    fn execute_one(
+    #[inline]
+    fn plan_one(
+        &self,
+        locked: &LockedShards<'_>,
+        index: usize,
+        movement: &Movement,
+        before: usize,
+    ) -> Result<(TransactionEntry<'a>, Option<Place<'e>>), Refusal> {
+        let prepared = &self.commands[index];
+        let place = self.engine.check_before_plan(prepared.command, movement)?;
+        Ok((self.engine.plan_locked(locked, prepared, movement, self.now, before)?, place))
+    }
+
+    /// Appends the group's entries at once, so that the log is locked once for all of them, and applies them.
+    fn append_and_apply(
         &mut self,
         locked: &mut LockedShards<'e>,
-        index: usize,
-    ) -> Result<(Receipt, TransactionId, Option<Place<'e>>), Refusal> {
+        group: &mut Group<'a, 'e>,
+        steps: &mut [Step],
+    ) -> Result<(), Halted> {
+        if group.planned.is_empty() {
+            return Ok(());
+        }
         let engine = self.engine;
-        let prepared = &self.commands[index];
-        let movement = Movement::of(prepared.command);
-        let place = engine.check_before_plan(prepared.command, &movement)?;
-        let (receipt, id) = engine.execute(locked, prepared, &movement, self.now, self.room, &mut self.bytes)?;
-        Ok((receipt, id, place))
+        engine.let_others_in_if_planted(locked);
+        let first = engine.wal.append_together(self.room, self.now, &group.records())?;
+        for (number, planned) in group.planned.iter_mut().enumerate() {
+            let Planned { index, entry, place, end: _ } = planned;
+            let stamp = Stamp { seq: Seq::new(first.seq.get() + number as u64), time: first.time };
+            let id = engine.apply(locked, entry, stamp, self.commands[*index].key_hash);
+            let receipt = engine.receipt(locked, entry, stamp, id);
+            steps[*index] = Step::Done(id);
+            *self.seen = (*self.seen).max(stamp.seq);
+            self.results[*index] = Some(Ok(receipt));
+            self.announced.extend(place.take().map(|place| (receipt, place)));
+        }
+        group.planned.clear();
+        group.bytes.clear();
+        Ok(())
+    }
+}
+
+/// Commands that are decided and not yet in the log: no two of them touch one account.
+#[derive(Default)]
+struct Group<'a, 'e> {
+    planned: Vec<Planned<'a, 'e>>,
+    /// Their entries, one behind the other.
+    bytes: Vec<u8>,
+}
+
+/// A command that is decided.
+struct Planned<'a, 'e> {
+    index: usize,
+    entry: TransactionEntry<'a>,
+    place: Option<Place<'e>>,
+    /// Where its entry ends.
+    end: usize,
+}
+
+impl<'a, 'e> Group<'a, 'e> {
+    fn touches_an_account_of(&self, movement: &Movement) -> bool {
+        let users = [movement.debit, movement.credit];
+        self.planned.iter().any(|Planned { entry, .. }| {
+            let posting = &entry.postings[0];
+            let earlier = [posting.debit.user(), posting.credit.user()];
+            posting.currency == movement.currency && users.iter().flatten().any(|user| earlier.contains(&Some(*user)))
+        })
+    }
+
+    #[inline]
+    fn push(&mut self, index: usize, entry: TransactionEntry<'a>, place: Option<Place<'e>>) {
+        codec::encode_transaction(&entry, &mut self.bytes);
+        self.planned.push(Planned { index, entry, place, end: self.bytes.len() });
+    }
+
+    fn records(&self) -> SmallVec<[&[u8]; TOUCHED_TOGETHER]> {
+        let mut start = 0;
+        self.planned.iter().map(|planned| &self.bytes[mem::replace(&mut start, planned.end)..planned.end]).collect()
     }
 }
 
@@ -356,6 +427,9 @@ impl Drop for WindowClaims<'_, '_, '_, '_> {
     fn drop(&mut self) {
         for (lock, group) in self.order.groups() {
             self.engine.tables.keys.with(lock, true, |keys| {
+                // The window's other keys came in between.
+                let touched = group.iter().map(|&index| keys.touch(self.commands[index as usize].key_hash));
+                black_box(touched.fold(0, |sum, slot| sum ^ slot));
                 for &index in group {
                     let prepared = &self.commands[index as usize];
                     match self.steps[index as usize] {
@@ -490,7 +564,7 @@ impl Engine {
         for (index, entry) in entries.iter().enumerate() {
             let stamp = Stamp { seq: Seq::new(first.seq.get() + index as u64), time: first.time };
             let id = self.apply(&mut shards, entry, stamp, commands[index].key_hash);
-            receipts.push(self.receipt(&shards, &movements[index], entry, stamp, id));
+            receipts.push(self.receipt(&shards, entry, stamp, id));
         }
         Ok(receipts)
     }
@@ -547,7 +621,7 @@ impl Speculation {
             |user: Option<UserId>| user.map(|user| self.index(engine, shards, user, movement.currency, now));
         let (source, destination) = (index_of(movement.debit), index_of(movement.credit));
         let parts = |index: Option<usize>| index.map(|index| self.accounts[index]);
-        let planned = plan(prepared.command, prepared.fingerprint, now, parts(source), parts(destination));
+        let planned = plan(prepared.command, movement, prepared.fingerprint, now, parts(source), parts(destination));
         if let Ok(entry) = &planned {
             let posting = entry.postings[0];
             let amount = posting.amount.minor();

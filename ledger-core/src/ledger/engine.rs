@@ -266,8 +266,7 @@ impl Engine {
         let fuse = Fuse(&self.wal);
         let (receipt, id) = {
             let mut shards = self.tables.lock(self.shards_of(&movement));
-            let mut bytes = Vec::with_capacity(entry_bytes_max(prepared.command));
-            self.execute(&mut shards, prepared, &movement, now, &mut room, &mut bytes)?
+            self.execute(&mut shards, prepared, &movement, now, &mut room)?
         };
         self.conclude(prepared, claim, id);
         drop(fuse);
@@ -283,8 +282,26 @@ impl Engine {
         movement: &Movement,
         now: Timestamp,
         room: &mut Reservation<'_>,
-        bytes: &mut Vec<u8>,
     ) -> Result<(Receipt, TransactionId), Refusal> {
+        let entry = self.plan_locked(shards, prepared, movement, now, 0)?;
+        let mut bytes = Vec::with_capacity(entry_bytes_max(prepared.command));
+        codec::encode_transaction(&entry, &mut bytes);
+        self.let_others_in_if_planted(shards);
+        let stamp = self.wal.append(room, now, &bytes)?;
+        let id = self.apply(shards, &entry, stamp, prepared.key_hash);
+        Ok((self.receipt(shards, &entry, stamp, id), id))
+    }
+
+    /// Decides one command under its shards' locks. `before` are planned and yet to be applied, to other accounts.
+    #[inline]
+    pub(super) fn plan_locked<'a>(
+        &self,
+        shards: &LockedShards<'_>,
+        prepared: &Prepared<'_, 'a>,
+        movement: &Movement,
+        now: Timestamp,
+        before: usize,
+    ) -> Result<TransactionEntry<'a>, Refusal> {
         let matured_by = now;
         #[cfg(any(test, feature = "sim"))]
         let matured_by = match self.has(crate::sim::PlantedBug::ReleaseEarly) {
@@ -295,26 +312,26 @@ impl Engine {
         for (user, side) in [(movement.debit, &mut source), (movement.credit, &mut destination)] {
             let Some(user) = user else { continue };
             let shard = shards.get(self.tables.shard_of(user));
-            if !shard.has_room_for(1) {
+            if !shard.has_room_for(before + 1) {
                 return Err(Refusal::Rejected(Rejection::Overloaded, Seq::ZERO));
             }
             let (parts, seq) = shard.parts(user, movement.currency, matured_by);
             (*side, seen) = (Some(parts), seen.max(seq));
         }
-        let entry = plan(prepared.command, prepared.fingerprint, now, source, destination).map_err(|rejection| {
+        plan(prepared.command, movement, prepared.fingerprint, now, source, destination).map_err(|rejection| {
             // The answer may rest on a hold that matured by `now`: no later entry may be earlier than that.
             self.wal.raise_time(now);
             Refusal::Rejected(rejection, seen)
-        })?;
-        bytes.clear();
-        codec::encode_transaction(&entry, bytes);
+        })
+    }
+
+    /// The planted bug: between a plan and its append.
+    #[cfg_attr(not(any(test, feature = "sim")), allow(clippy::unused_self, reason = "nothing is planted then"))]
+    pub(super) fn let_others_in_if_planted<'e>(&'e self, _shards: &mut LockedShards<'e>) {
         #[cfg(any(test, feature = "sim"))]
         if self.has(crate::sim::PlantedBug::UnlockBeforeAppend) {
-            shards.unlock_and_lock(&self.tables);
+            _shards.unlock_and_lock(&self.tables);
         }
-        let stamp = self.wal.append(room, now, bytes)?;
-        let id = self.apply(shards, &entry, stamp, prepared.key_hash);
-        Ok((self.receipt(shards, movement, &entry, stamp, id), id))
     }
 
     pub(super) fn apply(
@@ -330,18 +347,17 @@ impl Engine {
     pub(super) fn receipt(
         &self,
         shards: &LockedShards<'_>,
-        movement: &Movement,
         entry: &TransactionEntry<'_>,
         stamp: Stamp,
         id: TransactionId,
     ) -> Receipt {
-        let viewer = movement.viewer();
-        let (parts, _) = shards.get(self.tables.shard_of(viewer)).parts(viewer, movement.currency, stamp.time);
+        let (viewer, posting) = (entry.viewer(), &entry.postings[0]);
+        let (parts, _) = shards.get(self.tables.shard_of(viewer)).parts(viewer, posting.currency, stamp.time);
         Receipt {
             transaction_id: id,
             created_at: stamp.time,
-            held_until: entry.postings[0].release_at.filter(|&release_at| release_at > stamp.time),
-            balance: balance(viewer, movement.currency, parts, stamp.seq),
+            held_until: posting.release_at.filter(|&release_at| release_at > stamp.time),
+            balance: balance(viewer, posting.currency, parts, stamp.seq),
         }
     }
 

@@ -119,9 +119,7 @@ impl Tables {
 
     /// The shard with the source user's view of the transaction (of a charge, the credited user's).
     fn home_of(&self, entry: &TransactionEntry<'_>) -> u8 {
-        let posting = &entry.postings[0];
-        let user = posting.debit.user().or(posting.credit.user()).expect("a transaction names at least one user");
-        self.shard_of(user) as u8
+        self.shard_of(entry.viewer()) as u8
     }
 
     /// Applies a transaction's entry to the locked shards and makes it findable by its id.

@@ -17,6 +17,8 @@ use crate::types::{Currency, INTEGER_MAX, Seq, Timestamp, UserId};
 pub(crate) type Slot = u32;
 
 const NO_EXTRA: u32 = u32::MAX;
+/// How many places there are for accounts that were found lately: some times as many as a group of commands touches.
+const FOUND: usize = 64;
 
 /// One user's money in one currency. `total = withdrawable + held + reserved`; `held` is as of the last entry.
 pub(crate) struct Account {
@@ -95,9 +97,9 @@ pub(crate) struct AccountTable {
     /// Chunks of 18 KiB: of each shard's last one, half is unused on average.
     accounts: Chunked<Account, 4, 8>,
     extras: Chunked<Extra, 2, 8>,
-    /// A command looks for the same account when it is planned, applied and answered: a cache miss each, but for this.
-    /// Accounts are never removed and never move, so it is never stale.
-    last_found: Cell<Option<(UserId, Currency, Slot)>>,
+    /// A command looks for the same account when it is planned, applied and answered, and a group of them is planned before it
+    /// is applied. Accounts are never removed and never move, so what was found is never stale.
+    found: [Cell<Option<(UserId, Currency, Slot)>>; FOUND],
     /// What all extras have on the heap: counted as it grows, since there may be as many as accounts.
     extra_bytes: usize,
 }
@@ -112,15 +114,17 @@ impl AccountTable {
             index: SlotIndex::new(),
             accounts: Chunked::new(),
             extras: Chunked::new(),
-            last_found: Cell::new(None),
+            found: [const { Cell::new(None) }; FOUND],
             extra_bytes: 0,
         }
     }
 
-    /// Where the account is, if it was ever used. Its hash is asked for only if it is not the one that was found last.
+    /// Where the account is, if it was ever used. Its hash is asked for only if it was not found lately.
     pub(crate) fn find(&self, hash: impl FnOnce() -> u64, user: UserId, currency: Currency) -> Option<Slot> {
-        if let Some((last_user, last_currency, slot)) = self.last_found.get()
-            && (last_user, last_currency) == (user, currency)
+        // Fibonacci hashing: all users of a shard share some bits of it, which are not the lowest ones taken here.
+        let place = &self.found[(user.get().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20) as usize % FOUND];
+        if let Some((found_user, found_currency, slot)) = place.get()
+            && (found_user, found_currency) == (user, currency)
         {
             return Some(slot);
         }
@@ -129,7 +133,7 @@ impl AccountTable {
             account.user == user && account.currency == currency
         });
         if let Some(slot) = found {
-            self.last_found.set(Some((user, currency, slot)));
+            place.set(Some((user, currency, slot)));
         }
         found
     }

@@ -36,6 +36,15 @@ pub struct TransactionEntry<'a> {
     pub batch: Option<BatchPosition>,
 }
 
+impl TransactionEntry<'_> {
+    /// The user whose view a reply shows, and whose shard keeps the transaction: the source, or of a charge, the one
+    /// charged.
+    pub(crate) fn viewer(&self) -> UserId {
+        let posting = &self.postings[0];
+        posting.debit.user().or(posting.credit.user()).expect("a transaction names at least one user")
+    }
+}
+
 /// One movement of an amount, from one account to another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Posting {

@@ -50,18 +50,20 @@ impl Movement {
     }
 }
 
-/// Decides a command. `source` and `destination` are the parts, at `now`, of the accounts that the movement names.
+/// Decides a command, whose money `movement` is. `source` and `destination` are the parts, at `now`, of the accounts that
+/// it names.
 ///
 /// # Errors
 /// The first reason to say no, in the order of [`Rejection`].
+#[inline]
 pub(crate) fn plan<'a>(
     command: &Command<'a>,
+    movement: &Movement,
     fingerprint: Fingerprint,
     now: Timestamp,
     source: Option<Parts>,
     destination: Option<Parts>,
 ) -> Result<TransactionEntry<'a>, Rejection> {
-    let movement = Movement::of(command);
     let amount = movement.amount.minor();
     if let Some(source) = source
         && source.withdrawable() < amount
