@@ -233,7 +233,7 @@ impl AccountTable {
 
     /// Notes that the entry `seq` of `time` touches the account, and folds the holds in that have matured by then.
     #[inline]
-    pub(crate) fn touched_by(&mut self, slot: Slot, seq: Seq, time: Timestamp) -> &mut Account {
+    pub(crate) fn note_entry(&mut self, slot: Slot, seq: Seq, time: Timestamp) -> &mut Account {
         if time >= self.get(slot).next_release_at {
             self.fold(slot, time);
         }
@@ -242,15 +242,7 @@ impl AccountTable {
         account
     }
 
-    /// Credits `amount` at `time`, held until `release_at` where there is one. Credits come in the order of time.
-    pub(crate) fn credit(&mut self, slot: Slot, time: Timestamp, amount: u64, release_at: Option<Timestamp>) {
-        self.get_mut(slot).total += amount;
-        if let Some(release_at) = release_at {
-            self.hold(slot, time, amount, release_at);
-        }
-    }
-
-    /// Holds `amount` of what was credited at `time`, until `release_at`.
+    /// Holds `amount` of what was credited at `time`, until `release_at`. Credits come in the order of time.
     pub(crate) fn hold(&mut self, slot: Slot, time: Timestamp, amount: u64, release_at: Timestamp) {
         self.change_extra(slot, |extra| extra.holds.add(release_at, Held { amount, since: time }));
         let account = self.get_mut(slot);
@@ -419,7 +411,8 @@ mod tests {
     fn a_hold_until_the_end_of_time_is_one() {
         let mut table = AccountTable::new();
         let slot = table.open(1, UserId::new(1).unwrap(), Currency::USD);
-        table.credit(slot, time(0), 5, Some(Timestamp::MAX));
+        table.get_mut(slot).total += 5;
+        table.hold(slot, time(0), 5, Timestamp::MAX);
         let parts = table.parts(slot, time(1));
         assert_eq!((parts.withdrawable(), parts.next_release_at), (0, Some(Timestamp::MAX)));
         table.fold(slot, Timestamp::MAX);
@@ -463,7 +456,10 @@ mod tests {
                 match change {
                     Change::Credit { amount, release_at } => {
                         let release_at = release_at.filter(|&release_at| release_at > now);
-                        table.credit(slot, time(now), amount, release_at.map(time));
+                        table.get_mut(slot).total += amount;
+                        if let Some(release_at) = release_at {
+                            table.hold(slot, time(now), amount, time(release_at));
+                        }
                         naive.credits.push((now, amount, release_at));
                     }
                     Change::Withdraw { amount, after, is_paid } => {

@@ -40,7 +40,7 @@ impl Shard {
         let amount = posting.amount.minor();
         let slot = self.slot_kept(user, posting);
         let pending = entry.status == Status::Pending;
-        let account = self.accounts.touched_by(slot, applied.seq, applied.time);
+        let account = self.accounts.note_entry(slot, applied.seq, applied.time);
         if pending {
             account.reserved += amount;
         } else {
@@ -80,7 +80,7 @@ impl Shard {
         let amount = posting.amount.minor();
         let slot = self.slot_kept(user, posting);
         let release_at = posting.release_at.filter(|&release_at| release_at > applied.time);
-        self.accounts.touched_by(slot, applied.seq, applied.time).total += amount;
+        self.accounts.note_entry(slot, applied.seq, applied.time).total += amount;
         if let Some(release_at) = release_at {
             self.accounts.hold(slot, applied.time, amount, release_at);
         }
@@ -277,7 +277,7 @@ impl Shard {
         }
         sums.total += u128::from(amount);
         self.accounts.fold(slot, time);
-        self.accounts.credit(slot, time, amount, None);
+        self.accounts.get_mut(slot).total += amount;
         self.accounts.get_mut(slot).last_seq = seq;
         let record = NewRecord {
             id,

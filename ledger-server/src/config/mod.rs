@@ -5,227 +5,25 @@
 //! adds the defaults and refuses what cannot be.
 
 mod bank;
+mod command_line;
+mod settings;
 mod units;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use ledger_core::Head;
 use ledger_core::withdrawals::Policy;
-use serde::Deserialize;
 
 pub use bank::{BankConfig, SimulatedBankConfig};
+pub use command_line::{Command, CommandLine, clap_command, command_line};
+pub use settings::{Settings, Variables};
 pub use units::{Bank, Currencies, CurrencyCode, Duplicates, DurabilityMode, MemoryMax, Size, Span, SpanRange};
 
-use crate::bank::BankArguments;
 use crate::memory;
 use crate::signing::HeadSigner;
 use crate::wire::operation::Terms;
 use crate::withdrawals::NoticeSecret;
-
-/// A durable in-memory ledger over HTTP.
-#[derive(Parser, Debug)]
-#[command(name = "ledger-server", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
-#[command(
-    after_help = "Each option has a variable and a key in the TOML file: --data-dir is LEDGER_DATA_DIR is data_dir. \
-                        A flag wins over a variable, a variable over the file, the file over the default."
-)]
-pub struct CommandLine {
-    /// What to do; without it, serve.
-    #[command(subcommand)]
-    pub command: Option<Command>,
-    /// The options of serving.
-    #[command(flatten)]
-    pub settings: Settings,
-}
-
-/// What to do.
-#[derive(Subcommand, Debug)]
-pub enum Command {
-    /// Serve the ledger over HTTP (the default)
-    Serve(Box<Settings>),
-    /// Read everything in a data directory, check everything, change nothing; exit 0 or 1
-    Verify {
-        /// The data directory
-        directory: PathBuf,
-        /// A head that GET /head gave earlier: show that history was only appended to since
-        #[arg(long, value_name = "HEAD@SEQ")]
-        expect_head: Option<Head>,
-    },
-    /// Play a bank over HTTP, with every fault on demand, to try the ledger with
-    Bank(Box<BankArguments>),
-    /// Copy a data directory, which may be in use, into a new one, and check the copy
-    Backup {
-        /// The new directory; or `-`: as a tar to standard output, copied to TMPDIR and checked there before
-        directory: PathBuf,
-        /// The data directory
-        #[arg(long, value_name = "DIR")]
-        from: PathBuf,
-    },
-    /// Make a data directory that is what a backup's ledger was at an entry or time; its withdrawals wait for `release`
-    Restore {
-        /// The backup, or a data directory; or `-`: a tar from standard input, unpacked in TMPDIR
-        directory: PathBuf,
-        /// The new data directory
-        #[arg(long, value_name = "DIR")]
-        into: PathBuf,
-        /// The last entry [default: the last there is]
-        #[arg(long, value_name = "SEQ", conflicts_with = "to_time")]
-        to_seq: Option<u64>,
-        /// When the last entry may have been made, such as 2026-01-15T12:00:00Z
-        #[arg(long, value_name = "TIME")]
-        to_time: Option<String>,
-    },
-    /// Let the withdrawals of a restored data directory be performed, from its server's next start on
-    Release {
-        /// The data directory
-        directory: PathBuf,
-    },
-    /// Take what can be proved out of a damaged data directory and write it into a new one
-    Salvage {
-        /// The damaged data directory; it is only read
-        directory: PathBuf,
-        /// The new data directory: empty, or missing
-        #[arg(long, value_name = "DIR")]
-        into: PathBuf,
-        /// Say that entries may be lost, also such as were acknowledged
-        #[arg(long, required = true)]
-        i_accept_losing_entries: bool,
-    },
-    /// Print a data directory's entries as JSON lines
-    Inspect {
-        /// The data directory
-        directory: PathBuf,
-    },
-}
-
-/// The options of serving, as far as one source of them says.
-#[derive(Args, Deserialize, Clone, Default, PartialEq, Debug)]
-#[serde(deny_unknown_fields, default)]
-pub struct Settings {
-    /// Where to listen; port 0 picks one [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDRESS")]
-    pub listen: Option<String>,
-    /// Where the ledger lies; made if it is missing [default: ./ledger-data]
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
-    /// A second directory, best on another disk, that everything is written to as well
-    #[arg(long, value_name = "DIR")]
-    pub mirror_dir: Option<PathBuf>,
-    /// Go on with one directory when the other fails, in place of halting
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub mirror_go_on: Option<bool>,
-    /// When a reply may leave: sync, interval:10ms or memory [default: sync]
-    #[arg(long, value_name = "MODE")]
-    pub durability: Option<DurabilityMode>,
-    /// How long the log waits for company while 32 or more requests wait for it, at most 10ms; it pays only where requests and
-    /// the disk compete for the same cores [default: 0ms]
-    #[arg(long, value_name = "DURATION")]
-    pub commit_delay: Option<Span>,
-    /// The currency of a request that names none [default: USD]
-    #[arg(long, value_name = "CODE")]
-    pub currency: Option<CurrencyCode>,
-    /// The currencies that requests may name [default: the default currency]
-    #[arg(long, value_name = "CODE,…")]
-    pub currencies: Option<Currencies>,
-    /// Threads that serve requests [default: the number of cores]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
-    /// Withdrawals that are performed at once [default: 50]
-    #[arg(long, value_name = "N")]
-    pub workers: Option<usize>,
-    /// Withdrawals that may wait [default: 100]
-    #[arg(long, value_name = "N")]
-    pub queue: Option<usize>,
-    /// Which bank pays: simulated, http://HOST:PORT or https://HOST/PATH [default: simulated]
-    #[arg(long, value_name = "BANK")]
-    pub bank: Option<Bank>,
-    /// How often the simulated bank pays at once [default: 0.7]
-    #[arg(long, value_name = "RATE")]
-    pub bank_success_rate: Option<f64>,
-    /// How often it refuses for good [default: 0]
-    #[arg(long, value_name = "RATE")]
-    pub bank_rejected_rate: Option<f64>,
-    /// How often it takes a payout and tells later [default: 0]
-    #[arg(long, value_name = "RATE")]
-    pub bank_accepted_rate: Option<f64>,
-    /// How often it pays and does not answer [default: 0]
-    #[arg(long, value_name = "RATE")]
-    pub bank_ambiguous_paid_rate: Option<f64>,
-    /// How often it neither pays nor answers [default: 0]
-    #[arg(long, value_name = "RATE")]
-    pub bank_ambiguous_unpaid_rate: Option<f64>,
-    /// How long it takes: 1s, or a range such as 1s..10s [default: 1s]
-    #[arg(long, value_name = "DURATION")]
-    pub bank_latency: Option<SpanRange>,
-    /// What its dice start from [default: random]
-    #[arg(long, value_name = "N")]
-    pub bank_seed: Option<u64>,
-    /// How long an answer of the bank is awaited [default: 30s]
-    #[arg(long, value_name = "DURATION")]
-    pub bank_timeout: Option<Span>,
-    /// How many attempts a withdrawal has [default: 4]
-    #[arg(long, value_name = "N")]
-    pub bank_attempts: Option<u32>,
-    /// How long after an attempt that was not sent the second one comes; doubled for each one more [default: 1s]
-    #[arg(long, value_name = "DURATION")]
-    pub bank_backoff: Option<Span>,
-    /// The longest wait between attempts, and between inquiries [default: 60s]
-    #[arg(long, value_name = "DURATION")]
-    pub bank_backoff_max: Option<Span>,
-    /// How long after an attempt whose outcome is unknown the bank is first asked [default: 5s]
-    #[arg(long, value_name = "DURATION")]
-    pub bank_settle_delay: Option<Span>,
-    /// How long after an inquiry the next one comes; doubled each time [default: 5s]
-    #[arg(long, value_name = "DURATION")]
-    pub bank_inquiry_interval: Option<Span>,
-    /// How long after its first attempt a withdrawal of unknown outcome goes to a person [default: 24h]
-    #[arg(long, value_name = "DURATION")]
-    pub bank_deadline: Option<Span>,
-    /// For how long the bank over HTTP recognises a repeat and pays once [default: it does not]
-    #[arg(long, value_name = "DURATION")]
-    pub bank_idempotency_window: Option<Span>,
-    /// A file with the token that the bank over HTTP knows this ledger by
-    #[arg(long, value_name = "FILE")]
-    pub bank_token_file: Option<PathBuf>,
-    /// A PEM file with the only certificates that vouch for the bank [default: the public ones]
-    #[arg(long, value_name = "FILE")]
-    pub bank_ca_file: Option<PathBuf>,
-    /// What a bank signs its notices with: a file with one secret, or two while it is changed, each on a line of its own;
-    /// without it, no notices are taken
-    #[arg(long, value_name = "FILE")]
-    pub bank_webhook_secret_file: Option<PathBuf>,
-    /// How a repeat is answered: conflict or replay [default: conflict]
-    #[arg(long, value_name = "HOW")]
-    pub duplicates: Option<Duplicates>,
-    /// The size of one file of the log [default: 64MiB]
-    #[arg(long, value_name = "SIZE")]
-    pub segment_size: Option<Size>,
-    /// By how much the log grows until a snapshot is written, so that a start replays no more [default: 256MiB]
-    #[arg(long, value_name = "SIZE")]
-    pub checkpoint_size: Option<Size>,
-    /// Above how much resident memory new transactions are refused: a share or a size [default: 80%]
-    #[arg(long, value_name = "LIMIT")]
-    pub memory_max: Option<MemoryMax>,
-    /// An Ed25519 key (PEM) that signs the heads of GET /head
-    #[arg(long, value_name = "FILE")]
-    pub signing_key_file: Option<PathBuf>,
-    /// Open a log whose last entry is far from the machine's clock
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub accept_clock: Option<bool>,
-    /// Listen on an address that others can reach, without keys and TLS
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub insecure_listen: Option<bool>,
-    /// How long a stop may take; more than --bank-timeout [default: 35s]
-    #[arg(long, value_name = "DURATION")]
-    pub shutdown_timeout: Option<Span>,
-    /// A TOML file with these options
-    #[arg(long, value_name = "FILE")]
-    #[serde(skip)]
-    pub config: Option<PathBuf>,
-}
 
 /// Everything is said: what the server does.
 #[derive(Clone, Debug)]
@@ -272,92 +70,6 @@ pub struct Config {
     pub accept_clock: bool,
     /// How long a stop may take.
     pub shutdown_timeout: Duration,
-}
-
-/// Reads variables by their names.
-pub type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
-
-impl Settings {
-    /// The options that variables set: `LEDGER_DATA_DIR` is `--data-dir`. An empty variable is one that is not set.
-    ///
-    /// # Errors
-    /// A message that names the variable.
-    pub fn from_variables(variable: Variables<'_>) -> Result<Settings, String> {
-        let command = Settings::augment_args(clap::Command::new("variables").no_binary_name(true));
-        let mut arguments = Vec::new();
-        for option in command.get_arguments().filter_map(|option| option.get_long()) {
-            let name = format!("LEDGER_{}", option.to_uppercase().replace('-', "_"));
-            let Some(value) = variable(&name).filter(|value| !value.is_empty()) else { continue };
-            let argument = format!("--{option}={value}");
-            // Read alone first, so that the message can name the variable and not a flag that nobody wrote.
-            command.clone().try_get_matches_from([&argument]).map_err(|fault| {
-                let reason = std::error::Error::source(&fault).map_or_else(|| fault.to_string(), ToString::to_string);
-                format!("the variable {name} is {value:?}: {reason}")
-            })?;
-            arguments.push(argument);
-        }
-        let matches = command.try_get_matches_from(arguments).map_err(|fault| fault.to_string())?;
-        Settings::from_arg_matches(&matches).map_err(|fault| fault.to_string())
-    }
-
-    /// The options that a file sets.
-    ///
-    /// # Errors
-    /// A message that names the file and the line.
-    pub fn from_file(path: &Path) -> Result<Settings, String> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|fault| format!("the configuration file {} cannot be read: {fault}", path.display()))?;
-        toml::from_str(&text).map_err(|fault| format!("the configuration file {}: {fault}", path.display()))
-    }
-
-    /// What this source says, and for the rest what `other` says.
-    #[must_use]
-    pub fn or(self, other: Settings) -> Settings {
-        macro_rules! first_of {
-            ($($option:ident),* $(,)?) => { Settings { $($option: self.$option.or(other.$option)),* } };
-        }
-        first_of!(
-            listen,
-            data_dir,
-            mirror_dir,
-            mirror_go_on,
-            durability,
-            commit_delay,
-            currency,
-            currencies,
-            threads,
-            workers,
-            queue,
-            bank,
-            bank_success_rate,
-            bank_rejected_rate,
-            bank_accepted_rate,
-            bank_ambiguous_paid_rate,
-            bank_ambiguous_unpaid_rate,
-            bank_latency,
-            bank_seed,
-            bank_timeout,
-            bank_attempts,
-            bank_backoff,
-            bank_backoff_max,
-            bank_settle_delay,
-            bank_inquiry_interval,
-            bank_deadline,
-            bank_idempotency_window,
-            bank_token_file,
-            bank_ca_file,
-            bank_webhook_secret_file,
-            duplicates,
-            segment_size,
-            checkpoint_size,
-            memory_max,
-            signing_key_file,
-            accept_clock,
-            insecure_listen,
-            shutdown_timeout,
-            config,
-        )
-    }
 }
 
 impl Config {
@@ -429,16 +141,6 @@ fn commit_delay(delay: Option<Span>) -> Result<Duration, String> {
     Err(format!("commit-delay is {}, which every busy request would take; choose at most 10ms", Span(delay)))
 }
 
-/// Parses the process's arguments; with a fault it prints what is wrong and exits with 2.
-pub fn command_line() -> CommandLine {
-    CommandLine::parse()
-}
-
-/// The command that clap makes of it, for tests and for help.
-pub fn clap_command() -> clap::Command {
-    CommandLine::command()
-}
-
 fn listen(text: &str) -> Result<SocketAddr, String> {
     let addresses = text.to_socket_addrs().map_err(|fault| {
         format!("listen is {text:?}, which is no address ({fault}); write HOST:PORT such as 127.0.0.1:8080")
@@ -503,6 +205,8 @@ fn cores() -> usize {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
     fn flags(arguments: &[&str]) -> Result<Settings, clap::Error> {
