@@ -20,8 +20,7 @@ pub fn describe() -> String {
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
     let model = model.trim_start_matches([' ', '\t', ':']);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let root = place::root();
-    let file_system = match place::file_system(&root) {
+    let file_system = match place::file_system(&place::root()) {
         0xEF53 => "ext4".to_owned(),
         0x5846_5342 => "xfs".to_owned(),
         0x9123_683E => "btrfs".to_owned(),
@@ -31,10 +30,10 @@ pub fn describe() -> String {
     let allocator = if cfg!(feature = "mimalloc") { "mimalloc" } else { "the system's allocator" };
     let build = if cfg!(debug_assertions) { ", **built with debug assertions**" } else { "" };
     format!(
-        "{cores} cores ({model}), Linux {}, {file_system} at {}, {allocator}, {}{build}. Durability is on: a reply waits \
+        "{cores} cores ({model}), Linux {}, {file_system}, {allocator}, {}{build}. Durability is on: a reply waits \
          for fdatasync, but for rows that say \"in memory\".",
-        kernel.trim(),
-        root.display(),
+        // What a vendor adds to the version is of no use to others.
+        kernel.trim().split('-').next().unwrap_or_default(),
         SystemClock.wall(),
     )
 }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! With `--quick` everything takes seconds and shows that it runs. The tables are printed as Markdown, and written with
-//! their curves to `--report`.
+//! their curves to `--report`, and for documentation to `--pages`.
 
 use std::io;
 use std::path::PathBuf;
@@ -50,6 +50,9 @@ struct Arguments {
     /// Where the report is written
     #[arg(long, global = true, value_name = "FILE", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/load/report.html"))]
     report: PathBuf,
+    /// A folder for the same as a page of Markdown with pictures
+    #[arg(long, global = true, value_name = "DIR")]
+    pages: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -154,6 +157,9 @@ fn start(arguments: Arguments) -> io::Result<()> {
     let command: Vec<String> = std::env::args().skip(1).collect();
     let command = format!("cargo run --release -p ledger-benches --bin load -- {}", command.join(" "));
     report::write(&arguments.report, &machine::describe(), &command, &sections)?;
+    if let Some(folder) = &arguments.pages {
+        report::write_pages(folder, &machine::describe(), &command, &sections)?;
+    }
     println!("The curves: {}", arguments.report.display());
     Ok(())
 }

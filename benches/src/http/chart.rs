@@ -12,6 +12,8 @@ const TOP: f64 = 16.0;
 const BOTTOM: f64 = 48.0;
 /// The colours of the style sheet, after which they begin again, dashed.
 const COLOURS: usize = 6;
+/// Series in a row of a picture's legend.
+const LEGEND_COLUMNS: usize = 3;
 
 /// How an axis is divided.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,25 +138,70 @@ fn step(at_least: f64) -> f64 {
 }
 
 impl Chart {
-    /// As a figure of HTML.
+    /// As a figure of HTML; empty where no series has a point.
     pub(super) fn html(&self) -> String {
-        let points = || self.series.iter().flat_map(|series| series.points.iter());
-        if points().next().is_none() {
+        if self.is_empty() {
             return String::new();
         }
+        let title = escape(&self.title);
+        let mut out = format!(
+            "<figure><figcaption>{title}</figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\">"
+        );
+        self.draw(&mut out);
+        out += "</svg><ul class=\"legend\">";
+        for (index, series) in self.series.iter().enumerate() {
+            put(&mut out, format_args!("<li class=\"{}\"><span></span>{}</li>", class(index), escape(&series.name)));
+        }
+        out + "</ul></figure>"
+    }
+
+    /// As a file of its own, with title and legend in the picture; `None` where no series has a point.
+    pub(super) fn picture(&self, style: &str) -> Option<String> {
+        if self.is_empty() {
+            return None;
+        }
+        let title = escape(&self.title);
+        let (head, foot) = (28.0, 20.0 * self.series.len().div_ceil(LEGEND_COLUMNS) as f64 + 4.0);
+        let height = head + HEIGHT + foot;
+        let mut out = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\">\
+             <style>{style}</style><rect class=\"card\" width=\"{WIDTH}\" height=\"{height}\" rx=\"8\"/>\
+             <text class=\"title\" x=\"16\" y=\"22\">{title}</text><g transform=\"translate(0 {head})\">"
+        );
+        self.draw(&mut out);
+        out += "</g>";
+        for (index, series) in self.series.iter().enumerate() {
+            let x = LEFT + (index % LEGEND_COLUMNS) as f64 * (WIDTH - LEFT - RIGHT) / LEGEND_COLUMNS as f64;
+            let y = head + HEIGHT + 8.0 + 20.0 * (index / LEGEND_COLUMNS) as f64;
+            let (end, text, below) = (x + 14.0, x + 20.0, y + 4.0);
+            put(
+                &mut out,
+                format_args!(
+                    "<line class=\"key {}\" x1=\"{x:.1}\" y1=\"{y}\" x2=\"{end:.1}\" y2=\"{y}\"/>\
+                     <text class=\"label\" x=\"{text:.1}\" y=\"{below}\">{}</text>",
+                    class(index),
+                    escape(&series.name)
+                ),
+            );
+        }
+        Some(out + "</svg>\n")
+    }
+
+    fn is_empty(&self) -> bool {
+        self.series.iter().all(|series| series.points.is_empty())
+    }
+
+    /// Grid, axes and curves, within [`WIDTH`] and [`HEIGHT`].
+    fn draw(&self, out: &mut String) {
+        let points = || self.series.iter().flat_map(|series| series.points.iter());
         let (left, right, columns) = self.x.range(points().map(|(x, _)| *x));
         let (low, high, lines) = self.y.range(points().map(|(_, y)| *y));
         let across = |x: f64| LEFT + (self.x.place(x) - left) / (right - left).max(1e-12) * (WIDTH - LEFT - RIGHT);
         let up = |y: f64| HEIGHT - BOTTOM - (self.y.place(y) - low) / (high - low).max(1e-12) * (HEIGHT - TOP - BOTTOM);
-        let mut out = format!(
-            "<figure><figcaption>{}</figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
-            escape(&self.title),
-            escape(&self.title)
-        );
         for value in columns {
             let x = across(value);
             put(
-                &mut out,
+                out,
                 format_args!(
                     "<line class=\"grid\" x1=\"{x:.1}\" y1=\"{TOP}\" x2=\"{x:.1}\" y2=\"{}\"/>",
                     HEIGHT - BOTTOM
@@ -162,7 +209,7 @@ impl Chart {
             );
             let y = HEIGHT - BOTTOM + 16.0;
             put(
-                &mut out,
+                out,
                 format_args!(
                     "<text class=\"tick\" x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{}</text>",
                     self.x.told(value)
@@ -172,7 +219,7 @@ impl Chart {
         for value in lines {
             let y = up(value);
             put(
-                &mut out,
+                out,
                 format_args!(
                     "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{y:.1}\" x2=\"{}\" y2=\"{y:.1}\"/>",
                     WIDTH - RIGHT
@@ -180,7 +227,7 @@ impl Chart {
             );
             let x = LEFT - 8.0;
             put(
-                &mut out,
+                out,
                 format_args!(
                     "<text class=\"tick\" x=\"{x}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                     y + 4.0,
@@ -190,7 +237,7 @@ impl Chart {
         }
         let (middle, bottom) = ((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 10.0);
         put(
-            &mut out,
+            out,
             format_args!(
                 "<text class=\"label\" x=\"{middle}\" y=\"{bottom}\" text-anchor=\"middle\">{}</text>",
                 escape(self.x.label)
@@ -198,7 +245,7 @@ impl Chart {
         );
         let middle = (TOP + HEIGHT - BOTTOM) / 2.0;
         put(
-            &mut out,
+            out,
             format_args!(
                 "<text class=\"label\" transform=\"translate(12 {middle}) rotate(-90)\" text-anchor=\"middle\">{}</text>",
                 escape(self.y.label)
@@ -207,22 +254,14 @@ impl Chart {
         for (index, series) in self.series.iter().enumerate() {
             let path: Vec<String> =
                 series.points.iter().map(|(x, y)| format!("{:.1},{:.1}", across(*x), up(*y))).collect();
-            put(&mut out, format_args!("<polyline class=\"{}\" points=\"{}\"/>", class(index), path.join(" ")));
+            put(out, format_args!("<polyline class=\"{}\" points=\"{}\"/>", class(index), path.join(" ")));
             if series.points.len() <= 12 {
                 for (x, y) in &series.points {
                     let (x, y) = (across(*x), up(*y));
-                    put(
-                        &mut out,
-                        format_args!("<circle class=\"{}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>", class(index)),
-                    );
+                    put(out, format_args!("<circle class=\"{}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>", class(index)));
                 }
             }
         }
-        out += "</svg><ul class=\"legend\">";
-        for (index, series) in self.series.iter().enumerate() {
-            put(&mut out, format_args!("<li class=\"{}\"><span></span>{}</li>", class(index), escape(&series.name)));
-        }
-        out + "</ul></figure>"
     }
 }
 

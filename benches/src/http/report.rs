@@ -1,4 +1,5 @@
-//! The report: one HTML file with the tables and the curves, that loads nothing from anywhere.
+//! The report: one HTML file with the tables and the curves, that loads nothing from anywhere; or the same as a page of
+//! Markdown with pictures, for documentation.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,6 +13,7 @@ use super::table::{Table, escape, percent, rate};
 use crate::latency::short;
 
 const STYLE: &str = include_str!("report.css");
+const PICTURE_STYLE: &str = include_str!("picture.css");
 
 /// A table with its curves.
 #[derive(Clone, Debug)]
@@ -55,6 +57,25 @@ pub fn write(path: &Path, machine: &str, command: &str, sections: &[Section]) ->
         fs::create_dir_all(folder)?;
     }
     fs::write(path, out)
+}
+
+/// Writes the same as `load.md` into `folder`, with a picture for each chart beside it.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn write_pages(folder: &Path, machine: &str, command: &str, sections: &[Section]) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let mut page = format!("# Load over HTTP\n\n{machine}\n\n`{command}`\n");
+    for (number, section) in sections.iter().enumerate() {
+        write!(page, "\n{}", section.table.markdown().replacen("###", "##", 1)).expect("a text takes text");
+        for (index, chart) in section.charts.iter().enumerate() {
+            let Some(picture) = chart.picture(PICTURE_STYLE) else { continue };
+            let name = format!("load-{number}-{}.svg", index + 1);
+            fs::write(folder.join(&name), picture)?;
+            write!(page, "\n![{}]({name})\n", chart.title).expect("a text takes text");
+        }
+    }
+    fs::write(folder.join("load.md"), page)
 }
 
 /// Latency by percentile, a curve for each.
