@@ -4,6 +4,7 @@
 
 mod checkpoint;
 mod growth;
+mod large;
 mod latency;
 mod memory;
 mod reads;
@@ -119,4 +120,5 @@ pub const ALL: &[Measurement] = &[
     Measurement { name: "maturing", run: time::maturing },
     Measurement { name: "past", run: time::past },
     Measurement { name: "growth", run: growth::growth },
+    Measurement { name: "large", run: large::large },
 ];
