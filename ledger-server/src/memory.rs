@@ -1,4 +1,4 @@
-//! How much memory this process may use at most, as Linux tells.
+//! How much memory this process has, and how much it may use at most, as Linux tells.
 
 use std::fs;
 use std::path::Path;
@@ -10,8 +10,18 @@ pub(crate) fn bytes_available() -> Option<u64> {
     machine.into_iter().chain(control_group_limit()).min()
 }
 
+/// What of this process is in memory.
+pub(crate) fn bytes_resident() -> Option<u64> {
+    fs::read_to_string("/proc/self/status").ok().and_then(|text| bytes_of_line(&text, "VmRSS:"))
+}
+
 fn total_of_meminfo(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    bytes_of_line(text, "MemTotal:")
+}
+
+/// The figure of the line that begins so, which the kernel gives in KiB.
+fn bytes_of_line(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
@@ -36,5 +46,6 @@ mod tests {
         assert_eq!(total_of_meminfo("MemTotal:       16384 kB\nMemFree: 1 kB\n"), Some(16 << 20));
         assert_eq!(total_of_meminfo(""), None);
         assert!(bytes_available().is_some_and(|bytes| bytes > 1 << 20));
+        assert!(bytes_resident() < bytes_available());
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use ledger_core::withdrawals::{AttemptClass, InquiryAnswer};
-use ledger_core::{Histogram, Stats, Substatus, WithdrawalFigures};
+use ledger_core::{Histogram, Memory, Stats, Substatus, WithdrawalFigures};
 
 use crate::route::Route;
 use crate::withdrawals::Figures;
@@ -71,6 +71,8 @@ pub struct ServerFigures {
     pub clock_leap: Duration,
     /// Since when the server runs.
     pub uptime: Duration,
+    /// What the process holds, where the operating system tells.
+    pub resident_bytes: Option<u64>,
 }
 
 /// All figures in the Prometheus text format.
@@ -80,6 +82,7 @@ pub fn text(metrics: &Metrics, stats: &Stats, server: &ServerFigures) -> String 
     engine(&mut page, stats);
     withdrawals(&mut page, stats, server);
     money(&mut page, stats);
+    memory(&mut page, stats, server.resident_bytes);
     page.gauge("ledger_halted", "Whether the ledger has halted and refuses everything.", u8::from(server.halted));
     let degraded = u8::from(server.degraded);
     page.gauge("ledger_mirror_degraded", "Whether a mirrored ledger goes on with one directory.", degraded);
@@ -198,6 +201,19 @@ fn money(page: &mut Page, stats: &Stats) {
             let labels = format!("currency=\"{}\",account=\"{account}\"", sums.currency);
             page.line("ledger_system_money", &labels, value);
         }
+    }
+}
+
+fn memory(page: &mut Page, stats: &Stats, resident_bytes: Option<u64>) {
+    let Memory { accounts, history, withdrawals, keys, locator, unfilled, .. } = stats.memory;
+    page.head("ledger_memory_bytes", "gauge", "What the ledger's tables take, by part.");
+    let parts = [accounts, history, withdrawals, keys, locator];
+    for (part, bytes) in ["accounts", "history", "withdrawals", "keys", "locator"].into_iter().zip(parts) {
+        page.line("ledger_memory_bytes", &format!("part=\"{part}\""), bytes);
+    }
+    page.gauge("ledger_memory_unfilled_bytes", "Of those, what was allocated ahead and is not used yet.", unfilled);
+    if let Some(bytes) = resident_bytes {
+        page.gauge("ledger_memory_resident_bytes", "What the process holds, all in.", bytes);
     }
 }
 

@@ -8,6 +8,7 @@ use axum::response::Response;
 
 use crate::app::App;
 use crate::error::Problem;
+use crate::memory;
 use crate::metrics::{self, ServerFigures};
 use crate::wire::query;
 
@@ -29,6 +30,7 @@ pub(super) async fn metrics(State(app): State<App>, request: Request) -> Result<
         degraded: app.ledger.degraded().is_some(),
         clock_leap: app.ledger.clock_leap().unwrap_or_default(),
         uptime: app.started.elapsed(),
+        resident_bytes: memory::bytes_resident(),
     };
     let mut response = Response::new(metrics::text(&app.metrics, &app.ledger.stats(), &server).into());
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
