@@ -50,7 +50,6 @@ class World:
         self.stride = arguments.stride or (29 if short else 1)
         self.loops = arguments.loops or (5 if short else 100)
         self.seconds = arguments.hours * 3600 if arguments.hours else (8 if short else 300)
-        self.charge_bytes = 86
         self.jobs = arguments.jobs
         self.made = itertools.count(1)
         self.lost = []

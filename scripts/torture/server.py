@@ -89,10 +89,23 @@ class Client:
     def get(self, path):
         return self.request("GET", path)
 
+    def text(self, path):
+        """What does not come as JSON."""
+        status, text = self.read("GET", path)
+        assert status == 200, f"{path}: {status}"
+        return text.decode()
+
     def request(self, method, path, body=None, headers=None):
+        status, reply = self.read(method, path, body, headers)
+        try:
+            return status, json.loads(reply)
+        except ValueError as fault:
+            raise Gone(str(fault)) from fault
+
+    def read(self, method, path, body=None, headers=None):
         try:
             self.connection.request(method, path, body, headers or {})
             response = self.connection.getresponse()
-            return response.status, json.loads(response.read())
-        except (OSError, http.client.HTTPException, ValueError) as fault:
+            return response.status, response.read()
+        except (OSError, http.client.HTTPException) as fault:
             raise Gone(str(fault)) from fault
