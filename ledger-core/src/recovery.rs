@@ -2,6 +2,8 @@
 //! state.
 
 mod load;
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;
 
 use std::cell::{Cell, RefCell};
 

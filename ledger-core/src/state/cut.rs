@@ -9,6 +9,9 @@
 //! What must hold: whoever changes an account or a withdrawal asks [`Shard::keep_account`] or [`Shard::keep_withdrawal`]
 //! first. The entry that changes it is later than the cut, so its `last_seq` says whether it was changed since.
 
+#[cfg(test)]
+mod tests;
+
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 

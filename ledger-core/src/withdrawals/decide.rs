@@ -331,4 +331,4 @@ pub(super) fn cut(evidence: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -165,3 +165,6 @@ fn take_return<'a>(
 fn is_of_last_attempt(withdrawal: &Withdrawal, occurred_at: Timestamp) -> bool {
     withdrawal.attempts < 2 || withdrawal.history.last().is_some_and(|last| occurred_at >= last.started_at)
 }
+
+#[cfg(test)]
+mod tests;

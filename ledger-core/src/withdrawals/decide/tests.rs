@@ -11,7 +11,7 @@ use crate::withdrawals::{BankReference, NoticeOutcome, Resolution, cancel, doubt
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn at(seconds: u64) -> Timestamp {
+pub(in crate::withdrawals) fn at(seconds: u64) -> Timestamp {
     Timestamp::EPOCH.saturating_add(SECOND * u32::try_from(seconds).unwrap())
 }
 
@@ -31,7 +31,7 @@ fn reserved(id: u64) -> Withdrawal {
     )
 }
 
-fn submission(class: AttemptClass) -> Submission {
+pub(in crate::withdrawals) fn submission(class: AttemptClass) -> Submission {
     Submission { class, evidence: class.as_str().to_owned() }
 }
 
@@ -40,10 +40,10 @@ fn inquiry(answer: InquiryAnswer) -> Inquiry {
 }
 
 /// A withdrawal, its policy and its clock, driven one decision at a time.
-struct Life {
-    withdrawal: Withdrawal,
-    policy: Policy,
-    now: Timestamp,
+pub(in crate::withdrawals) struct Life {
+    pub(in crate::withdrawals) withdrawal: Withdrawal,
+    pub(in crate::withdrawals) policy: Policy,
+    pub(in crate::withdrawals) now: Timestamp,
 }
 
 impl Life {
@@ -64,7 +64,7 @@ impl Life {
         }
     }
 
-    fn start(&mut self) {
+    pub(in crate::withdrawals) fn start(&mut self) {
         assert_eq!(self.next(), Step::Submit);
         let entry = start_attempt(&self.withdrawal, &self.policy, self.now).unwrap();
         self.withdrawal.apply(&entry, Seq::new(1), self.now);
@@ -78,7 +78,7 @@ impl Life {
         self.withdrawal.substatus
     }
 
-    fn attempt(&mut self, class: AttemptClass) -> Substatus {
+    pub(in crate::withdrawals) fn attempt(&mut self, class: AttemptClass) -> Substatus {
         self.start();
         self.end(class)
     }
@@ -103,7 +103,7 @@ fn two_attempts() -> Policy {
     Policy { attempts_max: 2, idempotency_window: Some(60 * SECOND), ..Policy::default() }
 }
 
-fn situation(name: &str) -> Life {
+pub(in crate::withdrawals) fn situation(name: &str) -> Life {
     let mut life = Life::new(two_attempts());
     match name {
         "fresh" => {}
@@ -168,7 +168,7 @@ fn situation(name: &str) -> Life {
     life
 }
 
-fn word(decided: Result<WithdrawalEntry<'_>, Conflict>) -> &'static str {
+pub(in crate::withdrawals) fn word(decided: Result<WithdrawalEntry<'_>, Conflict>) -> &'static str {
     match decided {
         Ok(WithdrawalEntry { event: Event::Contradicted { says, .. }, .. }) => match says {
             Reservation::Paid => "but paid",
