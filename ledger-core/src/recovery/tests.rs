@@ -5,7 +5,7 @@ use smallvec::smallvec;
 
 use super::*;
 use crate::ledger::Ledger;
-use crate::sim::SimDisk;
+use crate::sim::{SimClock, SimDisk};
 use crate::state::{Entry, Party, Posting, TransactionEntry};
 use crate::types::{
     Amount, Currency, Fingerprint, INTEGER_MAX, IdempotencyKey, Operator, Timestamp, TransactionId, UserId,
@@ -101,7 +101,7 @@ fn paid_late(to: Substatus) -> Entry<'static> {
 /// Opens a ledger on a log with these entries, a second apart.
 fn open_log(entries: &[Entry<'_>]) -> Result<Ledger, OpenError> {
     let disk = SimDisk::new(1);
-    let options = Options::default().threads(false).segment_bytes(1 << 20).shards(4);
+    let options = Options::default().threads(false).segment_bytes(1 << 20).shards(4).clock(SimClock::at(time(60)));
     let first = &mut |_: Option<(Uuid, Seq)>| Ok(Start::First);
     let (wal, _) = Wal::open_after(Arc::new(disk.clone()), options.wal(), first, &mut |_| Ok(()), &|_| Ok(())).unwrap();
     for (second, entry) in (1..).zip(entries) {

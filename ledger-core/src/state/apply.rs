@@ -224,7 +224,6 @@ impl Shard {
     /// Does what the entry says to a withdrawal of this shard.
     pub(crate) fn apply_withdrawal(&mut self, entry: &WithdrawalEntry<'_>, seq: Seq, time: Timestamp) {
         self.keep_withdrawal(entry.id);
-        self.keep_account(self.withdrawals[&entry.id].slot);
         self.changed.push(entry.id);
         let held = self.withdrawals.get_mut(&entry.id).expect("a withdrawal's entries follow its reservation");
         let (slot, record, from) = (held.slot, held.record, held.withdrawal.substatus);
@@ -239,6 +238,7 @@ impl Shard {
         };
         self.history.set_status(record, entry.to.status(), seq);
         if paid + released > 0 {
+            self.keep_account(slot);
             self.accounts.fold(slot, time);
             self.accounts.end_reservation(slot, time, paid, released);
             self.accounts.get_mut(slot).last_seq = seq;
@@ -276,6 +276,7 @@ impl Shard {
             return;
         }
         sums.total += u128::from(amount);
+        self.keep_account(slot);
         self.accounts.fold(slot, time);
         self.accounts.get_mut(slot).total += amount;
         self.accounts.get_mut(slot).last_seq = seq;
