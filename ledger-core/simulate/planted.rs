@@ -17,6 +17,7 @@ pub(crate) const BUDGETS: &[(PlantedBug, u64)] = &[
     (PlantedBug::DoubleResolve, 500),
     (PlantedBug::ReleaseInDoubt, 1_000),
     (PlantedBug::SuspenseDropped, 500),
+    (PlantedBug::CopyLate, 500),
 ];
 
 /// Runs seeds from `first` on until one catches `bug`, and says which did and by which check.

@@ -5,6 +5,7 @@
 //! or records something, time passes. The model is asked at the moment at which the ledger decides, so that the order of
 //! the decisions is the order of the seqs; the answer leaves later, or never.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::panics;
 use crate::promise::{Checked, Promise, Violation};
 use crate::rules::Story;
 use crate::stage::{Chance, DAY, START, World};
-use crate::swarm::Swarm;
+use crate::swarm::{Swarm, Weights};
 use crate::timekeeper::Timekeeper;
 use crate::trace::Trace;
 
@@ -244,35 +245,45 @@ impl Run {
 
     /// One actor takes one step.
     fn step(&mut self) -> Checked {
-        let mut weights = self.swarm.weights;
-        if self.fault == Fault::Full {
-            weights.issue *= 3;
-        }
-        let all = weights.issue
-            + weights.collect
-            + weights.log
-            + weights.executor
-            + weights.orders
-            + weights.time
-            + weights.checkpoints;
-        let mut draw = self.chance.below(all);
+        let checkpoints = self.swarm.weights.checkpoints;
+        let draw = self.chance.below(checkpoints + self.others());
+        if draw < checkpoints { self.checkpoint() } else { self.step_of_another(draw - checkpoints) }
+    }
+
+    /// One actor takes one step, but not the checkpointer, who is in the middle of one.
+    fn step_beside_a_checkpoint(&mut self) -> Checked {
+        let draw = self.chance.below(self.others());
+        self.step_of_another(draw)
+    }
+
+    /// The weights of all actors but the checkpointer.
+    fn others(&self) -> u64 {
+        let Weights { collect, log, executor, orders, time, .. } = self.swarm.weights;
+        self.issues() + collect + log + executor + orders + time
+    }
+
+    /// A disk runs full when much is asked for.
+    fn issues(&self) -> u64 {
+        if self.fault == Fault::Full { self.swarm.weights.issue * 3 } else { self.swarm.weights.issue }
+    }
+
+    fn step_of_another(&mut self, mut draw: u64) -> Checked {
+        let Weights { collect, log, executor, orders, .. } = self.swarm.weights;
         let mut falls = |weight: u64| {
             let hit = draw < weight;
             draw = if hit { u64::MAX } else { draw - weight };
             hit
         };
-        if falls(weights.issue) {
+        if falls(self.issues()) {
             self.issue()
-        } else if falls(weights.collect) {
+        } else if falls(collect) {
             self.collect()
-        } else if falls(weights.log) {
+        } else if falls(log) {
             self.step_log()
-        } else if falls(weights.executor) {
+        } else if falls(executor) {
             self.step_executor()
-        } else if falls(weights.orders) {
+        } else if falls(orders) {
             self.order()
-        } else if falls(weights.checkpoints) {
-            self.checkpoint()
         } else {
             self.pass_time()
         }
@@ -296,11 +307,29 @@ impl Run {
         self.may_have_halted()
     }
 
-    /// The checkpointer makes one whole checkpoint; crashes cut it off at any operation of the disk.
+    /// The checkpointer makes one checkpoint, while the others go on between two pieces that it copies; crashes cut it off at
+    /// any operation of the disk.
     fn checkpoint(&mut self) -> Checked {
-        let outcome = match self.ledger().checkpoint() {
-            Ok(made) if made.seq.get() != self.model.seq() => {
-                let why = format!("it ends with entry {}, and the last one is {}", made.seq, self.model.seq());
+        let (ledger, before) = (self.ledger().clone(), self.model.seq());
+        let steps = self.chance.pick(&[0, 8, 32]);
+        let beside = RefCell::new((&mut *self, steps, Ok(())));
+        let made = ledger.checkpoint_beside(&|| {
+            let (run, steps, checked) = &mut *beside.borrow_mut();
+            // Now and then much happens between two pieces.
+            let several = if run.chance.below(3) == 0 { run.chance.below(*steps + 1) } else { 0 };
+            *steps -= several;
+            for _ in 0..several {
+                if checked.is_ok() {
+                    *checked = run.step_beside_a_checkpoint();
+                }
+            }
+            checked.is_err()
+        });
+        let (_, _, checked) = beside.into_inner();
+        checked?;
+        let outcome = match made {
+            Ok(made) if !(before..=self.model.seq()).contains(&made.seq.get()) => {
+                let why = format!("it ends with entry {}, and was made of {before} to {}", made.seq, self.model.seq());
                 return Err(Violation::new("checkpoint", why));
             }
             Ok(made) if made.bytes == 0 => "nothing new",

@@ -87,7 +87,13 @@ impl<'a> Cut<'a> {
         let mut shards = tables.lock_all();
         // Entries are appended under a shard's lock, so no other one can come to be the last.
         let last = wal.last();
-        let cuts = shards.iter_mut().map(|shard| shard.begin_cut(last.seq, last.time, since)).collect();
+        let set_aside_until = last.seq;
+        #[cfg(any(test, feature = "sim"))]
+        let set_aside_until = match wal.has(crate::sim::PlantedBug::CopyLate) {
+            true => Seq::ZERO,
+            false => set_aside_until,
+        };
+        let cuts = shards.iter_mut().map(|shard| shard.begin_cut(set_aside_until, last.time, since)).collect();
         drop(shards);
         holds.end::<()>(held, &[]);
         Cut { tables, last, shards: cuts, is_kept: false, holds }

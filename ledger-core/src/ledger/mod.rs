@@ -356,6 +356,16 @@ impl Ledger {
         self.engine.checkpoint(&|| false)
     }
 
+    /// As [`Ledger::checkpoint`]; `beside` is called again and again while it is made, without a lock, and may do anything with
+    /// the ledger but another checkpoint or a backup. `true` gives the checkpoint up.
+    ///
+    /// # Errors
+    /// As [`Ledger::checkpoint`]; [`CheckpointError::Closing`] where it was given up.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn checkpoint_beside(&self, beside: &dyn Fn() -> bool) -> Result<Checkpoint, CheckpointError> {
+        self.engine.checkpoint(beside)
+    }
+
     /// Copies the ledger into the empty directory `to`, while writers go on. What was durable before is in it; no checkpoint is
     /// made meanwhile.
     ///

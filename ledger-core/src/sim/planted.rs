@@ -31,11 +31,13 @@ pub enum PlantedBug {
     ReleaseInDoubt,
     /// A payment that turns out after a release is posted nowhere.
     SuspenseDropped,
+    /// A checkpoint copies accounts as they are when it comes to them, not as they were.
+    CopyLate,
 }
 
 impl PlantedBug {
     /// Every one, in the order of their declaration.
-    pub const ALL: [PlantedBug; 11] = [
+    pub const ALL: [PlantedBug; 12] = [
         PlantedBug::AckBeforeFsync,
         PlantedBug::SkipDirectoryFsync,
         PlantedBug::TruncateMidLog,
@@ -47,6 +49,7 @@ impl PlantedBug {
         PlantedBug::DoubleResolve,
         PlantedBug::ReleaseInDoubt,
         PlantedBug::SuspenseDropped,
+        PlantedBug::CopyLate,
     ];
 
     /// The word, as `ack_before_fsync`.
@@ -63,6 +66,7 @@ impl PlantedBug {
             PlantedBug::DoubleResolve => "double_resolve",
             PlantedBug::ReleaseInDoubt => "release_in_doubt",
             PlantedBug::SuspenseDropped => "suspense_dropped",
+            PlantedBug::CopyLate => "copy_late",
         }
     }
 }

@@ -609,6 +609,12 @@ impl Wal {
         self.step()
     }
 
+    /// Whether this bug is put into the ledger.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn has(&self, bug: crate::sim::PlantedBug) -> bool {
+        self.shared().options.has(bug)
+    }
+
     /// What happened since the log was opened.
     pub(crate) fn stats(&self) -> WalStats {
         self.shared().counters.read(self.shared().room.pipe_used())
