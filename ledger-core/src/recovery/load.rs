@@ -305,6 +305,10 @@ impl Opened {
         self.read(&self.snapshot, Kind::Sums, index, tally.told, &mut |bytes| {
             rows::take_sums(bytes, &mut |sums| shard.restore_sums(sums)).map_err(String::from)
         })?;
+        let section = self.snapshot.section(Kind::Accounts, index);
+        let most = section.map_or(0, |section| section.bytes) / rows::ACCOUNT_BYTES_MIN;
+        let expected = shard.sums().iter().map(|sums| sums.accounts).fold(0, u64::saturating_add);
+        shard.accounts.expect(expected.min(most) as usize);
         let mut accounts = 0;
         self.read(&self.snapshot, Kind::Accounts, index, tally.told, &mut |bytes| {
             rows::take_accounts(bytes, &mut |account| {

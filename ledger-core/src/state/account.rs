@@ -143,6 +143,11 @@ impl AccountTable {
         self.index.touch(hash)
     }
 
+    /// About so many accounts will be restored.
+    pub(crate) fn expect(&mut self, count: usize) {
+        self.index.expect(count);
+    }
+
     /// Opens the account, which must not exist.
     pub(crate) fn open(&mut self, hash: u64, user: UserId, currency: Currency) -> Slot {
         let slot = self.accounts.push(Account {

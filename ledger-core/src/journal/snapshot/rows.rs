@@ -144,6 +144,9 @@ pub(crate) fn take_sums(bytes: &[u8], each: &mut dyn FnMut(&FrozenSums)) -> Resu
     Ok(())
 }
 
+/// No account takes fewer: a currency, and five numbers.
+pub(crate) const ACCOUNT_BYTES_MIN: u64 = 8 + 5;
+
 /// Appends an account: `user · currency, 8 bytes · total · reserved · held · next release (zigzag), where something is held
 /// · last seq`.
 pub(crate) fn put_account(account: &Frozen, out: &mut Vec<u8>) {
