@@ -2,6 +2,7 @@
 //! state.
 
 mod load;
+mod replay;
 #[cfg(all(test, not(feature = "loom")))]
 mod tests;
 
@@ -11,14 +12,14 @@ use uuid::Uuid;
 
 use crate::checkpoint::{Checkpointer, Positions, State};
 use crate::error::OpenError;
-use crate::journal::codec;
-use crate::ledger::{Engine, LedgerTime, Origin, SHARDS_MAX, Tables};
+use crate::ledger::{Engine, LedgerTime, SHARDS_MAX, Tables};
 use crate::options::Options;
 use crate::sync::{Arc, thread};
 use crate::sys::Storage;
 use crate::types::Seq;
 use crate::wal::{Record, Stamp, Start, Wal};
 pub(crate) use load::{Loaded, Opened, load, load_one, snapshots};
+use replay::Replay;
 
 /// What an opening found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -65,35 +66,42 @@ const REPORT_EVERY: u64 = 1 << 16;
 pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engine, OpenError> {
     check(options)?;
     let mut loaded = None;
+    let replay = RefCell::new(None::<Replay>);
+    // What was read and is not yet applied.
+    let settle = || replay.borrow_mut().as_mut().map_or(Ok(()), Replay::settle);
     let time = LedgerTime::new(options.clock.clone());
     let accept = |last: Stamp| {
+        settle()?;
         let is_checked = !options.accept_clock && last.seq > Seq::ZERO;
         if is_checked { time.check_against(last.time) } else { Ok(()) }
     };
     let (mut replayed, expected) = (0_u64, Cell::new(0_u64));
-    let (wal, opened) = {
-        let loaded = RefCell::new(&mut loaded);
+    let opened = {
         let mut begin = |log: Option<(Uuid, Seq)>| {
-            let found = load(&*storage, log.map(|(uuid, _)| uuid), options)?;
-            let start = found.kept.last().map_or(Start::First, |kept| Start::After(kept.base));
-            expected.set(log.map_or(0, |(_, durable)| durable.get()).saturating_sub(found.positions.seq.get()));
-            **loaded.borrow_mut() = Some(found);
+            let Loaded { tables, kept, positions, passed_over } = load(&*storage, log.map(|(uuid, _)| uuid), options)?;
+            let start = kept.last().map_or(Start::First, |kept| Start::After(kept.base));
+            expected.set(log.map_or(0, |(_, durable)| durable.get()).saturating_sub(positions.seq.get()));
+            *replay.borrow_mut() = Some(Replay::new(tables, threads(options)));
+            loaded = Some((kept, positions, passed_over));
             Ok(start)
         };
-        let mut replay = |record: Record<'_>| {
+        let mut take = |record: Record<'_>| {
             replayed += 1;
             if replayed.is_multiple_of(REPORT_EVERY) {
                 let total = expected.get().max(replayed + 1);
                 (options.progress)(Progress { phase: Phase::Log, done: replayed, total });
             }
-            replay(&mut loaded.borrow_mut().as_mut().expect("the start was asked for").tables, &record)
+            replay.borrow_mut().as_mut().expect("the start was asked for").take(&record)
         };
-        Wal::open_after(Arc::clone(&storage), options.wal(), &mut begin, &mut replay, &accept)?
+        Wal::open_after(Arc::clone(&storage), options.wal(), &mut begin, &mut take, &accept)
     };
+    // What a record says comes before what is wrong behind it.
+    let (wal, opened) = opened.or_else(|err| settle().and(Err(err)))?;
     if replayed > 0 {
         (options.progress)(Progress { phase: Phase::Log, done: replayed, total: replayed });
     }
-    let Loaded { mut tables, kept, positions, passed_over } = loaded.expect("the start was asked for");
+    let (kept, positions, passed_over) = loaded.expect("the start was asked for");
+    let mut tables = replay.into_inner().expect("the start was asked for").into_tables();
     tables.name_ledger(opened.uuid);
     let open = tables.open_withdrawals();
     let recovered = Recovered {
@@ -111,7 +119,7 @@ pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engin
     Ok(engine)
 }
 
-/// How many threads load a snapshot.
+/// How many threads load a snapshot, and replay the log.
 fn threads(options: &Options) -> usize {
     if options.threads { thread::available_parallelism().map_or(1, usize::from) } else { 1 }
 }
@@ -133,13 +141,6 @@ fn check(options: &Options) -> Result<(), OpenError> {
         return Err(OpenError::InvalidOption { reason: "a withdrawal needs at least one attempt".into() });
     }
     Ok(())
-}
-
-fn replay(tables: &mut Tables, record: &Record<'_>) -> Result<(), String> {
-    let entry = codec::decode(record.bytes)?;
-    // The log's identity is known once it has been read.
-    let origin = Origin { ledger: Uuid::nil(), epoch: record.epoch };
-    tables.replay(&entry, origin, Stamp { seq: record.seq, time: record.time })
 }
 
 impl Loaded {

@@ -70,7 +70,8 @@ pub fn salvage(from: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<Salvage
 /// # Errors
 /// As [`salvage`]'s.
 pub fn salvage_on(from: &dyn Storage, into: Arc<dyn Storage>) -> Result<Salvaged, OpenError> {
-    let mut tables = Tables::new(SHARDS_MAX);
+    let tables = Tables::new(SHARDS_MAX);
+    let mut whole = tables.whole();
     let mut is_from_the_first = false;
     let taken = wal::salvage(from, &*into, &mut |record: Record<'_>| {
         let entry = codec::decode(record.bytes)?;
@@ -80,8 +81,9 @@ pub fn salvage_on(from: &dyn Storage, into: Arc<dyn Storage>) -> Result<Salvaged
             return Ok(());
         }
         let origin = Origin { ledger: Uuid::nil(), epoch: record.epoch };
-        tables.replay(&entry, origin, Stamp { seq: record.seq, time: record.time })
+        whole.replay(&entry, origin, Stamp { seq: record.seq, time: record.time })
     })?;
+    drop(whole);
     drop(tables);
     let ledger = backup::distrust(into)?;
     Ok(Salvaged {

@@ -6,7 +6,7 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::state::idempotency::{KeyRecord, KeyShard, Lookup};
-use crate::sync::{CachePadded, Condvar, Mutex};
+use crate::sync::{CachePadded, Condvar, Mutex, MutexGuard};
 use crate::types::{Seq, TransactionId};
 
 pub(crate) struct Keys {
@@ -169,12 +169,22 @@ impl Keys {
         if shard.restore(hash, record) { Ok(()) } else { Err("more keys than the tables hold".into()) }
     }
 
-    /// Settles a key during replay of the entry `seq`, when nobody claims any.
+    /// Locks every `of`th of the locks, from the one at `first` on. Who holds one meanwhile must wait for none.
+    pub(super) fn lock_every(&self, first: usize, of: usize) -> Vec<MutexGuard<'_, KeyShard>> {
+        self.shards.iter().skip(first).step_by(of).map(|lock| lock.shard.lock()).collect()
+    }
+
+    /// Settles a key in its locked shard during replay of the entry `seq`, when nobody claims any.
     ///
     /// # Errors
     /// The key names an accepted command, or none can be added.
-    pub(crate) fn restore(&mut self, hash: u64, key: &str, settled: Settled, seq: Seq) -> Result<(), Unclaimed> {
-        let shard = self.shards[Self::index(hash)].shard.get_mut();
+    pub(super) fn restore(
+        shard: &mut KeyShard,
+        hash: u64,
+        key: &str,
+        settled: Settled,
+        seq: Seq,
+    ) -> Result<(), Unclaimed> {
         match shard.lookup(hash, key) {
             Lookup::Settled { id, fingerprint } => return Err(Unclaimed::Settled(Settled { id, fingerprint })),
             _ if !shard.has_room() => return Err(Unclaimed::Full),

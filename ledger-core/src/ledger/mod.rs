@@ -11,6 +11,7 @@ mod payouts;
 #[cfg(any(test, feature = "sim"))]
 mod planted;
 mod reads;
+mod replay;
 mod tables;
 mod time;
 
@@ -23,6 +24,7 @@ pub(crate) use self::engine::{Engine, SHARDS_MAX};
 pub use self::keeper::Checkpoints;
 use self::keeper::Keeper;
 pub(crate) use self::keys::Keys;
+pub(crate) use self::replay::Part;
 pub(crate) use self::tables::{Origin, Tables};
 pub(crate) use self::time::LedgerTime;
 use crate::backup::Backup;

@@ -1,4 +1,5 @@
 //! The state of the whole ledger: shards, keys and the locator of transactions, and how an entry is dealt out to them.
+//! [`super::replay`] does it with entries of a log.
 
 use std::hash::BuildHasher;
 
@@ -6,12 +7,12 @@ use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::keys::{Keys, Settled, Unclaimed};
+use super::keys::Keys;
+use crate::state::TransactionEntry;
 use crate::state::apply::Applied;
 use crate::state::audit;
 use crate::state::locator::Locator;
 use crate::state::shard::Shard;
-use crate::state::{Entry, TransactionEntry};
 use crate::sync::{CachePadded, Mutex, MutexGuard};
 use crate::types::{Epoch, Timestamp, TransactionId, UserId};
 use crate::view::{CurrencyAudit, Memory};
@@ -103,7 +104,7 @@ impl Tables {
     }
 
     /// The shards in which the entry changes accounts, each once, rising.
-    fn touched(&self, entry: &TransactionEntry<'_>) -> SmallVec<[usize; 2]> {
+    pub(super) fn touched(&self, entry: &TransactionEntry<'_>) -> SmallVec<[usize; 2]> {
         let mut touched = SmallVec::new();
         for posting in &entry.postings {
             for user in [posting.debit.user(), posting.credit.user()].into_iter().flatten() {
@@ -118,7 +119,7 @@ impl Tables {
     }
 
     /// The shard with the source user's view of the transaction (of a charge, the credited user's).
-    fn home_of(&self, entry: &TransactionEntry<'_>) -> u8 {
+    pub(super) fn home_of(&self, entry: &TransactionEntry<'_>) -> u8 {
         self.shard_of(entry.viewer()) as u8
     }
 
@@ -145,78 +146,12 @@ impl Tables {
         id
     }
 
-    /// Applies an entry of the log, when nobody else has the tables.
-    ///
-    /// # Errors
-    /// The entry does not follow from those before it.
-    pub(crate) fn replay(&mut self, entry: &Entry<'_>, origin: Origin, stamp: Stamp) -> Result<(), String> {
-        match entry {
-            Entry::Transaction(entry) => self.replay_transaction(entry, origin, stamp),
-            Entry::Withdrawal(entry) => self.replay_withdrawal(entry, stamp),
-        }
-    }
-
     /// Applies an entry about a withdrawal to its locked shard, and makes what it credits findable by its id.
     pub(super) fn apply_withdrawal(&self, shard: &mut Shard, entry: &WithdrawalEntry<'_>, stamp: Stamp) {
         shard.apply_withdrawal(entry, stamp.seq, stamp.time);
         if makes_transaction(entry) {
             self.locator.set(stamp.seq, self.shard_of(entry.user) as u8);
         }
-    }
-
-    fn replay_withdrawal(&mut self, entry: &WithdrawalEntry<'_>, stamp: Stamp) -> Result<(), String> {
-        let home = self.locator.get(entry.id.seq());
-        let shard = home.map(|home| self.shards[usize::from(home)].get_mut());
-        let shard = shard.filter(|shard| shard.withdrawals.contains_key(&entry.id));
-        let shard = shard.ok_or_else(|| format!("an entry about withdrawal {}, which is not there", entry.id))?;
-        shard.check_withdrawal(entry, stamp.time)?;
-        if makes_transaction(entry) && stamp.seq.get() >= Locator::SEQ_END {
-            return Err(FULL.into());
-        }
-        if let Some((key, fingerprint)) = entry.command {
-            let key = key.as_str();
-            let settled = Settled { id: entry.id, fingerprint: fingerprint.get() as u64 };
-            self.keys
-                .restore(self.keys.hash(key), key, settled, stamp.seq)
-                .map_err(|unclaimed| twice(key, unclaimed))?;
-        }
-        shard.apply_withdrawal(entry, stamp.seq, stamp.time);
-        if let Some(home) = home.filter(|_| makes_transaction(entry)) {
-            self.locator.set(stamp.seq, home);
-        }
-        Ok(())
-    }
-
-    fn replay_transaction(&mut self, entry: &TransactionEntry<'_>, origin: Origin, stamp: Stamp) -> Result<(), String> {
-        let posting = &entry.postings[0];
-        if posting.debit.user().or(posting.credit.user()).is_none() {
-            return Err("a transaction that names no user".into());
-        }
-        if stamp.seq.get() >= Locator::SEQ_END {
-            return Err(FULL.into());
-        }
-        let touched = self.touched(entry);
-        for &index in &touched {
-            let shards = self.shards.len();
-            let is_mine = |user: UserId| shard_among(shards, user) == index;
-            let shard = self.shards[index].get_mut();
-            if !shard.has_room_for(entry.postings.len()) {
-                return Err(FULL.into());
-            }
-            shard.check_transaction(entry, stamp.time, is_mine)?;
-        }
-        let key = entry.key.as_str();
-        let key_hash = self.keys.hash(key);
-        let (id, applied) = applied(origin, stamp, key_hash);
-        let settled = Settled { id, fingerprint: entry.fingerprint.get() as u64 };
-        self.keys.restore(key_hash, key, settled, stamp.seq).map_err(|unclaimed| twice(key, unclaimed))?;
-        for index in touched {
-            let shards = self.shards.len();
-            let is_mine = |user: UserId| shard_among(shards, user) == index;
-            self.shards[index].get_mut().apply_transaction(entry, applied, is_mine);
-        }
-        self.locator.set(stamp.seq, self.home_of(entry));
-        Ok(())
     }
 
     /// Names the ledger in the bank references of all withdrawals that were replayed.
@@ -264,24 +199,13 @@ impl Tables {
     }
 }
 
-/// Why an entry is not taken where the running ledger would say [`Overloaded`](crate::Rejection::Overloaded).
-const FULL: &str = "more transactions than the tables hold; open the ledger with more shards";
-
-/// Why a key of the log cannot be taken.
-fn twice(key: &str, unclaimed: Unclaimed) -> String {
-    match unclaimed {
-        Unclaimed::Settled(_) => format!("the idempotency key {key:?} names an earlier transaction"),
-        Unclaimed::Full => FULL.into(),
-    }
-}
-
 /// Whether the entry's seq is also the id of a transaction: a return's credit.
-fn makes_transaction(entry: &WithdrawalEntry<'_>) -> bool {
+pub(super) fn makes_transaction(entry: &WithdrawalEntry<'_>) -> bool {
     matches!(entry.event, Event::Returned { credit: ReturnCredit::User, .. })
 }
 
 /// The only user that a transaction names: of a charge or a withdrawal, which need not look for shards that they share.
-fn only_user(entry: &TransactionEntry<'_>) -> Option<UserId> {
+pub(super) fn only_user(entry: &TransactionEntry<'_>) -> Option<UserId> {
     let [posting] = &*entry.postings else { return None };
     match (posting.debit.user(), posting.credit.user()) {
         (Some(user), None) | (None, Some(user)) => Some(user),
@@ -295,7 +219,7 @@ fn shard_among(shards: usize, user: UserId) -> usize {
     (mixed as usize * shards) >> 32
 }
 
-fn applied(origin: Origin, stamp: Stamp, key_hash: u64) -> (TransactionId, Applied) {
+pub(super) fn applied(origin: Origin, stamp: Stamp, key_hash: u64) -> (TransactionId, Applied) {
     let id = TransactionId::new(stamp.seq.get()).expect("the first seq is 1");
     let reference = BankReference { ledger: origin.ledger, epoch: origin.epoch, id };
     (id, Applied { seq: stamp.seq, time: stamp.time, key_hash, reference })

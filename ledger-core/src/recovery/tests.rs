@@ -4,6 +4,7 @@
 use smallvec::smallvec;
 
 use super::*;
+use crate::journal::codec;
 use crate::ledger::Ledger;
 use crate::sim::{SimClock, SimDisk};
 use crate::state::{Entry, Party, Posting, TransactionEntry};

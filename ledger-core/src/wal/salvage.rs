@@ -15,7 +15,7 @@ use super::names;
 use super::reader::{self, Window};
 use super::recovery;
 use super::segment::{FRAMES_AT, LINK_AT, Link, NewFile, ReadLink, SegmentHeader, during};
-use super::{Record, Stamp, twin};
+use super::{FramePlace, Record, Stamp, twin};
 use crate::error::OpenError;
 use crate::sync::Arc;
 use crate::sys::{ReadFrom, Storage, StorageFile};
@@ -314,7 +314,8 @@ impl<'a> Walk<'a> {
                 return bad("a record cannot be read");
             };
             time = at;
-            if let Err(reason) = (self.visit)(Record { seq, time, epoch: header.epoch, bytes }) {
+            let place = FramePlace { segment: header.segment, offset };
+            if let Err(reason) = (self.visit)(Record { seq, time, epoch: header.epoch, place, bytes }) {
                 return Ok(Err(reason));
             }
         }

@@ -9,7 +9,6 @@ use super::{Reading, damaged, io_error};
 use crate::error::OpenError;
 use crate::sys::{ReadFrom, Storage};
 use crate::types::{Epoch, Seq, Timestamp};
-use crate::wal::Record;
 use crate::wal::frame::{self, BLOCK, HEADER_BYTES, Header, Kind, NotAFrame, Records, Seal};
 use crate::wal::head::HeadHash;
 use crate::wal::mark::Mark;
@@ -17,6 +16,7 @@ use crate::wal::names;
 use crate::wal::options::WalOptions;
 use crate::wal::segment::{FRAMES_AT, LINK_AT, ReadLink};
 use crate::wal::start::{Base, Start};
+use crate::wal::{FramePlace, Record};
 
 /// Where reading stands.
 pub(super) struct Cursor<'a> {
@@ -348,8 +348,9 @@ impl<'a> Cursor<'a> {
             if self.base.is_some_and(|base| seq <= base.seq) {
                 continue;
             }
-            (self.visit)(Record { seq, time, epoch: header.epoch, bytes })
-                .map_err(|reason| damaged(name, offset, Some(seq), reason))?;
+            let place = FramePlace { segment: header.segment, offset };
+            (self.visit)(Record { seq, time, epoch: header.epoch, place, bytes })
+                .map_err(|reason| place.damaged(seq, reason))?;
         }
         self.at.offset += header.frame_bytes();
         self.at.chain = chain;

@@ -1,0 +1,177 @@
+//! Replay: entries of a log are applied to the tables, or by several threads each to a part of them.
+//!
+//! A thread takes every entry, in order, and does of it what concerns its own shards and its own locks of keys. Nothing
+//! that is checked or changed there depends on another part: money is checked account by account, and a key by its own
+//! lock. So the parts come to the same state as one thread does. They do not where an entry is refused: one part may
+//! have done its side of it, and others what follows; tables that refused an entry are good for nothing.
+
+use super::keys::{Keys, Settled, Unclaimed};
+use super::tables::{Origin, Tables, applied, makes_transaction, only_user};
+use crate::state::apply::Applied;
+use crate::state::idempotency::KeyShard;
+use crate::state::locator::Locator;
+use crate::state::shard::Shard;
+use crate::state::{Entry, TransactionEntry};
+use crate::sync::MutexGuard;
+use crate::types::{IdempotencyKey, Seq, UserId};
+use crate::wal::Stamp;
+use crate::withdrawals::WithdrawalEntry;
+
+/// A part of the tables, locked: every `of`th shard and every `of`th lock of keys.
+pub(crate) struct Part<'a> {
+    tables: &'a Tables,
+    index: usize,
+    of: usize,
+    shards: Vec<MutexGuard<'a, Shard>>,
+    keys: Vec<MutexGuard<'a, KeyShard>>,
+}
+
+impl Tables {
+    /// The part `index` of `of`. Locks it until it is dropped.
+    pub(crate) fn part(&self, index: usize, of: usize) -> Part<'_> {
+        Part {
+            tables: self,
+            index,
+            of,
+            shards: self.shards.iter().skip(index).step_by(of).map(|shard| shard.lock()).collect(),
+            keys: self.keys.lock_every(index, of),
+        }
+    }
+
+    /// All of them. Locks them until it is dropped.
+    pub(crate) fn whole(&self) -> Part<'_> {
+        self.part(0, 1)
+    }
+}
+
+impl Part<'_> {
+    /// Applies what concerns this part of the next entry of the log.
+    ///
+    /// # Errors
+    /// The entry does not follow from those before it.
+    pub(crate) fn replay(&mut self, entry: &Entry<'_>, origin: Origin, stamp: Stamp) -> Result<(), String> {
+        match entry {
+            Entry::Transaction(entry) => self.replay_transaction(entry, origin, stamp),
+            Entry::Withdrawal(entry) => self.replay_withdrawal(entry, stamp),
+        }
+    }
+
+    /// The shard `index`, if it is of this part.
+    fn shard(&mut self, index: usize) -> Option<&mut Shard> {
+        (index % self.of == self.index).then(|| &mut *self.shards[index / self.of])
+    }
+
+    fn replay_transaction(&mut self, entry: &TransactionEntry<'_>, origin: Origin, stamp: Stamp) -> Result<(), String> {
+        let posting = &entry.postings[0];
+        if posting.debit.user().or(posting.credit.user()).is_none() {
+            return Err("a transaction that names no user".into());
+        }
+        if stamp.seq.get() >= Locator::SEQ_END {
+            return Err(FULL.into());
+        }
+        let tables = self.tables;
+        let key_hash = tables.keys.hash(entry.key.as_str());
+        let (id, applied) = applied(origin, stamp, key_hash);
+        let settled = Settled { id, fingerprint: entry.fingerprint.get() as u64 };
+        if let Some(user) = only_user(entry) {
+            let index = tables.shard_of(user);
+            if let Some(shard) = self.shard(index) {
+                check(shard, entry, stamp, |_| true)?;
+            }
+            self.settle(entry.key, key_hash, settled, stamp.seq)?;
+            self.apply(index, entry, applied, |_| true);
+        } else {
+            let touched = tables.touched(entry);
+            for &index in &touched {
+                if let Some(shard) = self.shard(index) {
+                    check(shard, entry, stamp, |user| tables.shard_of(user) == index)?;
+                }
+            }
+            self.settle(entry.key, key_hash, settled, stamp.seq)?;
+            for index in touched {
+                self.apply(index, entry, applied, |user| tables.shard_of(user) == index);
+            }
+        }
+        let home = tables.home_of(entry);
+        if self.shard(home.into()).is_some() {
+            tables.locator.set(stamp.seq, home);
+        }
+        Ok(())
+    }
+
+    /// Applies an entry that was checked to the shard `index`, if that is of this part.
+    fn apply(
+        &mut self,
+        index: usize,
+        entry: &TransactionEntry<'_>,
+        applied: Applied,
+        is_mine: impl Fn(UserId) -> bool,
+    ) {
+        if let Some(shard) = self.shard(index) {
+            shard.apply_transaction(entry, applied, is_mine);
+        }
+    }
+
+    /// Settles a key, if its lock is of this part.
+    fn settle(&mut self, key: IdempotencyKey<'_>, hash: u64, settled: Settled, seq: Seq) -> Result<(), String> {
+        let index = Keys::index(hash);
+        if index % self.of != self.index {
+            return Ok(());
+        }
+        let key = key.as_str();
+        Keys::restore(&mut self.keys[index / self.of], hash, key, settled, seq)
+            .map_err(|unclaimed| twice(key, unclaimed))
+    }
+
+    fn replay_withdrawal(&mut self, entry: &WithdrawalEntry<'_>, stamp: Stamp) -> Result<(), String> {
+        // By its user, whose shard has it: where the id says it is may not be known yet, if another thread tells it.
+        let home = self.tables.shard_of(entry.user);
+        if let Some(shard) = self.shard(home) {
+            if !shard.withdrawals.contains_key(&entry.id) {
+                return Err(format!(
+                    "an entry about withdrawal {}, which is not there or another user's than {}'s",
+                    entry.id, entry.user
+                ));
+            }
+            shard.check_withdrawal(entry, stamp.time)?;
+        }
+        if makes_transaction(entry) && stamp.seq.get() >= Locator::SEQ_END {
+            return Err(FULL.into());
+        }
+        if let Some((key, fingerprint)) = entry.command {
+            let settled = Settled { id: entry.id, fingerprint: fingerprint.get() as u64 };
+            self.settle(key, self.tables.keys.hash(key.as_str()), settled, stamp.seq)?;
+        }
+        if let Some(shard) = self.shard(home) {
+            shard.apply_withdrawal(entry, stamp.seq, stamp.time);
+            if makes_transaction(entry) {
+                self.tables.locator.set(stamp.seq, home as u8);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the shard can take what the entry says of the users that `is_mine` says are its.
+fn check(
+    shard: &Shard,
+    entry: &TransactionEntry<'_>,
+    stamp: Stamp,
+    is_mine: impl Fn(UserId) -> bool,
+) -> Result<(), String> {
+    if !shard.has_room_for(entry.postings.len()) {
+        return Err(FULL.into());
+    }
+    shard.check_transaction(entry, stamp.time, is_mine)
+}
+
+/// Why an entry is not taken where the running ledger would say [`Overloaded`](crate::Rejection::Overloaded).
+const FULL: &str = "more transactions than the tables hold; open the ledger with more shards";
+
+/// Why a key of the log cannot be taken.
+fn twice(key: &str, unclaimed: Unclaimed) -> String {
+    match unclaimed {
+        Unclaimed::Settled(_) => format!("the idempotency key {key:?} names an earlier transaction"),
+        Unclaimed::Full => FULL.into(),
+    }
+}
