@@ -124,12 +124,29 @@ impl Replay {
             return;
         }
         let stretch = Arc::new(std::mem::replace(&mut self.filling, free));
-        let begin = |index| {
-            let (tables, stretch, parts) = (Arc::clone(&self.tables), Arc::clone(&stretch), self.parts);
-            thread::spawn(move || stretch.apply(&mut tables.part(index, parts)))
-        };
-        let threads = (0..self.parts).map(begin).collect();
+        let mut threads = Vec::with_capacity(self.parts);
+        for index in 0..self.parts {
+            let (tables, shared, parts) = (Arc::clone(&self.tables), Arc::clone(&stretch), self.parts);
+            let apply = move || shared.apply(&mut tables.part(index, parts));
+            match thread::Builder::new().name("ledger-replay".to_owned()).spawn(apply) {
+                Ok(thread) => threads.push(thread),
+                // The system has no thread to give: then this one does it.
+                Err(_) => {
+                    let done = stretch.apply(&mut self.tables.part(index, self.parts));
+                    self.note(done);
+                }
+            }
+        }
         self.under_way = Some(UnderWay { stretch, threads });
+    }
+
+    /// Keeps the first refusal by seq.
+    fn note(&mut self, done: Result<(), Refused>) {
+        if let Err(refused) = done
+            && self.refused.as_ref().is_none_or(|other| refused.seq < other.seq)
+        {
+            self.refused = Some(refused);
+        }
     }
 
     /// Waits for the stretch under way, and gives what it was gathered in, to be used again.
@@ -137,11 +154,7 @@ impl Replay {
         let Some(UnderWay { stretch, threads }) = self.under_way.take() else { return Stretch::default() };
         for thread in threads {
             let done = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            if let Err(refused) = done
-                && self.refused.as_ref().is_none_or(|other| refused.seq < other.seq)
-            {
-                self.refused = Some(refused);
-            }
+            self.note(done);
         }
         let mut free = Arc::into_inner(stretch).expect("the threads have ended");
         free.clear();
