@@ -180,7 +180,8 @@ impl<'a> NewFile<'a> {
     }
 
     /// Writes zeros ahead: a write into a file that has never been written journals metadata, which costs as much as
-    /// the write. `stop` is asked now and then; `false` is returned when it said so.
+    /// the write. They are synced as they are written, since a commit's sync queues behind all that the disk was given before.
+    /// `stop` is asked now and then; `false` is returned when it said so.
     pub(super) fn write_zeros(&self, from: u64, to: u64, stop: &dyn Fn() -> bool) -> Result<bool, Failure> {
         const AT_ONCE: u64 = 1 << 20;
         let mut at = from;
@@ -191,6 +192,9 @@ impl<'a> NewFile<'a> {
             let length = (to - at).min(AT_ONCE);
             during(self.file.write_zeros_at(length, at), "writing", &self.temporary)?;
             at += length;
+            if at < to {
+                during(self.file.sync_data(), "syncing", &self.temporary)?;
+            }
         }
         Ok(true)
     }
