@@ -3,6 +3,8 @@
 use uuid::Uuid;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128_with_seed};
 
+use super::names;
+use crate::error::OpenError;
 use crate::types::{Epoch, Seq, Timestamp};
 
 /// Frames begin and end on multiples of this, so that no write touches a block that holds acknowledged bytes.
@@ -37,6 +39,26 @@ impl Seal {
 
     fn chain(self, bytes: &[u8]) -> Chain {
         xxh3_128_with_seed(bytes, self.0)
+    }
+}
+
+/// Where a frame is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FramePlace {
+    pub(super) segment: u64,
+    pub(super) offset: u64,
+}
+
+impl FramePlace {
+    #[cfg(test)]
+    pub(crate) fn new(segment: u64, offset: u64) -> FramePlace {
+        FramePlace { segment, offset }
+    }
+
+    /// Says that what is in the record `seq`, which lies there, cannot be.
+    pub(crate) fn damaged(self, seq: Seq, reason: String) -> OpenError {
+        let file = names::segment(self.segment);
+        OpenError::Damaged { file, offset: self.offset, seq: Some(seq.get()), reason }
     }
 }
 

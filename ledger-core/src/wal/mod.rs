@@ -141,7 +141,7 @@ use crate::sys::{DirectoryLock, Storage};
 use crate::types::{Epoch, Head, Seq, Timestamp};
 use background::Background;
 pub(crate) use copy::copy;
-pub(crate) use frame::Chain;
+pub(crate) use frame::{Chain, FramePlace};
 use group_commit::Committer;
 use head::HeadHash;
 use reader::Reading;
@@ -166,26 +166,6 @@ pub(crate) struct Record<'a> {
     /// The frame that it is in.
     pub(crate) place: FramePlace,
     pub(crate) bytes: &'a [u8],
-}
-
-/// Where a frame is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct FramePlace {
-    segment: u64,
-    offset: u64,
-}
-
-impl FramePlace {
-    #[cfg(test)]
-    pub(crate) fn new(segment: u64, offset: u64) -> FramePlace {
-        FramePlace { segment, offset }
-    }
-
-    /// Says that what is in the record `seq`, which lies there, cannot be.
-    pub(crate) fn damaged(self, seq: Seq, reason: String) -> OpenError {
-        let file = names::segment(self.segment);
-        OpenError::Damaged { file, offset: self.offset, seq: Some(seq.get()), reason }
-    }
 }
 
 /// How far a record must have come before an answer that depends on it may leave.
