@@ -22,8 +22,8 @@ use crate::journal::codec;
 use crate::state::account::Parts;
 use crate::state::idempotency::Lookup;
 use crate::state::plan::{Movement, plan};
-use crate::state::shard::{TOUCHED_TOGETHER, touch_ahead};
-use crate::state::{BatchPosition, TransactionEntry};
+use crate::state::shard::{FoundAhead, TOUCHED_TOGETHER, find_ahead};
+use crate::state::{BatchPosition, KnownSlots, TransactionEntry};
 use crate::types::{Currency, Seq, Timestamp, TransactionId, UserId};
 use crate::view::{AtomicReceipt, Receipt};
 use crate::wal::{Reservation, Stamp};
@@ -96,7 +96,7 @@ impl Engine {
                 return self.window(&commands[..half], &mut results[..half], seen);
             }
         };
-        let order = KeyOrder::of(commands);
+        let order = Grouped::by(commands.len(), Keys::LOCKS, |index| Keys::index(commands[index].key_hash));
         let (mut steps, blocked) = self.claim_window(commands, &order);
         // Whatever happens from here, also a panic, the claims of this window end when this is dropped.
         let mut claims = WindowClaims { engine: self, commands, order: &order, steps: &mut steps };
@@ -122,7 +122,7 @@ impl Engine {
 
     /// Claims the keys of a window. Returns where each command stands, and how many come before the first that met a
     /// claim.
-    fn claim_window(&self, commands: &[Prepared<'_, '_>], order: &KeyOrder) -> (Vec<Step>, usize) {
+    fn claim_window(&self, commands: &[Prepared<'_, '_>], order: &Grouped) -> (Vec<Step>, usize) {
         let mut steps: Vec<Step> = commands.iter().map(|_| Step::Unclaimed).collect();
         let mut blocked = commands.len();
         for (lock, group) in order.groups() {
@@ -176,27 +176,15 @@ impl Engine {
                 let touched = indexes.clone().flat_map(|index| self.shards_of(&Movement::of(commands[index].command)));
                 run.execute(touched.collect(), indexes, claims.steps)?;
             } else {
-                for (shard, group) in self.by_shard(commands, indexes) {
-                    run.execute_in_one_shard(shard, &group, claims.steps)?;
+                let viewer = |index: usize| Movement::of(commands[start + index].command).viewer();
+                let order = Grouped::by(len, self.tables.shards.len(), |index| self.tables.shard_of(viewer(index)));
+                for (shard, group) in order.groups() {
+                    run.execute_in_one_shard(shard, start, group, claims.steps)?;
                 }
             }
             start += len;
         }
         Ok(run.announced)
-    }
-
-    /// Single-account commands by the shard of their account, each group in the order of the commands.
-    fn by_shard(
-        &self,
-        commands: &[Prepared<'_, '_>],
-        indexes: std::ops::Range<usize>,
-    ) -> Vec<(usize, SmallVec<[u32; 8]>)> {
-        let mut groups: Vec<SmallVec<[u32; 8]>> = vec![SmallVec::new(); self.tables.shards.len()];
-        for index in indexes {
-            let shard = self.tables.shard_of(Movement::of(commands[index].command).viewer());
-            groups[shard].push(index as u32);
-        }
-        groups.into_iter().enumerate().filter(|(_, group)| !group.is_empty()).collect()
     }
 
     /// Returns once no claim is on the command's key.
@@ -213,20 +201,26 @@ struct Run<'e, 'r, 'c, 'a, 'w> {
     seen: &'r mut Seq,
     room: &'r mut Reservation<'w>,
     /// Empty between two groups.
-    group: Group<'a, 'e>,
+    group: Group<'e>,
     now: Timestamp,
     announced: Vec<(Receipt, Place<'e>)>,
 }
 
-impl<'e, 'a> Run<'e, '_, '_, 'a, '_> {
-    /// Executes the commands `indexes`, which touch one account each, with their shard locked once.
-    fn execute_in_one_shard(&mut self, shard: usize, indexes: &[u32], steps: &mut [Step]) -> Result<(), Halted> {
+impl<'e> Run<'e, '_, '_, '_, '_> {
+    /// Executes the commands `indexes`, from `start` on, which touch one account each, with their shard locked once.
+    fn execute_in_one_shard(
+        &mut self,
+        shard: usize,
+        start: usize,
+        indexes: &[u32],
+        steps: &mut [Step],
+    ) -> Result<(), Halted> {
         let _fuse = Fuse(&self.engine.wal);
         let mut locked = self.engine.tables.lock(SmallVec::from_slice(&[shard]));
         for indexes in indexes.chunks(TOUCHED_TOGETHER) {
-            let indexes = indexes.iter().map(|&index| index as usize);
-            self.touch_ahead(&locked, indexes.clone());
-            self.execute_locked(&mut locked, indexes, steps)?;
+            let indexes = indexes.iter().map(|&index| start + index as usize);
+            let found = self.find_ahead(&locked, indexes.clone());
+            self.execute_locked(&mut locked, indexes, found, steps)?;
         }
         Ok(())
     }
@@ -240,11 +234,11 @@ impl<'e, 'a> Run<'e, '_, '_, 'a, '_> {
     ) -> Result<(), Halted> {
         let _fuse = Fuse(&self.engine.wal);
         let mut locked = self.engine.tables.lock(shards);
-        self.touch_ahead(&locked, indexes.clone());
-        self.execute_locked(&mut locked, indexes, steps)
+        let found = self.find_ahead(&locked, indexes.clone());
+        self.execute_locked(&mut locked, indexes, found, steps)
     }
 
-    fn touch_ahead(&self, locked: &LockedShards<'_>, indexes: impl Iterator<Item = usize>) {
+    fn find_ahead(&self, locked: &LockedShards<'_>, indexes: impl Iterator<Item = usize>) -> FoundAhead {
         let mut accounts: SmallVec<[_; 2 * TOUCHED_TOGETHER]> = SmallVec::new();
         for index in indexes {
             let Movement { debit, credit, currency, .. } = Movement::of(self.commands[index].command);
@@ -252,27 +246,33 @@ impl<'e, 'a> Run<'e, '_, '_, 'a, '_> {
                 accounts.push((locked.get(self.engine.tables.shard_of(user)), user, currency));
             }
         }
-        touch_ahead(&accounts);
+        find_ahead(&accounts)
     }
 
     fn execute_locked(
         &mut self,
         locked: &mut LockedShards<'e>,
         indexes: impl Iterator<Item = usize>,
+        found: FoundAhead,
         steps: &mut [Step],
     ) -> Result<(), Halted> {
         let mut group = mem::take(&mut self.group);
+        let mut found = found.into_iter();
         for index in indexes {
+            let movement = Movement::of(self.commands[index].command);
+            let found = [movement.debit, movement.credit].map(|user| user.and_then(|_| found.next().flatten()));
             if !matches!(steps[index], Step::Claimed) {
                 continue;
             }
-            let movement = Movement::of(self.commands[index].command);
             // What is decided about an account rests on all that came before.
-            if group.touches_an_account_of(&movement) {
+            if group.touches_an_account_of(&movement, self.commands) {
                 self.append_and_apply(locked, &mut group, steps)?;
             }
-            match self.plan_one(locked, index, &movement, group.planned.len()) {
-                Ok((entry, place)) => group.push(index, entry, place),
+            match self.plan_one(locked, index, &movement, found, group.planned.len()) {
+                Ok((known, place)) => {
+                    let entry = self.commands[index].entry(&movement, self.now);
+                    group.push(index, &movement, &entry, known, place);
+                }
                 Err(refusal) => {
                     steps[index] = Step::Refused;
                     conclude_refused(refusal, &mut self.results[index], self.seen)?;
@@ -290,18 +290,18 @@ impl<'e, 'a> Run<'e, '_, '_, 'a, '_> {
         locked: &LockedShards<'_>,
         index: usize,
         movement: &Movement,
+        found: KnownSlots,
         before: usize,
-    ) -> Result<(TransactionEntry<'a>, Option<Place<'e>>), Refusal> {
-        let prepared = &self.commands[index];
-        let place = self.engine.check_before_plan(prepared.command, movement)?;
-        Ok((self.engine.plan_locked(locked, prepared, movement, self.now, before)?, place))
+    ) -> Result<(KnownSlots, Option<Place<'e>>), Refusal> {
+        let place = self.engine.check_before_plan(self.commands[index].command, movement)?;
+        Ok((self.engine.plan_locked(locked, movement, found, self.now, before)?, place))
     }
 
     /// Appends the group's entries at once, so that the log is locked once for all of them, and applies them.
     fn append_and_apply(
         &mut self,
         locked: &mut LockedShards<'e>,
-        group: &mut Group<'a, 'e>,
+        group: &mut Group<'e>,
         steps: &mut [Step],
     ) -> Result<(), Halted> {
         if group.planned.is_empty() {
@@ -311,58 +311,92 @@ impl<'e, 'a> Run<'e, '_, '_, 'a, '_> {
         engine.let_others_in_if_planted(locked);
         let first = engine.wal.append_together(self.room, self.now, &group.records())?;
         for (number, planned) in group.planned.iter_mut().enumerate() {
-            let Planned { index, entry, place, end: _ } = planned;
+            let Planned { index, known, place, end: _ } = planned;
+            let prepared = &self.commands[*index];
+            let entry = prepared.entry(&Movement::of(prepared.command), self.now);
             let stamp = Stamp { seq: Seq::new(first.seq.get() + number as u64), time: first.time };
-            let id = engine.apply(locked, entry, stamp, self.commands[*index].key_hash);
-            let receipt = engine.receipt(locked, entry, stamp, id);
-            steps[*index] = Step::Done(id);
+            let receipt = engine.apply(locked, &entry, *known, stamp, prepared.key_hash);
+            steps[*index] = Step::Done(receipt.transaction_id);
             *self.seen = (*self.seen).max(stamp.seq);
             self.results[*index] = Some(Ok(receipt));
             self.announced.extend(place.take().map(|place| (receipt, place)));
         }
-        group.planned.clear();
-        group.bytes.clear();
+        group.clear();
         Ok(())
     }
 }
 
 /// Commands that are decided and not yet in the log: no two of them touch one account.
 #[derive(Default)]
-struct Group<'a, 'e> {
-    planned: Vec<Planned<'a, 'e>>,
+struct Group<'e> {
+    planned: Vec<Planned<'e>>,
     /// Their entries, one behind the other.
     bytes: Vec<u8>,
+    /// For each user whom they name, one bit of 256: most users whom they do not name are told by theirs.
+    users: [u64; 4],
 }
 
 /// A command that is decided.
-struct Planned<'a, 'e> {
+struct Planned<'e> {
     index: usize,
-    entry: TransactionEntry<'a>,
+    /// Where its accounts are.
+    known: KnownSlots,
     place: Option<Place<'e>>,
     /// Where its entry ends.
     end: usize,
 }
 
-impl<'a, 'e> Group<'a, 'e> {
-    fn touches_an_account_of(&self, movement: &Movement) -> bool {
+impl<'e> Group<'e> {
+    /// Whether it has one of the `commands` that touches an account of this movement.
+    fn touches_an_account_of(&self, movement: &Movement, commands: &[Prepared<'_, '_>]) -> bool {
         let users = [movement.debit, movement.credit];
-        self.planned.iter().any(|Planned { entry, .. }| {
-            let posting = &entry.postings[0];
-            let earlier = [posting.debit.user(), posting.credit.user()];
-            posting.currency == movement.currency && users.iter().flatten().any(|user| earlier.contains(&Some(*user)))
+        let is_named = |user: UserId| {
+            let (word, bit) = bit_of(user);
+            self.users[word] & bit != 0
+        };
+        if !users.into_iter().flatten().any(is_named) {
+            return false;
+        }
+        self.planned.iter().any(|planned| {
+            let earlier = Movement::of(commands[planned.index].command);
+            let touched = [earlier.debit, earlier.credit];
+            earlier.currency == movement.currency && users.iter().flatten().any(|user| touched.contains(&Some(*user)))
         })
     }
 
     #[inline]
-    fn push(&mut self, index: usize, entry: TransactionEntry<'a>, place: Option<Place<'e>>) {
-        codec::encode_transaction(&entry, &mut self.bytes);
-        self.planned.push(Planned { index, entry, place, end: self.bytes.len() });
+    fn push(
+        &mut self,
+        index: usize,
+        movement: &Movement,
+        entry: &TransactionEntry<'_>,
+        known: KnownSlots,
+        place: Option<Place<'e>>,
+    ) {
+        codec::encode_transaction(entry, &mut self.bytes);
+        for user in [movement.debit, movement.credit].into_iter().flatten() {
+            let (word, bit) = bit_of(user);
+            self.users[word] |= bit;
+        }
+        self.planned.push(Planned { index, known, place, end: self.bytes.len() });
+    }
+
+    fn clear(&mut self) {
+        self.planned.clear();
+        self.bytes.clear();
+        self.users = [0; 4];
     }
 
     fn records(&self) -> SmallVec<[&[u8]; TOUCHED_TOGETHER]> {
         let mut start = 0;
         self.planned.iter().map(|planned| &self.bytes[mem::replace(&mut start, planned.end)..planned.end]).collect()
     }
+}
+
+/// A user's word of four, and the bit in it. Fibonacci hashing, by bits that the users of one shard do not share.
+const fn bit_of(user: UserId) -> (usize, u64) {
+    let mixed = user.get().wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    ((mixed >> 54) as usize & 3, 1 << (mixed >> 48 & 63))
 }
 
 fn conclude_refused(
@@ -380,31 +414,32 @@ fn conclude_refused(
     }
 }
 
-/// A window's commands grouped by the lock of their key, each group in the order of the commands.
-struct KeyOrder {
+/// Commands by the lock that they need, each group in their order.
+struct Grouped {
     sorted: Vec<u32>,
     /// Where the commands of each lock end.
-    ends: [usize; Keys::LOCKS],
+    ends: Vec<usize>,
 }
 
-impl KeyOrder {
-    fn of(commands: &[Prepared<'_, '_>]) -> KeyOrder {
+impl Grouped {
+    /// The commands 0 .. `count` by which of so many `locks` `lock_of` says that they need.
+    fn by(count: usize, locks: usize, lock_of: impl Fn(usize) -> usize) -> Grouped {
         // Sorted by counting: there are few locks. `next` is where the next command of each lock goes.
-        let mut next = [0; Keys::LOCKS];
-        for prepared in commands {
-            next[Keys::index(prepared.key_hash)] += 1;
+        let mut next = vec![0; locks];
+        for index in 0..count {
+            next[lock_of(index)] += 1;
         }
         let mut start = 0;
         for next in &mut next {
             start += mem::replace(next, start);
         }
-        let mut sorted = vec![0; commands.len()];
-        for (index, prepared) in commands.iter().enumerate() {
-            let next = &mut next[Keys::index(prepared.key_hash)];
+        let mut sorted = vec![0; count];
+        for index in 0..count {
+            let next = &mut next[lock_of(index)];
             sorted[*next] = index as u32;
             *next += 1;
         }
-        KeyOrder { sorted, ends: next }
+        Grouped { sorted, ends: next }
     }
 
     fn groups(&self) -> impl Iterator<Item = (usize, &[u32])> {
@@ -419,7 +454,7 @@ impl KeyOrder {
 struct WindowClaims<'e, 'w, 'c, 'a> {
     engine: &'e Engine,
     commands: &'w [Prepared<'c, 'a>],
-    order: &'w KeyOrder,
+    order: &'w Grouped,
     steps: &'w mut [Step],
 }
 
@@ -563,8 +598,7 @@ impl Engine {
         let mut receipts = Vec::with_capacity(commands.len());
         for (index, entry) in entries.iter().enumerate() {
             let stamp = Stamp { seq: Seq::new(first.seq.get() + index as u64), time: first.time };
-            let id = self.apply(&mut shards, entry, stamp, commands[index].key_hash);
-            receipts.push(self.receipt(&shards, entry, stamp, id));
+            receipts.push(self.apply(&mut shards, entry, [None; 2], stamp, commands[index].key_hash));
         }
         Ok(receipts)
     }
@@ -621,25 +655,24 @@ impl Speculation {
             |user: Option<UserId>| user.map(|user| self.index(engine, shards, user, movement.currency, now));
         let (source, destination) = (index_of(movement.debit), index_of(movement.credit));
         let parts = |index: Option<usize>| index.map(|index| self.accounts[index]);
-        let planned = plan(prepared.command, movement, prepared.fingerprint, now, parts(source), parts(destination));
-        if let Ok(entry) = &planned {
-            let posting = entry.postings[0];
-            let amount = posting.amount.minor();
-            if let Some(source) = source {
-                let parts = &mut self.accounts[source];
-                match destination {
-                    Some(_) => parts.total -= amount,
-                    None => parts.reserved += amount,
-                }
-            }
-            if let Some(destination) = destination {
-                let parts = &mut self.accounts[destination];
-                parts.total += amount;
-                // By the entry's time it may have matured: counted as held, it is at least not spent too early.
-                parts.held += posting.release_at.map_or(0, |_| amount);
+        plan(movement, parts(source).map(|parts| parts.withdrawable()), parts(destination).map(|parts| parts.total))?;
+        let entry = prepared.entry(movement, now);
+        let posting = entry.postings[0];
+        let amount = posting.amount.minor();
+        if let Some(source) = source {
+            let parts = &mut self.accounts[source];
+            match destination {
+                Some(_) => parts.total -= amount,
+                None => parts.reserved += amount,
             }
         }
-        planned
+        if let Some(destination) = destination {
+            let parts = &mut self.accounts[destination];
+            parts.total += amount;
+            // By the entry's time it may have matured: counted as held, it is at least not spent too early.
+            parts.held += posting.release_at.map_or(0, |_| amount);
+        }
+        Ok(entry)
     }
 
     fn index(

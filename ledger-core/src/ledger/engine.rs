@@ -24,9 +24,11 @@ use crate::error::{Error, Halted, Rejection};
 use crate::journal::codec;
 use crate::options::Options;
 use crate::recovery::Recovered;
-use crate::state::TransactionEntry;
+use crate::state::account::Slot;
 use crate::state::locator::Locator;
-use crate::state::plan::{Movement, plan};
+use crate::state::plan::{Movement, entry_of, plan};
+use crate::state::shard::Shard;
+use crate::state::{KnownSlots, TransactionEntry};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, thread};
 use crate::sys::MemoryGauge;
 use crate::types::{Fingerprint, Seq, Timestamp, TransactionId, UserId};
@@ -74,6 +76,14 @@ pub(super) struct Prepared<'c, 'a> {
     pub(super) fingerprint: Fingerprint,
     pub(super) key: &'a str,
     pub(super) key_hash: u64,
+}
+
+impl<'a> Prepared<'_, 'a> {
+    /// The entry that the command becomes if it is accepted at `now`; `movement` is its money.
+    #[inline]
+    pub(super) fn entry(&self, movement: &Movement, now: Timestamp) -> TransactionEntry<'a> {
+        entry_of(self.command, movement, self.fingerprint, now)
+    }
 }
 
 /// Why a command was not done, and the last entry that the answer depends on.
@@ -283,46 +293,70 @@ impl Engine {
         now: Timestamp,
         room: &mut Reservation<'_>,
     ) -> Result<(Receipt, TransactionId), Refusal> {
-        let entry = self.plan_locked(shards, prepared, movement, now, 0)?;
+        let known = self.plan_locked(shards, movement, [None; 2], now, 0)?;
+        let entry = prepared.entry(movement, now);
         let mut bytes = Vec::with_capacity(entry_bytes_max(prepared.command));
         codec::encode_transaction(&entry, &mut bytes);
         self.let_others_in_if_planted(shards);
         let stamp = self.wal.append(room, now, &bytes)?;
-        let id = self.apply(shards, &entry, stamp, prepared.key_hash);
-        Ok((self.receipt(shards, &entry, stamp, id), id))
+        let receipt = self.apply(shards, &entry, known, stamp, prepared.key_hash);
+        Ok((receipt, receipt.transaction_id))
     }
 
-    /// Decides one command under its shards' locks. `before` are planned and yet to be applied, to other accounts.
+    /// Decides one command under its shards' locks, and says where its accounts are. `found` are those that were looked for;
+    /// `before` commands are planned and yet to be applied, to other accounts.
     #[inline]
-    pub(super) fn plan_locked<'a>(
+    pub(super) fn plan_locked(
         &self,
         shards: &LockedShards<'_>,
-        prepared: &Prepared<'_, 'a>,
         movement: &Movement,
+        found: KnownSlots,
         now: Timestamp,
         before: usize,
-    ) -> Result<TransactionEntry<'a>, Refusal> {
+    ) -> Result<KnownSlots, Refusal> {
         let matured_by = now;
         #[cfg(any(test, feature = "sim"))]
         let matured_by = match self.has(crate::sim::PlantedBug::ReleaseEarly) {
             true => now.saturating_add(std::time::Duration::from_secs(1)),
             false => matured_by,
         };
-        let (mut source, mut destination, mut seen) = (None, None, Seq::ZERO);
-        for (user, side) in [(movement.debit, &mut source), (movement.credit, &mut destination)] {
-            let Some(user) = user else { continue };
-            let shard = shards.get(self.tables.shard_of(user));
-            if !shard.has_room_for(before + 1) {
-                return Err(Refusal::Rejected(Rejection::Overloaded, Seq::ZERO));
-            }
-            let (parts, seq) = shard.parts(user, movement.currency, matured_by);
-            (*side, seen) = (Some(parts), seen.max(seq));
+        let [mut debit, mut credit] = found;
+        let (mut withdrawable, mut total, mut seen) = (None, None, Seq::ZERO);
+        if let Some(user) = movement.debit {
+            let shard = self.shard_with_room(shards, user, before)?;
+            debit = debit.or_else(|| shard.slot(user, movement.currency));
+            let (parts, seq) = shard.parts_of(debit, matured_by);
+            (withdrawable, seen) = (Some(parts.withdrawable()), seq);
         }
-        plan(prepared.command, movement, prepared.fingerprint, now, source, destination).map_err(|rejection| {
+        if let Some(user) = movement.credit {
+            let shard = self.shard_with_room(shards, user, before)?;
+            credit = credit.or_else(|| shard.slot(user, movement.currency));
+            let account = credit.map(|slot| shard.accounts.get(slot));
+            total = Some(account.map_or(0, |account| account.total));
+            seen = seen.max(account.map_or(Seq::ZERO, |account| account.last_seq));
+        }
+        plan(movement, withdrawable, total).map_err(|rejection| {
             // The answer may rest on a hold that matured by `now`: no later entry may be earlier than that.
             self.wal.raise_time(now);
             Refusal::Rejected(rejection, seen)
-        })
+        })?;
+        Ok([debit, credit])
+    }
+
+    /// The user's shard, unless it has no room for a command more than the `before` that are planned.
+    #[inline]
+    fn shard_with_room<'s>(
+        &self,
+        shards: &'s LockedShards<'_>,
+        user: UserId,
+        before: usize,
+    ) -> Result<&'s Shard, Refusal> {
+        let shard = shards.get(self.tables.shard_of(user));
+        if shard.has_room_for(before + 1) {
+            Ok(shard)
+        } else {
+            Err(Refusal::Rejected(Rejection::Overloaded, Seq::ZERO))
+        }
     }
 
     /// The planted bug: between a plan and its append.
@@ -334,25 +368,30 @@ impl Engine {
         }
     }
 
+    /// Does what an appended entry says, and says what came of it.
     pub(super) fn apply(
         &self,
         shards: &mut LockedShards<'_>,
         entry: &TransactionEntry<'_>,
+        known: KnownSlots,
         stamp: Stamp,
         key_hash: u64,
-    ) -> TransactionId {
-        self.tables.apply(shards, entry, self.origin(), stamp, key_hash)
+    ) -> Receipt {
+        let (id, slot) = self.tables.apply(shards, entry, known, self.origin(), stamp, key_hash);
+        self.receipt(shards, entry, stamp, id, slot)
     }
 
-    pub(super) fn receipt(
+    /// `slot` is where the viewer's account is.
+    fn receipt(
         &self,
         shards: &LockedShards<'_>,
         entry: &TransactionEntry<'_>,
         stamp: Stamp,
         id: TransactionId,
+        slot: Slot,
     ) -> Receipt {
         let (viewer, posting) = (entry.viewer(), &entry.postings[0]);
-        let (parts, _) = shards.get(self.tables.shard_of(viewer)).parts(viewer, posting.currency, stamp.time);
+        let parts = shards.get(self.tables.shard_of(viewer)).accounts.parts(slot, stamp.time);
         Receipt {
             transaction_id: id,
             created_at: stamp.time,

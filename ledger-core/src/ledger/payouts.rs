@@ -306,8 +306,7 @@ impl Engine {
             // Under the lock: while it was waited for, a window may have closed.
             let now = self.now();
             let (withdrawal, leapt) = (&held.withdrawal, self.time.leap().is_some());
-            let has_room_for_return =
-                shard.has_room_for_return(id, now) && Locator::has_room_after(self.wal.appended(), 1);
+            let has_room_for_return = shard.has_room_for_return(id) && Locator::has_room_after(self.wal.appended(), 1);
             let seen = Seen { withdrawal, policy: self.patience.of(withdrawal, leapt), now, has_room_for_return };
             let decided = decide(&seen);
             #[cfg(any(test, feature = "sim"))]

@@ -6,8 +6,8 @@
 //! have done its side of it, and others what follows; tables that refused an entry are good for nothing.
 
 use super::keys::{Keys, Settled, Unclaimed};
-use super::tables::{Origin, Tables, applied, makes_transaction, only_user};
-use crate::state::apply::Applied;
+use super::tables::{Origin, Tables, applied, makes_transaction};
+use crate::state::apply::check_kind;
 use crate::state::idempotency::KeyShard;
 use crate::state::locator::Locator;
 use crate::state::shard::Shard;
@@ -61,6 +61,12 @@ impl Part<'_> {
         (index % self.of == self.index).then(|| &mut *self.shards[index / self.of])
     }
 
+    /// The shard with the user's accounts, if there is a user and it is of this part.
+    fn shard_with(&mut self, user: Option<UserId>) -> Option<(&mut Shard, UserId)> {
+        let user = user?;
+        Some((self.shard(self.tables.shard_of(user))?, user))
+    }
+
     fn replay_transaction(&mut self, entry: &TransactionEntry<'_>, origin: Origin, stamp: Stamp) -> Result<(), String> {
         let posting = &entry.postings[0];
         if posting.debit.user().or(posting.credit.user()).is_none() {
@@ -73,23 +79,26 @@ impl Part<'_> {
         let key_hash = tables.keys.hash(entry.key.as_str());
         let (id, applied) = applied(origin, stamp, key_hash);
         let settled = Settled { id, fingerprint: entry.fingerprint.get() as u64 };
-        if let Some(user) = only_user(entry) {
-            let index = tables.shard_of(user);
-            if let Some(shard) = self.shard(index) {
-                check(shard, entry, stamp, |_| true)?;
+        check_kind(entry)?;
+        for posting in &entry.postings {
+            let [debit, credit] = posting.users();
+            if let Some((shard, user)) = self.shard_with(debit) {
+                check_room(shard, entry)?;
+                shard.check_debit(posting, user, stamp.time)?;
             }
-            self.settle(entry.key, key_hash, settled, stamp.seq)?;
-            self.apply(index, entry, applied, |_| true);
-        } else {
-            let touched = tables.touched(entry);
-            for &index in &touched {
-                if let Some(shard) = self.shard(index) {
-                    check(shard, entry, stamp, |user| tables.shard_of(user) == index)?;
-                }
+            if let Some((shard, user)) = self.shard_with(credit) {
+                check_room(shard, entry)?;
+                shard.check_credit(posting, user)?;
             }
-            self.settle(entry.key, key_hash, settled, stamp.seq)?;
-            for index in touched {
-                self.apply(index, entry, applied, |user| tables.shard_of(user) == index);
+        }
+        self.settle(entry.key, key_hash, settled, stamp.seq)?;
+        for posting in &entry.postings {
+            let [debit, credit] = posting.users();
+            if let Some((shard, user)) = self.shard_with(debit) {
+                shard.debit(entry, posting, user, None, &applied);
+            }
+            if let Some((shard, user)) = self.shard_with(credit) {
+                shard.credit(entry, posting, user, None, &applied);
             }
         }
         let home = tables.home_of(entry);
@@ -97,19 +106,6 @@ impl Part<'_> {
             tables.locator.set(stamp.seq, home);
         }
         Ok(())
-    }
-
-    /// Applies an entry that was checked to the shard `index`, if that is of this part.
-    fn apply(
-        &mut self,
-        index: usize,
-        entry: &TransactionEntry<'_>,
-        applied: Applied,
-        is_mine: impl Fn(UserId) -> bool,
-    ) {
-        if let Some(shard) = self.shard(index) {
-            shard.apply_transaction(entry, applied, is_mine);
-        }
     }
 
     /// Settles a key, if its lock is of this part.
@@ -133,7 +129,7 @@ impl Part<'_> {
                     entry.id, entry.user
                 ));
             }
-            shard.check_withdrawal(entry, stamp.time)?;
+            shard.check_withdrawal(entry)?;
         }
         if makes_transaction(entry) && stamp.seq.get() >= Locator::SEQ_END {
             return Err(FULL.into());
@@ -152,17 +148,9 @@ impl Part<'_> {
     }
 }
 
-/// Whether the shard can take what the entry says of the users that `is_mine` says are its.
-fn check(
-    shard: &Shard,
-    entry: &TransactionEntry<'_>,
-    stamp: Stamp,
-    is_mine: impl Fn(UserId) -> bool,
-) -> Result<(), String> {
-    if !shard.has_room_for(entry.postings.len()) {
-        return Err(FULL.into());
-    }
-    shard.check_transaction(entry, stamp.time, is_mine)
+/// Whether the shard has room for what the entry says.
+fn check_room(shard: &Shard, entry: &TransactionEntry<'_>) -> Result<(), String> {
+    if shard.has_room_for(entry.postings.len()) { Ok(()) } else { Err(FULL.into()) }
 }
 
 /// Why an entry is not taken where the running ledger would say [`Overloaded`](crate::Rejection::Overloaded).

@@ -8,11 +8,12 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::keys::Keys;
-use crate::state::TransactionEntry;
+use crate::state::account::Slot;
 use crate::state::apply::Applied;
 use crate::state::audit;
 use crate::state::locator::Locator;
 use crate::state::shard::Shard;
+use crate::state::{KnownSlots, TransactionEntry};
 use crate::sync::{CachePadded, Mutex, MutexGuard};
 use crate::types::{Epoch, Timestamp, TransactionId, UserId};
 use crate::view::{CurrencyAudit, Memory};
@@ -103,47 +104,40 @@ impl Tables {
         Some(self.shards[usize::from(self.locator.get(id.seq())?)].lock())
     }
 
-    /// The shards in which the entry changes accounts, each once, rising.
-    pub(super) fn touched(&self, entry: &TransactionEntry<'_>) -> SmallVec<[usize; 2]> {
-        let mut touched = SmallVec::new();
-        for posting in &entry.postings {
-            for user in [posting.debit.user(), posting.credit.user()].into_iter().flatten() {
-                // Nearly always one or two: cheaper than to sort them.
-                let shard = self.shard_of(user);
-                if let Err(place) = touched.binary_search(&shard) {
-                    touched.insert(place, shard);
-                }
-            }
-        }
-        touched
-    }
-
     /// The shard with the source user's view of the transaction (of a charge, the credited user's).
     pub(super) fn home_of(&self, entry: &TransactionEntry<'_>) -> u8 {
         self.shard_of(entry.viewer()) as u8
     }
 
-    /// Applies a transaction's entry to the locked shards and makes it findable by its id.
+    /// Applies a transaction's entry to the locked shards and makes it findable by its id. `known` says where the accounts
+    /// of its first posting are. Returns where the viewer's account is, too.
+    #[inline]
     pub(super) fn apply(
         &self,
         shards: &mut LockedShards<'_>,
         entry: &TransactionEntry<'_>,
+        known: KnownSlots,
         origin: Origin,
         stamp: Stamp,
         key_hash: u64,
-    ) -> TransactionId {
+    ) -> (TransactionId, Slot) {
         let (id, applied) = applied(origin, stamp, key_hash);
-        if let Some(user) = only_user(entry) {
-            let index = self.shard_of(user);
-            shards.get_mut(index).apply_transaction(entry, applied, |_| true);
-            self.locator.set(stamp.seq, index as u8);
-            return id;
-        }
-        for index in self.touched(entry) {
-            shards.get_mut(index).apply_transaction(entry, applied, |user| self.shard_of(user) == index);
+        let mut viewers = None;
+        for (posting, known) in entry.postings.iter().zip([known].into_iter().chain(std::iter::repeat([None; 2]))) {
+            let [debit, credit] = posting.users();
+            if let Some(user) = debit {
+                let shard = shards.get_mut(self.shard_of(user));
+                let slot = shard.debit(entry, posting, user, known[0], &applied);
+                viewers.get_or_insert(slot);
+            }
+            if let Some(user) = credit {
+                let shard = shards.get_mut(self.shard_of(user));
+                let slot = shard.credit(entry, posting, user, known[1], &applied);
+                viewers.get_or_insert(slot);
+            }
         }
         self.locator.set(stamp.seq, self.home_of(entry));
-        id
+        (id, viewers.expect("a transaction names at least one user"))
     }
 
     /// Applies an entry about a withdrawal to its locked shard, and makes what it credits findable by its id.
@@ -202,15 +196,6 @@ impl Tables {
 /// Whether the entry's seq is also the id of a transaction: a return's credit.
 pub(super) fn makes_transaction(entry: &WithdrawalEntry<'_>) -> bool {
     matches!(entry.event, Event::Returned { credit: ReturnCredit::User, .. })
-}
-
-/// The only user that a transaction names: of a charge or a withdrawal, which need not look for shards that they share.
-pub(super) fn only_user(entry: &TransactionEntry<'_>) -> Option<UserId> {
-    let [posting] = &*entry.postings else { return None };
-    match (posting.debit.user(), posting.credit.user()) {
-        (Some(user), None) | (None, Some(user)) => Some(user),
-        _ => None,
-    }
 }
 
 /// Fibonacci hashing: users are numbered as the caller likes, often densely.

@@ -5,8 +5,6 @@
 //!
 //! Cost: 72 bytes + a slot of 9.4 to 11.4, and the unused part of the newest chunk.
 
-use std::cell::Cell;
-
 use super::arena::Chunked;
 use super::history::{HistoryList, Sums};
 use super::holds::{Held, Schedule};
@@ -17,8 +15,6 @@ use crate::types::{Currency, INTEGER_MAX, Seq, Timestamp, UserId};
 pub(crate) type Slot = u32;
 
 const NO_EXTRA: u32 = u32::MAX;
-/// How many places there are for accounts that were found lately: some times as many as a group of commands touches.
-const FOUND: usize = 64;
 
 /// One user's money in one currency. `total = withdrawable + held + reserved`; `held` is as of the last entry.
 pub(crate) struct Account {
@@ -72,11 +68,11 @@ impl Parts {
     pub(crate) const fn withdrawable(&self) -> u64 {
         self.total - self.held - self.reserved
     }
+}
 
-    /// Whether `amount` more fits.
-    pub(crate) const fn has_room_for(&self, amount: u64) -> bool {
-        amount <= INTEGER_MAX - self.total
-    }
+/// Whether `amount` more fits into an account with this total.
+pub(crate) const fn has_room_for(total: u64, amount: u64) -> bool {
+    amount <= INTEGER_MAX - total
 }
 
 /// What an account says of itself at one moment, apart from what follows from its history: its list, its schedules.
@@ -97,9 +93,6 @@ pub(crate) struct AccountTable {
     /// Chunks of 18 KiB: of each shard's last one, half is unused on average.
     accounts: Chunked<Account, 4, 8>,
     extras: Chunked<Extra, 2, 8>,
-    /// A command looks for the same account when it is planned, applied and answered, and a group of them is planned before it
-    /// is applied. Accounts are never removed and never move, so what was found is never stale.
-    found: [Cell<Option<(UserId, Currency, Slot)>>; FOUND],
     /// What all extras have on the heap: counted as it grows, since there may be as many as accounts.
     extra_bytes: usize,
 }
@@ -110,32 +103,15 @@ impl AccountTable {
 
     /// Without an account or an allocation.
     pub(crate) const fn new() -> AccountTable {
-        AccountTable {
-            index: SlotIndex::new(),
-            accounts: Chunked::new(),
-            extras: Chunked::new(),
-            found: [const { Cell::new(None) }; FOUND],
-            extra_bytes: 0,
-        }
+        AccountTable { index: SlotIndex::new(), accounts: Chunked::new(), extras: Chunked::new(), extra_bytes: 0 }
     }
 
-    /// Where the account is, if it was ever used. Its hash is asked for only if it was not found lately.
-    pub(crate) fn find(&self, hash: impl FnOnce() -> u64, user: UserId, currency: Currency) -> Option<Slot> {
-        // Fibonacci hashing: all users of a shard share some bits of it, which are not the lowest ones taken here.
-        let place = &self.found[(user.get().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20) as usize % FOUND];
-        if let Some((found_user, found_currency, slot)) = place.get()
-            && (found_user, found_currency) == (user, currency)
-        {
-            return Some(slot);
-        }
-        let found = self.index.find(hash(), |slot| {
+    /// Where the account is, if it was ever used. It never moves from there.
+    pub(crate) fn find(&self, hash: u64, user: UserId, currency: Currency) -> Option<Slot> {
+        self.index.find(hash, |slot| {
             let account = self.get(slot);
             account.user == user && account.currency == currency
-        });
-        if let Some(slot) = found {
-            place.set(Some((user, currency, slot)));
-        }
-        found
+        })
     }
 
     /// As [`SlotIndex::touch`].
@@ -434,8 +410,8 @@ mod tests {
         let hash = |n: u64| (n % 5_000).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let slots: Vec<_> = (0..N).map(|n| table.open(hash(n), user(n), Currency::USD)).collect();
         for n in 0..N {
-            assert_eq!(table.find(|| hash(n), user(n), Currency::USD), Some(slots[n as usize]));
-            assert_eq!(table.find(|| hash(n), user(n + N), Currency::USD), None);
+            assert_eq!(table.find(hash(n), user(n), Currency::USD), Some(slots[n as usize]));
+            assert_eq!(table.find(hash(n), user(n + N), Currency::USD), None);
         }
         let walked = table.iter().map(|(slot, account)| (slot, account.user));
         assert!(walked.eq((0..N).map(|n| (slots[n as usize], user(n)))));

@@ -1,6 +1,6 @@
 //! Doing: changes the state as an entry says, and cannot fail. Replay calls this alone.
 
-use super::account::Slot;
+use super::account::{Slot, has_room_for};
 use super::entry::{Party, Posting, TransactionEntry};
 use super::history::NewRecord;
 use super::shard::{HeldWithdrawal, Shard};
@@ -18,27 +18,36 @@ pub(crate) struct Applied {
     pub(crate) reference: BankReference,
 }
 
+/// Whether a transaction's entry is of a kind that commands make, whatever the state.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check_kind(entry: &TransactionEntry<'_>) -> Result<(), String> {
+    if entry.kind == TransactionKind::Return {
+        return Err("a return that is not an entry of its withdrawal".into());
+    }
+    if (entry.kind == TransactionKind::Withdrawal) != (entry.status == Status::Pending) {
+        return Err(format!("a {} that is {}", entry.kind.as_str(), entry.status.as_str()));
+    }
+    if entry.postings.iter().any(|posting| posting.debit == posting.credit) {
+        return Err("a posting from an account to itself".into());
+    }
+    Ok(())
+}
+
 impl Shard {
-    /// Does what the entry says to the accounts of this shard: those for which `is_mine` says yes.
-    pub(crate) fn apply_transaction(
+    /// Does what the entry's posting says to the account that pays, which is `user`'s and of this shard. Says where that
+    /// account is; `known` does, if somebody knows.
+    pub(crate) fn debit(
         &mut self,
         entry: &TransactionEntry<'_>,
-        applied: Applied,
-        is_mine: impl Fn(UserId) -> bool,
-    ) {
-        for posting in &entry.postings {
-            if let Some(user) = posting.debit.user().filter(|&user| is_mine(user)) {
-                self.debit(entry, posting, user, applied);
-            }
-            if let Some(user) = posting.credit.user().filter(|&user| is_mine(user)) {
-                self.credit(entry, posting, user, applied);
-            }
-        }
-    }
-
-    fn debit(&mut self, entry: &TransactionEntry<'_>, posting: &Posting, user: UserId, applied: Applied) {
+        posting: &Posting,
+        user: UserId,
+        known: Option<Slot>,
+        applied: &Applied,
+    ) -> Slot {
         let amount = posting.amount.minor();
-        let slot = self.slot_kept(user, posting);
+        let slot = self.slot_kept(user, posting, known);
         let pending = entry.status == Status::Pending;
         let account = self.accounts.note_entry(slot, applied.seq, applied.time);
         if pending {
@@ -74,11 +83,20 @@ impl Shard {
             self.withdrawals.insert(id, HeldWithdrawal { withdrawal, record, slot, last_seq: applied.seq });
             self.register.add(id);
         }
+        slot
     }
 
-    fn credit(&mut self, entry: &TransactionEntry<'_>, posting: &Posting, user: UserId, applied: Applied) {
+    /// As [`Shard::debit`], to the account that is credited.
+    pub(crate) fn credit(
+        &mut self,
+        entry: &TransactionEntry<'_>,
+        posting: &Posting,
+        user: UserId,
+        known: Option<Slot>,
+        applied: &Applied,
+    ) -> Slot {
         let amount = posting.amount.minor();
-        let slot = self.slot_kept(user, posting);
+        let slot = self.slot_kept(user, posting, known);
         let release_at = posting.release_at.filter(|&release_at| release_at > applied.time);
         self.accounts.note_entry(slot, applied.seq, applied.time).total += amount;
         if let Some(release_at) = release_at {
@@ -95,11 +113,12 @@ impl Shard {
             Party::Suspense => sums.suspense -= i128::from(amount),
         }
         self.record(entry, posting, slot, Direction::Credit, posting.debit.user(), release_at, applied);
+        slot
     }
 
     /// Where the account is, opened if it was never used, and set aside for a checkpoint that wants it as it was.
-    fn slot_kept(&mut self, user: UserId, posting: &Posting) -> Slot {
-        let slot = self.slot_opened(user, posting.currency);
+    fn slot_kept(&mut self, user: UserId, posting: &Posting, known: Option<Slot>) -> Slot {
+        let slot = known.unwrap_or_else(|| self.slot_opened(user, posting.currency));
         self.keep_account(slot);
         slot
     }
@@ -113,7 +132,7 @@ impl Shard {
         direction: Direction,
         counterparty: Option<UserId>,
         release_at: Option<Timestamp>,
-        applied: Applied,
+        applied: &Applied,
     ) -> super::history::RecordRef {
         let record = NewRecord {
             id: TransactionId::new(applied.seq.get()).expect("the first seq is 1"),
@@ -134,38 +153,29 @@ impl Shard {
         self.history.push(&mut self.accounts.get_mut(slot).list, &record)
     }
 
-    /// Whether the entry follows from the state: what `plan` made sure of, for entries that come from a log.
+    /// Whether the debit of a posting follows from the account, which is `user`'s: what `plan` made sure of, for entries that
+    /// come from a log.
     ///
     /// # Errors
     /// What does not follow.
-    pub(crate) fn check_transaction(
-        &self,
-        entry: &TransactionEntry<'_>,
-        time: Timestamp,
-        is_mine: impl Fn(UserId) -> bool,
-    ) -> Result<(), String> {
-        if entry.kind == TransactionKind::Return {
-            return Err("a return that is not an entry of its withdrawal".into());
+    pub(crate) fn check_debit(&self, posting: &Posting, user: UserId, time: Timestamp) -> Result<(), String> {
+        let amount = posting.amount.minor();
+        let withdrawable = self.parts(user, posting.currency, time).0.withdrawable();
+        if withdrawable < amount {
+            return Err(format!("a debit of {amount} from user {user}, who has {withdrawable}"));
         }
-        if (entry.kind == TransactionKind::Withdrawal) != (entry.status == Status::Pending) {
-            return Err(format!("a {} that is {}", entry.kind.as_str(), entry.status.as_str()));
-        }
-        for posting in &entry.postings {
-            let amount = posting.amount.minor();
-            if posting.debit == posting.credit {
-                return Err("a posting from an account to itself".into());
-            }
-            if let Some(user) = posting.debit.user().filter(|&user| is_mine(user)) {
-                let withdrawable = self.parts(user, posting.currency, time).0.withdrawable();
-                if withdrawable < amount {
-                    return Err(format!("a debit of {amount} from user {user}, who has {withdrawable}"));
-                }
-            }
-            if let Some(user) = posting.credit.user().filter(|&user| is_mine(user))
-                && !self.parts(user, posting.currency, time).0.has_room_for(amount)
-            {
-                return Err(format!("a credit of {amount} to user {user}, whose account has no room for it"));
-            }
+        Ok(())
+    }
+
+    /// As [`Shard::check_debit`], of the credit.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn check_credit(&self, posting: &Posting, user: UserId) -> Result<(), String> {
+        let amount = posting.amount.minor();
+        let total = self.slot(user, posting.currency).map_or(0, |slot| self.accounts.get(slot).total);
+        if !has_room_for(total, amount) {
+            return Err(format!("a credit of {amount} to user {user}, whose account has no room for it"));
         }
         Ok(())
     }
@@ -174,7 +184,7 @@ impl Shard {
     ///
     /// # Errors
     /// What does not follow.
-    pub(crate) fn check_withdrawal(&self, entry: &WithdrawalEntry<'_>, time: Timestamp) -> Result<(), String> {
+    pub(crate) fn check_withdrawal(&self, entry: &WithdrawalEntry<'_>) -> Result<(), String> {
         let withdrawal = &self.withdrawals[&entry.id].withdrawal;
         let same =
             (withdrawal.user, withdrawal.currency, withdrawal.amount) == (entry.user, entry.currency, entry.amount);
@@ -195,7 +205,7 @@ impl Shard {
             Event::Returned { .. } if withdrawal.dossier().returned.is_some() => {
                 Err(format!("a second return of withdrawal {}", entry.id))
             }
-            Event::Returned { credit: ReturnCredit::User, .. } if !self.has_room_for_return(entry.id, time) => {
+            Event::Returned { credit: ReturnCredit::User, .. } if !self.has_room_for_return(entry.id) => {
                 Err(format!("a return of withdrawal {}, for which the account has no room", entry.id))
             }
             Event::Returned { credit, .. } => {
@@ -211,13 +221,13 @@ impl Shard {
         }
     }
 
-    /// Whether the account of a withdrawal, which is of this shard, can take its money back at `time`, and the shard the
+    /// Whether the account of a withdrawal, which is of this shard, can take its money back, and the shard the
     /// record.
-    pub(crate) fn has_room_for_return(&self, id: TransactionId, time: Timestamp) -> bool {
+    pub(crate) fn has_room_for_return(&self, id: TransactionId) -> bool {
         let held = &self.withdrawals[&id];
         // While it is open its money is still counted in the account.
         let is_open = held.withdrawal.substatus.is_open();
-        let fits = is_open || self.accounts.parts(held.slot, time).has_room_for(held.withdrawal.amount.minor());
+        let fits = is_open || has_room_for(self.accounts.get(held.slot).total, held.withdrawal.amount.minor());
         fits && self.has_room_for(1)
     }
 

@@ -71,6 +71,16 @@ pub enum Party {
     Suspense,
 }
 
+/// Where the accounts are that the debit and the credit of one posting name, as far as that is known.
+pub(crate) type KnownSlots = [Option<super::account::Slot>; 2];
+
+impl Posting {
+    /// The users whose accounts it names: of the debit, of the credit.
+    pub(crate) const fn users(&self) -> [Option<UserId>; 2] {
+        [self.debit.user(), self.credit.user()]
+    }
+}
+
 impl Party {
     /// The user, where it is one.
     pub const fn user(self) -> Option<UserId> {

@@ -10,8 +10,6 @@
 //!
 //! Cost, measured: the key's bytes + 15 + a slot of 9.4 to 11.4 bytes: 48.5 to 50.5 bytes for a key of 24.
 
-use hashbrown::HashTable;
-
 use crate::types::{Seq, TransactionId};
 
 use super::arena::Arena;
@@ -41,7 +39,8 @@ pub(crate) struct KeyShard {
     records: Arena<u8, 16>,
     /// Where the keys lie that later entries than their transactions' settled, and those entries' seqs, in that order.
     later: Vec<(u32, Seq)>,
-    claims: HashTable<u64>,
+    /// Few, a window's worth for each thread: a walk beats a table.
+    claims: Vec<u64>,
 }
 
 /// What stands before the key's bytes in a record.
@@ -52,12 +51,6 @@ const fn has_room(address: u64, claims: usize) -> bool {
     // Each may leave as much of a chunk unused as it takes itself.
     let bytes = claims as u64 * 2 * (HEAD + u8::MAX as usize) as u64;
     address + bytes <= SlotIndex::REFERENCE_MAX as u64
-}
-
-/// The bits of a hash in another order. The table takes its buckets from the lowest, which are the same for the whole
-/// shard if they are what chose it.
-const fn spread(hash: u64) -> u64 {
-    hash.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_right(32)
 }
 
 /// A settled key, as it lies in the arena.
@@ -98,7 +91,7 @@ impl<'a> KeyRecord<'a> {
 impl KeyShard {
     /// Without a key or an allocation.
     pub(crate) const fn new() -> KeyShard {
-        KeyShard { index: SlotIndex::new(), records: Arena::new(), later: Vec::new(), claims: HashTable::new() }
+        KeyShard { index: SlotIndex::new(), records: Arena::new(), later: Vec::new(), claims: Vec::new() }
     }
 
     /// As [`SlotIndex::touch`].
@@ -123,18 +116,20 @@ impl KeyShard {
 
     /// Notes that a command whose key has this hash is under way. The key was free.
     pub(crate) fn claim(&mut self, hash: u64) {
-        self.claims.entry(spread(hash), |claim| *claim == hash, |claim| spread(*claim)).or_insert(hash);
+        if !self.is_claimed(hash) {
+            self.claims.push(hash);
+        }
     }
 
     /// Whether a command whose key has this hash is under way.
     pub(crate) fn is_claimed(&self, hash: u64) -> bool {
-        self.claims.find(spread(hash), |claim| *claim == hash).is_some()
+        self.claims.contains(&hash)
     }
 
     /// Gives a claim back: the command was rejected or abandoned. Does nothing where there is none.
     pub(crate) fn release(&mut self, hash: u64) {
-        if let Ok(claim) = self.claims.find_entry(spread(hash), |claim| *claim == hash) {
-            claim.remove();
+        if let Some(place) = self.claims.iter().position(|claim| *claim == hash) {
+            self.claims.swap_remove(place);
         }
     }
 
@@ -198,7 +193,7 @@ impl KeyShard {
 
     /// The hashes that are claimed now, in no order.
     pub(crate) fn claims(&self) -> Vec<u64> {
-        self.claims.iter().copied().collect()
+        self.claims.clone()
     }
 
     /// About so many keys will be restored.
@@ -221,7 +216,7 @@ impl KeyShard {
         self.index.bytes()
             + self.records.bytes()
             + self.later.capacity() * std::mem::size_of::<(u32, Seq)>()
-            + self.claims.allocation_size()
+            + self.claims.capacity() * std::mem::size_of::<u64>()
     }
 
     /// Of those bytes, what no key has used yet.

@@ -17,4 +17,5 @@ mod restore;
 pub(crate) mod shard;
 pub(crate) mod slots;
 
+pub(crate) use entry::KnownSlots;
 pub use entry::{BatchPosition, Entry, Party, Posting, TransactionEntry};

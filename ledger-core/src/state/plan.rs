@@ -2,7 +2,7 @@
 
 use smallvec::smallvec;
 
-use super::account::Parts;
+use super::account::has_room_for;
 use super::entry::{Party, Posting, TransactionEntry};
 use crate::command::Command;
 use crate::error::Rejection;
@@ -50,32 +50,36 @@ impl Movement {
     }
 }
 
-/// Decides a command, whose money `movement` is. `source` and `destination` are the parts, at `now`, of the accounts that
-/// it names.
+/// Decides a movement, from what is withdrawable of the account that pays, at the time to plan with, and from the total of the
+/// one that is credited. What is accepted here becomes the entry that [`entry_of`] says.
 ///
 /// # Errors
 /// The first reason to say no, in the order of [`Rejection`].
 #[inline]
-pub(crate) fn plan<'a>(
-    command: &Command<'a>,
-    movement: &Movement,
-    fingerprint: Fingerprint,
-    now: Timestamp,
-    source: Option<Parts>,
-    destination: Option<Parts>,
-) -> Result<TransactionEntry<'a>, Rejection> {
+pub(crate) fn plan(movement: &Movement, withdrawable: Option<u64>, total: Option<u64>) -> Result<(), Rejection> {
     let amount = movement.amount.minor();
-    if let Some(source) = source
-        && source.withdrawable() < amount
+    if let Some(withdrawable) = withdrawable
+        && withdrawable < amount
     {
-        return Err(Rejection::InsufficientBalance { withdrawable: source.withdrawable() });
+        return Err(Rejection::InsufficientBalance { withdrawable });
     }
-    if let Some(destination) = destination
-        && !destination.has_room_for(amount)
+    if let Some(total) = total
+        && !has_room_for(total, amount)
     {
         return Err(Rejection::BalanceOverflow);
     }
     // Past here nothing may fail: replay applies without deciding again.
+    Ok(())
+}
+
+/// The entry of a command that was accepted at `now`, whose money `movement` is.
+#[inline]
+pub(crate) fn entry_of<'a>(
+    command: &Command<'a>,
+    movement: &Movement,
+    fingerprint: Fingerprint,
+    now: Timestamp,
+) -> TransactionEntry<'a> {
     let (kind, status, key, destination, metadata) = match *command {
         Command::Charge(c) => (TransactionKind::Charge, Status::Completed, c.key, None, c.metadata),
         Command::Transfer(t) => (TransactionKind::Transfer, Status::Completed, t.key, None, t.metadata),
@@ -88,7 +92,7 @@ pub(crate) fn plan<'a>(
         credit: movement.credit.map_or(Party::External, Party::User),
         release_at: movement.release_at.filter(|&release_at| release_at > now),
     };
-    Ok(TransactionEntry {
+    TransactionEntry {
         kind,
         status,
         key,
@@ -97,5 +101,5 @@ pub(crate) fn plan<'a>(
         destination,
         metadata,
         batch: None,
-    })
+    }
 }

@@ -16,13 +16,13 @@ use crate::types::{Currency, Seq, Timestamp, TransactionId, UserId};
 use crate::view::Memory;
 use crate::withdrawals::Withdrawal;
 
-/// How many commands [`touch_ahead`] is given at a time: about as many misses as a core can have under way.
+/// How many commands [`find_ahead`] is given at a time: about as many misses as a core can have under way.
 pub(crate) const TOUCHED_TOGETHER: usize = 16;
 
-/// Brings what commands need of accounts into the cache: first where the accounts are, then the accounts, then the ends of
-/// their lists. Each of these is a miss in a large ledger; one after the other they would be waited for, as reads that do
-/// not depend on each other they overlap.
-pub(crate) fn touch_ahead(accounts: &[(&Shard, UserId, Currency)]) {
+/// Finds accounts (`None`: never used), and brings what commands need of them into the cache: first where the accounts
+/// are, then the accounts, then the ends of their lists. Each of these is a miss in a large ledger; one after the other
+/// they would be waited for, as reads that do not depend on each other they overlap.
+pub(crate) fn find_ahead(accounts: &[(&Shard, UserId, Currency)]) -> FoundAhead {
     // Of a transfer there are two.
     let mut hashes: SmallVec<[u64; 2 * TOUCHED_TOGETHER]> = SmallVec::new();
     let mut touched = 0;
@@ -32,15 +32,20 @@ pub(crate) fn touch_ahead(accounts: &[(&Shard, UserId, Currency)]) {
         hashes.push(hash);
     }
     black_box(touched);
-    let mut found: SmallVec<[(&Shard, Slot); 2 * TOUCHED_TOGETHER]> = SmallVec::new();
-    for (&hash, &(shard, user, currency)) in hashes.iter().zip(accounts) {
-        if let Some(slot) = shard.accounts.find(|| hash, user, currency) {
-            found.push((shard, slot));
-        }
-    }
-    let list = |shard: &Shard, slot| shard.history.touch(&shard.accounts.get(slot).list);
-    black_box(found.iter().fold(0, |sum, &(shard, slot)| sum ^ list(shard, slot)));
+    let find = |(&hash, &(shard, user, currency)): (&u64, &(&Shard, UserId, Currency))| {
+        shard.accounts.find(hash, user, currency)
+    };
+    let found: FoundAhead = hashes.iter().zip(accounts).map(find).collect();
+    let lists = accounts
+        .iter()
+        .zip(&found)
+        .map(|(&(shard, ..), slot)| slot.map_or(0, |slot| shard.history.touch(&shard.accounts.get(slot).list)));
+    black_box(lists.fold(0, |sum, list| sum ^ list));
+    found
 }
+
+/// What [`find_ahead`] found, in the order in which it was asked.
+pub(crate) type FoundAhead = SmallVec<[Option<Slot>; 2 * TOUCHED_TOGETHER]>;
 
 /// One lock's worth of the ledger. All accounts of one user are in one shard.
 pub(crate) struct Shard {
@@ -151,7 +156,7 @@ impl Shard {
 
     /// Where the account is, if it was ever used.
     pub(crate) fn slot(&self, user: UserId, currency: Currency) -> Option<Slot> {
-        self.accounts.find(|| self.hash(user, currency), user, currency)
+        self.accounts.find(self.hash(user, currency), user, currency)
     }
 
     /// Where the account is, opened if it was never used.
@@ -164,7 +169,13 @@ impl Shard {
 
     /// The account's parts at `now`, and the last entry that touched it; zeros if it was never used.
     pub(crate) fn parts(&self, user: UserId, currency: Currency, now: Timestamp) -> (Parts, Seq) {
-        match self.slot(user, currency) {
+        self.parts_of(self.slot(user, currency), now)
+    }
+
+    /// As [`Shard::parts`], of the account at a slot.
+    #[inline]
+    pub(crate) fn parts_of(&self, slot: Option<Slot>, now: Timestamp) -> (Parts, Seq) {
+        match slot {
             None => (Parts::default(), Seq::ZERO),
             Some(slot) => {
                 let account = self.accounts.get(slot);

@@ -72,10 +72,10 @@ impl Stage {
 
     fn move_money(&mut self, kind: TransactionKind, user: u64, amount: u64, release_at: Option<Timestamp>) {
         self.last += 1;
-        let user = Party::User(UserId::new(user).unwrap());
+        let user = UserId::new(user).unwrap();
         let (status, debit, credit) = match kind {
-            TransactionKind::Withdrawal => (Status::Pending, user, Party::External),
-            _ => (Status::Completed, Party::External, user),
+            TransactionKind::Withdrawal => (Status::Pending, Party::User(user), Party::External),
+            _ => (Status::Completed, Party::External, Party::User(user)),
         };
         let amount = Amount::new(amount).unwrap();
         let entry = TransactionEntry {
@@ -91,9 +91,12 @@ impl Stage {
         let id = TransactionId::new(self.last).unwrap();
         let reference = BankReference { ledger: Uuid::nil(), epoch: Epoch::new(1), id };
         let applied = Applied { seq: self.seq(), time: self.now(), key_hash: 0, reference };
-        self.shard.apply_transaction(&entry, applied, |_| true);
+        let posting = &entry.postings[0];
         if kind == TransactionKind::Withdrawal {
+            self.shard.debit(&entry, posting, user, None, &applied);
             self.withdrawals.push(id);
+        } else {
+            self.shard.credit(&entry, posting, user, None, &applied);
         }
     }
 

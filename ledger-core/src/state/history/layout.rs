@@ -56,10 +56,13 @@ const HEAD_MAX: usize = 2 + 2 + 8 + 8 + 7 + 4 + 8 + 7 + 8 + 8 + 8 + 2;
 pub(super) const BYTES_MAX: usize =
     (HEAD_MAX + Metadata::BYTES_MAX + 1 + Destination::BYTES_MAX).next_multiple_of(UNIT);
 
+/// A power of two that is no less: an index into a head is masked by it, which spares the look whether it is one.
+const HEAD_ROOM: usize = HEAD_MAX.next_power_of_two();
+
 /// A record on its way into the arena: all that is short in one buffer, and the rest where it is.
 pub(super) struct Encoded<'a> {
     /// With room for the eight bytes that a number at the very end is written as.
-    head: [u8; HEAD_MAX + 8],
+    head: [u8; HEAD_ROOM + 8],
     head_len: usize,
     metadata: &'a [u8],
     destination: &'a str,
@@ -67,10 +70,18 @@ pub(super) struct Encoded<'a> {
 
 impl Encoded<'_> {
     /// Adds the low `width` bytes of a number.
+    #[inline]
     fn put(&mut self, number: u64, width: usize) {
         // All eight are written, and the next field over those that are too many: a copy of a fixed size is cheap.
-        self.head[self.head_len..][..8].copy_from_slice(&number.to_le_bytes());
+        self.head[self.head_len % HEAD_ROOM..][..8].copy_from_slice(&number.to_le_bytes());
         self.head_len += width;
+    }
+
+    /// With zeros for fill, not what the last number wrote beyond its width.
+    #[inline]
+    fn filled(mut self) -> Self {
+        self.head[self.head_len % HEAD_ROOM..][..UNIT].fill(0);
+        self
     }
 
     /// How many bytes the record takes: whole units.
@@ -216,7 +227,7 @@ pub(super) fn encode<'a>(record: &NewRecord<'a>, anchor: Anchor) -> Encoded<'a> 
         | account_code << ACCOUNT_AT;
 
     let mut encoded = Encoded {
-        head: [0; HEAD_MAX + 8],
+        head: [0; HEAD_ROOM + 8],
         head_len: 0,
         metadata: record.metadata.map_or(&[], |metadata| metadata.as_bytes()),
         destination: record.destination.map_or("", |destination| destination.as_str()),
@@ -239,6 +250,9 @@ pub(super) fn encode<'a>(record: &NewRecord<'a>, anchor: Anchor) -> Encoded<'a> 
         encoded.put(user, USER_WIDTHS[usize::from(user_code)]);
     }
     encoded.put(record.key_hash, 8);
+    if extras == 0 {
+        return encoded.filled();
+    }
     if keeps_last_seq {
         encoded.put(record.last_seq.get(), 8);
     }
@@ -248,10 +262,7 @@ pub(super) fn encode<'a>(record: &NewRecord<'a>, anchor: Anchor) -> Encoded<'a> 
     if let Some(metadata) = record.metadata {
         encoded.put(metadata.as_bytes().len() as u64, 2);
     }
-    // The fill of a short record is zero, not what its last number wrote beyond its width.
-    let end = encoded.head_len;
-    encoded.head[end..end + UNIT].fill(0);
-    encoded
+    encoded.filled()
 }
 
 /// The record at the beginning of `bytes`.
