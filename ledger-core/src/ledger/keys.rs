@@ -3,11 +3,17 @@
 //! A claim is held from the moment a command is found to be new until it is appended or rejected: never across I/O.
 //! A command that meets another's claim waits, holding no lock and no claim.
 
+use std::hint::black_box;
+
+use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::state::idempotency::{KeyRecord, KeyShard, Lookup};
 use crate::sync::{CachePadded, Condvar, Mutex, MutexGuard};
 use crate::types::{Seq, TransactionId};
+
+/// How many locks [`Keys::keys_of`] holds at once: about as many misses as a core can have under way.
+const LOCKED_TOGETHER: usize = 16;
 
 pub(crate) struct Keys {
     shards: Box<[CachePadded<KeyLock>]>,
@@ -135,6 +141,33 @@ impl Keys {
                 None => lock.freed.wait(&mut shard),
             }
         }
+    }
+
+    /// As [`Keys::key_of`], of several transactions. Few locks are held at once, and none while it waits.
+    pub(crate) fn keys_of(&self, wanted: &[(u64, TransactionId)]) -> Vec<Box<str>> {
+        let mut keys = Vec::with_capacity(wanted.len());
+        for wanted in wanted.chunks(LOCKED_TOGETHER) {
+            let known = self.known_keys_of(wanted);
+            let waited_for = known.into_iter().zip(wanted);
+            keys.extend(waited_for.map(|(key, &(hash, id))| key.unwrap_or_else(|| self.key_of(hash, id))));
+        }
+        keys
+    }
+
+    /// Those that are settled. A key's slot and its record are two cache misses; between one lock and the next each would be
+    /// waited for, behind all locks they overlap.
+    fn known_keys_of(&self, wanted: &[(u64, TransactionId)]) -> SmallVec<[Option<Box<str>>; LOCKED_TOGETHER]> {
+        let mut indexes: SmallVec<[usize; LOCKED_TOGETHER]> =
+            wanted.iter().map(|&(hash, _)| Self::index(hash)).collect();
+        // Rising, as everybody does who holds more than one.
+        indexes.sort_unstable();
+        indexes.dedup();
+        let guards: SmallVec<[MutexGuard<'_, KeyShard>; LOCKED_TOGETHER]> =
+            indexes.iter().map(|&index| self.shards[index].shard.lock()).collect();
+        let locked = |hash| &*guards[indexes.binary_search(&Self::index(hash)).expect("each was locked")];
+        black_box(wanted.iter().fold(0, |sum, &(hash, _)| sum ^ locked(hash).touch(hash)));
+        black_box(wanted.iter().fold(0, |sum, &(hash, _)| sum ^ locked(hash).touch_record(hash)));
+        wanted.iter().map(|&(hash, id)| locked(hash).key_of(hash, id).map(Into::into)).collect()
     }
 
     /// Waits until every claim on a key of the shard `index` that there is now has ended: what was appended before is

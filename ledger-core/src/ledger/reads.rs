@@ -106,6 +106,20 @@ impl Engine {
         transaction
     }
 
+    /// As [`Engine::named`], of a page's.
+    fn all_named(&self, found: Vec<Seen>) -> Vec<Transaction> {
+        let is_named = |seen: &&Seen| seen.transaction.kind != TransactionKind::Return;
+        let wanted: Vec<_> = found.iter().filter(is_named).map(|seen| (seen.key_hash, seen.transaction.id)).collect();
+        let mut keys = self.tables.keys.keys_of(&wanted).into_iter();
+        found
+            .into_iter()
+            .map(|seen| {
+                let key = is_named(&&seen).then(|| keys.next().expect("each that has a key was asked for"));
+                Transaction { idempotency_key: key.unwrap_or_default(), ..seen.transaction }
+            })
+            .collect()
+    }
+
     /// Where in an atomic batch the transaction stood.
     pub(super) fn batch_position(&self, id: TransactionId) -> Option<BatchPosition> {
         let shard = self.tables.home(id)?;
@@ -120,7 +134,7 @@ impl Engine {
             walk.step(&self.tables.shard(query.user), query);
         }
         let Walk { found, total, next, seen, .. } = walk;
-        let transactions = found.into_iter().map(|seen| self.named(seen)).collect();
+        let transactions = self.all_named(found);
         Ok(self.commit(Ok(Page { transactions, total, next }), seen))
     }
 

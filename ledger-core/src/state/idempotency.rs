@@ -99,6 +99,12 @@ impl KeyShard {
         self.index.touch(hash)
     }
 
+    /// Reads the beginning of a record whose key has this hash, for its cache line, as [`KeyShard::touch`] does the slot.
+    pub(crate) fn touch_record(&self, hash: u64) -> u64 {
+        let first = self.index.find(hash, |_| true);
+        first.and_then(|reference| self.records.rest(reference.into()).first()).map_or(0, |byte| u64::from(*byte))
+    }
+
     /// What is known of `key`.
     pub(crate) fn lookup(&self, hash: u64, key: &str) -> Lookup {
         if let Some(found) = self.index.find(hash, |reference| self.record(reference).key == key.as_bytes()) {
