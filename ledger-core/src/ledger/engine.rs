@@ -333,7 +333,7 @@ impl Engine {
             credit = credit.or_else(|| shard.slot(user, movement.currency));
             let account = credit.map(|slot| shard.accounts.get(slot));
             total = Some(account.map_or(0, |account| account.total));
-            seen = seen.max(account.map_or(Seq::ZERO, |account| account.last_seq));
+            seen = seen.max(account.map_or(Seq::ZERO, |account| account.last_seq()));
         }
         plan(movement, withdrawable, total).map_err(|rejection| {
             // The answer may rest on a hold that matured by `now`: no later entry may be earlier than that.

@@ -219,7 +219,7 @@ impl Seen {
         let transaction = Transaction {
             id: view.id,
             user: account.user,
-            currency: account.currency,
+            currency: shard.accounts.currency_of(account),
             amount: view.amount,
             kind: view.kind,
             direction: view.direction,
@@ -279,7 +279,7 @@ impl Walk {
         for currency in currencies.filter(|currency| query.currency.is_none_or(|wanted| wanted == *currency)) {
             let Some(slot) = shard.slot(query.user, currency) else { continue };
             let account = shard.accounts.get(slot);
-            seen = seen.max(account.last_seq);
+            seen = seen.max(account.last_seq());
             let list = &account.list;
             let before = |time: Timestamp| match Timestamp::from_micros(time.micros() - 1) {
                 Some(earlier) => shard.history.position_by_time(list, earlier),
@@ -370,7 +370,7 @@ impl Walk {
 
     /// Notes what the walk rests on: that a withdrawal does not match any more is an entry's doing, too.
     fn note_seen(&mut self, shard: &Shard) {
-        let last = self.lanes.iter().map(|lane| shard.accounts.get(lane.slot).last_seq).max();
+        let last = self.lanes.iter().map(|lane| shard.accounts.get(lane.slot).last_seq()).max();
         self.seen = self.seen.max(last.unwrap_or_default());
     }
 

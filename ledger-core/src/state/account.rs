@@ -1,9 +1,9 @@
 //! Accounts: what one user owns in one currency, and the table that finds them.
 //!
-//! An account is 72 bytes and lies in a chunk that never moves. The index has only hashes and slots, in tables so small
+//! An account is one cache line and lies in a chunk that never moves. The index has only hashes and slots, in tables so small
 //! that no growth is a pause. What few accounts have (holds, ended withdrawals) lies beside, behind a slot.
 //!
-//! Cost: 72 bytes + a slot of 9.4 to 11.4, and the unused part of the newest chunk.
+//! Cost: 64 bytes + a slot of 9.4 to 11.4, and the unused part of the newest chunk.
 
 use super::arena::Chunked;
 use super::history::{HistoryList, Sums};
@@ -16,22 +16,40 @@ pub(crate) type Slot = u32;
 
 const NO_EXTRA: u32 = u32::MAX;
 
+/// The most currencies of a shard, since an account names its own by two bytes.
+const CURRENCIES_MAX: usize = 1 << 16;
+
 /// One user's money in one currency. `total = withdrawable + held + reserved`; `held` is as of the last entry.
+#[repr(align(64))]
 pub(crate) struct Account {
     pub(crate) user: UserId,
-    pub(crate) currency: Currency,
     pub(crate) total: u64,
     pub(crate) reserved: u64,
     held: u64,
     /// When the first of the holds counted in `held` matures; the end of time where there is none.
     next_release_at: Timestamp,
-    /// The last entry that touched the account.
-    pub(crate) last_seq: Seq,
+    /// The last entry that touched the account, little-endian: a seq is less than 2^40.
+    last_seq: [u8; 6],
+    /// Which of the table's currencies.
+    currency: u16,
     pub(crate) list: HistoryList,
     extra: u32,
 }
 
 impl Account {
+    /// The last entry that touched the account.
+    #[inline]
+    pub(crate) fn last_seq(&self) -> Seq {
+        let mut bytes = [0; 8];
+        bytes[..6].copy_from_slice(&self.last_seq);
+        Seq::new(u64::from_le_bytes(bytes))
+    }
+
+    #[inline]
+    pub(crate) fn set_last_seq(&mut self, seq: Seq) {
+        self.last_seq.copy_from_slice(&seq.get().to_le_bytes()[..6]);
+    }
+
     #[inline]
     fn parts_without_holds(&self) -> Option<Parts> {
         let Account { total, held, reserved, .. } = *self;
@@ -90,8 +108,10 @@ pub(crate) struct Frozen {
 /// The accounts of one shard.
 pub(crate) struct AccountTable {
     index: SlotIndex,
-    /// Chunks of 18 KiB: of each shard's last one, half is unused on average.
+    /// Chunks of 16 KiB: of each shard's last one, half is unused on average.
     accounts: Chunked<Account, 4, 8>,
+    /// In the order of first use. A ledger has few currencies: a walk beats a table.
+    currencies: Vec<Currency>,
     extras: Chunked<Extra, 2, 8>,
     /// What all extras have on the heap: counted as it grows, since there may be as many as accounts.
     extra_bytes: usize,
@@ -99,19 +119,40 @@ pub(crate) struct AccountTable {
 
 impl AccountTable {
     /// The most accounts of a shard: a slot is a reference of the index.
-    pub(crate) const LEN_MAX: usize = SlotIndex::REFERENCE_MAX as usize;
+    const LEN_MAX: usize = SlotIndex::REFERENCE_MAX as usize;
 
     /// Without an account or an allocation.
     pub(crate) const fn new() -> AccountTable {
-        AccountTable { index: SlotIndex::new(), accounts: Chunked::new(), extras: Chunked::new(), extra_bytes: 0 }
+        AccountTable {
+            index: SlotIndex::new(),
+            accounts: Chunked::new(),
+            currencies: Vec::new(),
+            extras: Chunked::new(),
+            extra_bytes: 0,
+        }
     }
 
     /// Where the account is, if it was ever used. It never moves from there.
     pub(crate) fn find(&self, hash: u64, user: UserId, currency: Currency) -> Option<Slot> {
+        let currency = self.currency_number(currency)?;
         self.index.find(hash, |slot| {
             let account = self.get(slot);
             account.user == user && account.currency == currency
         })
+    }
+
+    fn currency_number(&self, currency: Currency) -> Option<u16> {
+        self.currencies.iter().position(|known| *known == currency).map(|number| number as u16)
+    }
+
+    /// The currency of an account of this table.
+    pub(crate) fn currency_of(&self, account: &Account) -> Currency {
+        self.currencies[usize::from(account.currency)]
+    }
+
+    /// Whether so many accounts more fit, each in a currency of its own.
+    pub(crate) fn has_room_for(&self, accounts: usize) -> bool {
+        self.len() + accounts <= Self::LEN_MAX && self.currencies.len() + accounts <= CURRENCIES_MAX
     }
 
     /// As [`SlotIndex::touch`].
@@ -126,6 +167,10 @@ impl AccountTable {
 
     /// Opens the account, which must not exist.
     pub(crate) fn open(&mut self, hash: u64, user: UserId, currency: Currency) -> Slot {
+        let currency = self.currency_number(currency).unwrap_or_else(|| {
+            self.currencies.push(currency);
+            u16::try_from(self.currencies.len() - 1).expect("a shard has fewer currencies than two bytes tell apart")
+        });
         let slot = self.accounts.push(Account {
             user,
             currency,
@@ -133,7 +178,7 @@ impl AccountTable {
             reserved: 0,
             held: 0,
             next_release_at: Timestamp::MAX,
-            last_seq: Seq::ZERO,
+            last_seq: [0; 6],
             list: HistoryList::default(),
             extra: NO_EXTRA,
         });
@@ -219,7 +264,7 @@ impl AccountTable {
             self.fold(slot, time);
         }
         let account = self.get_mut(slot);
-        account.last_seq = seq;
+        account.set_last_seq(seq);
         account
     }
 
@@ -245,12 +290,12 @@ impl AccountTable {
         let account = self.get(slot);
         Frozen {
             user: account.user,
-            currency: account.currency,
+            currency: self.currency_of(account),
             total: parts.total,
             reserved: parts.reserved,
             held: parts.held,
             next_release_at: parts.next_release_at,
-            last_seq: account.last_seq,
+            last_seq: account.last_seq(),
         }
     }
 
@@ -262,7 +307,7 @@ impl AccountTable {
         account.reserved = frozen.reserved;
         account.held = frozen.held;
         account.next_release_at = frozen.next_release_at.unwrap_or(Timestamp::MAX);
-        account.last_seq = frozen.last_seq;
+        account.set_last_seq(frozen.last_seq);
         slot
     }
 
@@ -307,7 +352,11 @@ impl AccountTable {
 
     /// Bytes on the heap, the allocator's own overhead apart.
     pub(crate) fn bytes(&self) -> usize {
-        self.index.bytes() + self.accounts.bytes() + self.extras.bytes() + self.extra_bytes
+        self.index.bytes()
+            + self.accounts.bytes()
+            + self.currencies.capacity() * size_of::<Currency>()
+            + self.extras.bytes()
+            + self.extra_bytes
     }
 
     /// Of those bytes, what no account has used yet.
@@ -384,8 +433,8 @@ mod tests {
     }
 
     #[test]
-    fn an_account_is_72_bytes() {
-        assert_eq!(size_of::<Account>(), 72);
+    fn an_account_is_one_cache_line() {
+        assert_eq!((size_of::<Account>(), align_of::<Account>()), (64, 64));
     }
 
     #[test]

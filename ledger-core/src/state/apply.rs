@@ -251,7 +251,7 @@ impl Shard {
             self.keep_account(slot);
             self.accounts.fold(slot, time);
             self.accounts.end_reservation(slot, time, paid, released);
-            self.accounts.get_mut(slot).last_seq = seq;
+            self.accounts.get_mut(slot).set_last_seq(seq);
             let sums = self.sums_mut(entry.currency);
             sums.reserved -= u128::from(paid + released);
             sums.total -= u128::from(paid);
@@ -289,7 +289,7 @@ impl Shard {
         self.keep_account(slot);
         self.accounts.fold(slot, time);
         self.accounts.get_mut(slot).total += amount;
-        self.accounts.get_mut(slot).last_seq = seq;
+        self.accounts.get_mut(slot).set_last_seq(seq);
         let record = NewRecord {
             id,
             at: time,

@@ -23,7 +23,8 @@ pub(crate) fn recompute(shard: &Shard, now: Timestamp, audits: &mut Vec<Currency
         shard.sums().iter().map(|sums| (sums.currency, 0, 0, 0, 0)).collect();
     for (slot, account) in shard.accounts.iter() {
         let parts = shard.accounts.parts(slot, now);
-        let own = recomputed.iter_mut().find(|own| own.0 == account.currency);
+        let currency = shard.accounts.currency_of(account);
+        let own = recomputed.iter_mut().find(|own| own.0 == currency);
         let Some((_, accounts, total, held, reserved)) = own else { continue };
         *accounts += 1;
         *total += u128::from(parts.total);

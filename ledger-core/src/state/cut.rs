@@ -130,7 +130,7 @@ impl Shard {
 
     fn set_account_aside(&mut self, slot: Slot) {
         let Some(cut) = &mut self.cut else { return };
-        if (cut.copied..cut.accounts).contains(&slot) && self.accounts.get(slot).last_seq <= cut.seq {
+        if (cut.copied..cut.accounts).contains(&slot) && self.accounts.get(slot).last_seq() <= cut.seq {
             let frozen = self.accounts.freeze(slot, cut.time);
             // Once: from now on its last change is later than the cut.
             cut.set_aside.entry(slot / ACCOUNTS_AT_ONCE).or_default().push((slot, frozen));

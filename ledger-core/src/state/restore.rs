@@ -56,7 +56,7 @@ impl Shard {
             self.history.restore_to_list(&mut self.accounts.get_mut(record.account).list, &record);
             if let Some((amount, release_at)) = record.hold {
                 self.accounts.restore_hold(record.account, record.at, amount, release_at);
-                let currency = self.accounts.get(record.account).currency;
+                let currency = self.accounts.currency_of(self.accounts.get(record.account));
                 self.sums_mut(currency).holds.add(release_at, amount.into());
             }
             at = record.next();

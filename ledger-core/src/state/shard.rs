@@ -151,7 +151,7 @@ impl Shard {
     pub(crate) fn has_room_for(&self, commands: usize) -> bool {
         // Each touches two accounts at most, and leaves a record with each.
         let touched = 2 * commands;
-        self.accounts.len() + touched <= AccountTable::LEN_MAX && self.history.has_room_for(touched)
+        self.accounts.has_room_for(touched) && self.history.has_room_for(touched)
     }
 
     /// Where the account is, if it was ever used.
@@ -179,7 +179,7 @@ impl Shard {
             None => (Parts::default(), Seq::ZERO),
             Some(slot) => {
                 let account = self.accounts.get(slot);
-                (self.accounts.parts_of(account, now), account.last_seq)
+                (self.accounts.parts_of(account, now), account.last_seq())
             }
         }
     }
@@ -188,7 +188,7 @@ impl Shard {
     /// `None` where something is held.
     pub(crate) fn parts_without_holds(&self, user: UserId, currency: Currency) -> Option<(Parts, Seq)> {
         let Some(slot) = self.slot(user, currency) else { return Some((Parts::default(), Seq::ZERO)) };
-        Some((self.accounts.parts_without_holds(slot)?, self.accounts.get(slot).last_seq))
+        Some((self.accounts.parts_without_holds(slot)?, self.accounts.get(slot).last_seq()))
     }
 
     /// The account's parts at `at`, at or before the last entry's time.
@@ -196,6 +196,6 @@ impl Shard {
         let Some(slot) = self.slot(user, currency) else { return (Parts::default(), Seq::ZERO) };
         let account = self.accounts.get(slot);
         let recorded = self.history.sums_through(&account.list, at);
-        (self.accounts.parts_at(slot, at, recorded), account.last_seq)
+        (self.accounts.parts_at(slot, at, recorded), account.last_seq())
     }
 }
