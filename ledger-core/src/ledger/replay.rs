@@ -5,17 +5,24 @@
 //! lock. So the parts come to the same state as one thread does. They do not where an entry is refused: one part may
 //! have done its side of it, and others what follows; tables that refused an entry are good for nothing.
 
+use std::hint::black_box;
+
+use smallvec::SmallVec;
+
 use super::keys::{Keys, Settled, Unclaimed};
 use super::tables::{Origin, Tables, applied, makes_transaction};
 use crate::state::apply::check_kind;
 use crate::state::idempotency::KeyShard;
 use crate::state::locator::Locator;
-use crate::state::shard::Shard;
-use crate::state::{Entry, TransactionEntry};
+use crate::state::shard::{FoundAhead, Shard, TOUCHED_TOGETHER, find_ahead};
+use crate::state::{Entry, KnownSlots, TransactionEntry};
 use crate::sync::MutexGuard;
 use crate::types::{IdempotencyKey, Seq, UserId};
 use crate::wal::Stamp;
 use crate::withdrawals::WithdrawalEntry;
+
+/// How many entries [`Part::replay_together`] is given at a time.
+pub(crate) const REPLAYED_TOGETHER: usize = TOUCHED_TOGETHER;
 
 /// A part of the tables, locked: every `of`th shard and every `of`th lock of keys.
 pub(crate) struct Part<'a> {
@@ -45,15 +52,69 @@ impl Tables {
 }
 
 impl Part<'_> {
+    /// Applies what concerns this part of the next entries of the log, at most [`REPLAYED_TOGETHER`]: what they need
+    /// is touched before, so that the cache misses overlap.
+    ///
+    /// # Errors
+    /// Which entry does not follow from those before it, and why. Those before it are applied.
+    pub(crate) fn replay_together(&mut self, entries: &[(Entry<'_>, Origin, Stamp)]) -> Result<(), (usize, String)> {
+        let (hashes, found) = self.find_ahead(entries);
+        let mut found = found.into_iter();
+        for (index, (entry, origin, stamp)) in entries.iter().enumerate() {
+            match entry {
+                Entry::Transaction(entry) => {
+                    let users = entry.postings[0].users();
+                    let known = users.map(|user| self.shard_with(user).and_then(|_| found.next().flatten()));
+                    self.replay_transaction(entry, hashes[index], known, *origin, *stamp)
+                }
+                Entry::Withdrawal(entry) => self.replay_withdrawal(entry, *stamp),
+            }
+            .map_err(|reason| (index, reason))?;
+        }
+        Ok(())
+    }
+
     /// Applies what concerns this part of the next entry of the log.
     ///
     /// # Errors
     /// The entry does not follow from those before it.
     pub(crate) fn replay(&mut self, entry: &Entry<'_>, origin: Origin, stamp: Stamp) -> Result<(), String> {
         match entry {
-            Entry::Transaction(entry) => self.replay_transaction(entry, origin, stamp),
+            Entry::Transaction(entry) => {
+                let key_hash = self.tables.keys.hash(entry.key.as_str());
+                self.replay_transaction(entry, key_hash, [None; 2], origin, stamp)
+            }
             Entry::Withdrawal(entry) => self.replay_withdrawal(entry, stamp),
         }
+    }
+
+    /// The hashes of the transactions' keys (of an entry about a withdrawal there is none), and the accounts of their first
+    /// postings, as far as they are of this part.
+    fn find_ahead(&self, entries: &[(Entry<'_>, Origin, Stamp)]) -> (SmallVec<[u64; TOUCHED_TOGETHER]>, FoundAhead) {
+        let mut hashes = SmallVec::new();
+        let mut accounts: SmallVec<[_; 2 * TOUCHED_TOGETHER]> = SmallVec::new();
+        let mut touched = 0;
+        for (entry, ..) in entries {
+            let Entry::Transaction(entry) = entry else {
+                hashes.push(0);
+                continue;
+            };
+            let hash = self.tables.keys.hash(entry.key.as_str());
+            hashes.push(hash);
+            let lock = Keys::index(hash);
+            if lock % self.of == self.index {
+                touched ^= self.keys[lock / self.of].touch(hash);
+            }
+            let posting = &entry.postings[0];
+            for user in posting.users().into_iter().flatten() {
+                let shard = self.tables.shard_of(user);
+                if shard % self.of == self.index {
+                    accounts.push((&*self.shards[shard / self.of], user, posting.currency));
+                }
+            }
+        }
+        black_box(touched);
+        (hashes, find_ahead(&accounts))
     }
 
     /// The shard `index`, if it is of this part.
@@ -67,7 +128,15 @@ impl Part<'_> {
         Some((self.shard(self.tables.shard_of(user))?, user))
     }
 
-    fn replay_transaction(&mut self, entry: &TransactionEntry<'_>, origin: Origin, stamp: Stamp) -> Result<(), String> {
+    /// `known` says where the accounts of the first posting are, as far as that is known.
+    fn replay_transaction(
+        &mut self,
+        entry: &TransactionEntry<'_>,
+        key_hash: u64,
+        known: KnownSlots,
+        origin: Origin,
+        stamp: Stamp,
+    ) -> Result<(), String> {
         let posting = &entry.postings[0];
         if posting.debit.user().or(posting.credit.user()).is_none() {
             return Err("a transaction that names no user".into());
@@ -76,29 +145,32 @@ impl Part<'_> {
             return Err(FULL.into());
         }
         let tables = self.tables;
-        let key_hash = tables.keys.hash(entry.key.as_str());
         let (id, applied) = applied(origin, stamp, key_hash);
         let settled = Settled { id, fingerprint: entry.fingerprint.get() as u64 };
         check_kind(entry)?;
-        for posting in &entry.postings {
+        let mut slots: SmallVec<[KnownSlots; 1]> = SmallVec::from_elem([None; 2], entry.postings.len());
+        slots[0] = known;
+        for (posting, [debited, credited]) in entry.postings.iter().zip(&mut slots) {
             let [debit, credit] = posting.users();
             if let Some((shard, user)) = self.shard_with(debit) {
                 check_room(shard, entry)?;
-                shard.check_debit(posting, user, stamp.time)?;
+                *debited = debited.or_else(|| shard.slot(user, posting.currency));
+                shard.check_debit(posting, user, *debited, stamp.time)?;
             }
             if let Some((shard, user)) = self.shard_with(credit) {
                 check_room(shard, entry)?;
-                shard.check_credit(posting, user)?;
+                *credited = credited.or_else(|| shard.slot(user, posting.currency));
+                shard.check_credit(posting, user, *credited)?;
             }
         }
         self.settle(entry.key, key_hash, settled, stamp.seq)?;
-        for posting in &entry.postings {
+        for (posting, [debited, credited]) in entry.postings.iter().zip(slots) {
             let [debit, credit] = posting.users();
             if let Some((shard, user)) = self.shard_with(debit) {
-                shard.debit(entry, posting, user, None, &applied);
+                shard.debit(entry, posting, user, debited, &applied);
             }
             if let Some((shard, user)) = self.shard_with(credit) {
-                shard.credit(entry, posting, user, None, &applied);
+                shard.credit(entry, posting, user, credited, &applied);
             }
         }
         let home = tables.home_of(entry);

@@ -4,11 +4,12 @@
 //! tables (see [`Part`](crate::ledger::Part)), while the next one is read. So a record that cannot be is noticed when the
 //! log has been read past it; it is reported where it is, and before anything that is wrong behind it.
 
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::error::OpenError;
 use crate::journal::codec;
-use crate::ledger::{Origin, Part, Tables};
+use crate::ledger::{Origin, Part, REPLAYED_TOGETHER, Tables};
 use crate::sync::{Arc, thread};
 use crate::types::{Epoch, Seq, Timestamp};
 use crate::wal::{FramePlace, Record, Stamp};
@@ -177,16 +178,24 @@ impl Stretch {
     /// Applies what concerns the part.
     fn apply(&self, part: &mut Part<'_>) -> Result<(), Refused> {
         let mut start = 0;
-        for &Gathered { seq, time, epoch, place, end } in &self.records {
-            // The log's identity is known once it has been read.
-            let origin = Origin { ledger: Uuid::nil(), epoch };
-            let decoded = codec::decode(&self.bytes[start..end]).map_err(String::from);
-            decoded.and_then(|entry| part.replay(&entry, origin, Stamp { seq, time })).map_err(|reason| Refused {
-                seq,
-                place,
-                reason,
-            })?;
-            start = end;
+        for records in self.records.chunks(REPLAYED_TOGETHER) {
+            let refused =
+                |index: usize, reason| Refused { seq: records[index].seq, place: records[index].place, reason };
+            let mut entries: SmallVec<[_; REPLAYED_TOGETHER]> = SmallVec::new();
+            let mut undecodable = None;
+            for &Gathered { seq, time, epoch, end, .. } in records {
+                match codec::decode(&self.bytes[start..end]) {
+                    // The log's identity is known once it has been read.
+                    Ok(entry) => entries.push((entry, Origin { ledger: Uuid::nil(), epoch }, Stamp { seq, time })),
+                    Err(reason) => {
+                        undecodable = Some(refused(entries.len(), reason.to_owned()));
+                        break;
+                    }
+                }
+                start = end;
+            }
+            part.replay_together(&entries).map_err(|(index, reason)| refused(index, reason))?;
+            undecodable.map_or(Ok(()), Err)?;
         }
         Ok(())
     }

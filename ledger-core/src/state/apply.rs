@@ -153,14 +153,20 @@ impl Shard {
         self.history.push(&mut self.accounts.get_mut(slot).list, &record)
     }
 
-    /// Whether the debit of a posting follows from the account, which is `user`'s: what `plan` made sure of, for entries that
-    /// come from a log.
+    /// Whether the debit of a posting follows from the account, which is `user`'s and at `slot`, if it was ever used: what
+    /// `plan` made sure of, for entries that come from a log.
     ///
     /// # Errors
     /// What does not follow.
-    pub(crate) fn check_debit(&self, posting: &Posting, user: UserId, time: Timestamp) -> Result<(), String> {
+    pub(crate) fn check_debit(
+        &self,
+        posting: &Posting,
+        user: UserId,
+        slot: Option<Slot>,
+        time: Timestamp,
+    ) -> Result<(), String> {
         let amount = posting.amount.minor();
-        let withdrawable = self.parts(user, posting.currency, time).0.withdrawable();
+        let withdrawable = self.parts_of(slot, time).0.withdrawable();
         if withdrawable < amount {
             return Err(format!("a debit of {amount} from user {user}, who has {withdrawable}"));
         }
@@ -171,9 +177,9 @@ impl Shard {
     ///
     /// # Errors
     /// As there.
-    pub(crate) fn check_credit(&self, posting: &Posting, user: UserId) -> Result<(), String> {
+    pub(crate) fn check_credit(&self, posting: &Posting, user: UserId, slot: Option<Slot>) -> Result<(), String> {
         let amount = posting.amount.minor();
-        let total = self.slot(user, posting.currency).map_or(0, |slot| self.accounts.get(slot).total);
+        let total = slot.map_or(0, |slot| self.accounts.get(slot).total);
         if !has_room_for(total, amount) {
             return Err(format!("a credit of {amount} to user {user}, whose account has no room for it"));
         }
