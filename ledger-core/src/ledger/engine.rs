@@ -275,7 +275,7 @@ impl Engine {
         let now = self.now();
         let fuse = Fuse(&self.wal);
         let (receipt, id) = {
-            let mut shards = self.tables.lock(self.shards_of(&movement));
+            let mut shards = self.tables.lock_for(&movement);
             self.execute(&mut shards, prepared, &movement, now, &mut room)?
         };
         self.conclude(prepared, claim, id);

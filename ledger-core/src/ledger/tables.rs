@@ -12,6 +12,7 @@ use crate::state::account::Slot;
 use crate::state::apply::Applied;
 use crate::state::audit;
 use crate::state::locator::Locator;
+use crate::state::plan::Movement;
 use crate::state::shard::Shard;
 use crate::state::{KnownSlots, TransactionEntry};
 use crate::sync::{CachePadded, Mutex, MutexGuard};
@@ -87,6 +88,21 @@ impl Tables {
         indexes.sort_unstable();
         indexes.dedup();
         LockedShards { guards: indexes.into_iter().map(|index| (index, self.shards[index].lock())).collect() }
+    }
+
+    /// Locks the shards of the users whom a movement names.
+    #[inline]
+    pub(super) fn lock_for(&self, movement: &Movement) -> LockedShards<'_> {
+        let shard = |user: Option<UserId>| user.map(|user| self.shard_of(user));
+        let (first, second) = match (shard(movement.debit), shard(movement.credit)) {
+            (Some(debit), Some(credit)) if debit != credit => (Some(debit.min(credit)), Some(debit.max(credit))),
+            (debit, credit) => (debit.or(credit), None),
+        };
+        let mut guards = SmallVec::new();
+        for index in [first, second].into_iter().flatten() {
+            guards.push((index, self.shards[index].lock()));
+        }
+        LockedShards { guards }
     }
 
     /// Locks all shards, for an instant.
