@@ -1,5 +1,6 @@
 //! The facade: open, ask, close.
 
+mod atomic;
 mod batch;
 mod engine;
 mod fingerprint;
