@@ -25,6 +25,8 @@ pub(super) struct Background {
     storage: Arc<dyn Storage>,
     mark: MarkFile,
     next_number: u64,
+    /// No spare was prepared since the opening.
+    is_first_spare: bool,
     mark_due: Option<Instant>,
     /// What was last seen of [`Shared::segments_begun`].
     segments_seen: u64,
@@ -33,7 +35,15 @@ pub(super) struct Background {
 
 impl Background {
     pub(super) fn new(storage: Arc<dyn Storage>, mark: MarkFile, next_number: u64) -> Background {
-        Background { storage, mark, next_number, mark_due: None, segments_seen: 0, commits_at_mark: 0 }
+        Background {
+            storage,
+            mark,
+            next_number,
+            is_first_spare: true,
+            mark_due: None,
+            segments_seen: 0,
+            commits_at_mark: 0,
+        }
     }
 
     /// When there is something to do. Says `Never` only if nothing but [`Shared::wake_background`] can change that.
@@ -87,12 +97,13 @@ impl Background {
 
     /// Readies one more segment, unless the disk is full or the log is stopped meanwhile.
     fn prepare_spare(&mut self, shared: &Shared) -> Result<(), Failure> {
+        let options = &shared.options;
         let header = SegmentHeader {
             uuid: shared.uuid,
             number: self.next_number,
             epoch: shared.epoch,
-            bytes: shared.options.segment_bytes,
-            in_flight_max: shared.options.in_flight_max(),
+            bytes: if self.is_first_spare { options.first_spare_bytes() } else { options.segment_bytes },
+            in_flight_max: options.in_flight_max(),
         };
         // A number is never used twice: what a failed attempt leaves behind stays out of the next one's way.
         self.next_number += 1;
@@ -104,6 +115,7 @@ impl Background {
                 if !shared.skips_directory_sync() {
                     during(self.storage.sync_directory(), "syncing", &self.storage.describe())?;
                 }
+                self.is_first_spare = false;
                 shared.room.add_spare(Spare { header, file });
             }
             Err(failure) if failure.is_full() => shared.room.disk_is_full(),

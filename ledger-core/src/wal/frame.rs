@@ -18,8 +18,8 @@ const VERSION: u8 = 1;
 
 /// The most that a record takes beside its own bytes: a length below 2^28 and a time difference below 2^63 as varints.
 pub(super) const RECORD_OVERHEAD_MAX: usize = 4 + 9;
-/// The most that a record can add to the disk, beside its own bytes: it may be alone in a frame.
-pub(super) const RECORD_DISK_OVERHEAD_MAX: usize = RECORD_OVERHEAD_MAX + HEADER_BYTES + CHAIN_BYTES + BLOCK - 1;
+/// The most that a frame takes on the disk beside its payload.
+pub(super) const FRAME_OVERHEAD_MAX: usize = HEADER_BYTES + CHAIN_BYTES + BLOCK - 1;
 
 /// XXH3-128 over a frame and, by way of its header, over all frames before it.
 pub(crate) type Chain = u128;

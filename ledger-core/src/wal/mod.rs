@@ -528,7 +528,7 @@ impl Wal {
         if shared.in_memory {
             return shared.append(not_before, records, Need::default()).map(|(stamp, _)| stamp);
         }
-        let need = Need::of(records.len(), records.iter().map(|record| record.len()).sum());
+        let need = Need::of_together(records.len(), records.iter().map(|record| record.len()).sum());
         if records.is_empty() || !reservation.left.covers(need) {
             // The caller's mistake. Appending all the same could leave a commit without room on the disk.
             shared.halt("more was appended than was reserved");

@@ -3,13 +3,15 @@
 //! What must hold: whatever order the promised records arrive in and however they are cut into frames, each frame fits
 //! into the current segment or the next ready spare. So a full disk is noticed by who asks for room, never by a commit.
 //!
-//! A record's promise covers the worst case, alone in a frame padded to 4 KiB. Of a segment that is not the last, a
-//! frame's length is not counted: that much may be left over when the next frame does not fit.
+//! A record's promise covers the worst case, alone in a frame padded to 4 KiB. Records that were appended together go into
+//! one frame, so they keep the promise of one, and the rest is given back with what else of the reservation was not used:
+//! kept until the frame is written, a thousand small records would hold 4 MiB of a segment. Of a segment that is not the
+//! last, a frame's length is not counted: that much may be left over when the next frame does not fit.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::frame::{BLOCK, RECORD_DISK_OVERHEAD_MAX, RECORD_OVERHEAD_MAX};
+use super::frame::{BLOCK, FRAME_OVERHEAD_MAX, RECORD_OVERHEAD_MAX};
 use super::segment::{FRAMES_AT, SegmentHeader};
 use crate::sync::{Arc, AtomicBool, AtomicI64, CachePadded, Condvar, Mutex, MutexGuard, Ordering, fence};
 use crate::sys::StorageFile;
@@ -27,11 +29,19 @@ pub(super) struct Need {
 }
 
 impl Need {
+    /// Of records that may each come into a frame of its own.
     pub(super) fn of(records: usize, bytes: usize) -> Need {
-        Need {
-            pipe: (records * RECORD_OVERHEAD_MAX + bytes) as i64,
-            disk: (records * RECORD_DISK_OVERHEAD_MAX + bytes) as i64,
-        }
+        Need::in_frames(records, records, bytes)
+    }
+
+    /// Of records that come into one frame.
+    pub(super) fn of_together(records: usize, bytes: usize) -> Need {
+        Need::in_frames(1, records, bytes)
+    }
+
+    fn in_frames(frames: usize, records: usize, bytes: usize) -> Need {
+        let payload = records * RECORD_OVERHEAD_MAX + bytes;
+        Need { pipe: payload as i64, disk: (payload + frames * FRAME_OVERHEAD_MAX) as i64 }
     }
 
     pub(super) fn covers(self, other: Need) -> bool {

@@ -2,6 +2,8 @@
 
 use std::task::{Context, Poll, Waker};
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::sys::DirectoryStorage;
 
@@ -193,6 +195,78 @@ fn many_small_promises_get_as_many_segments_as_they_need() {
     }
     drop(reservation);
     wal.close().unwrap();
+}
+
+#[test]
+fn the_first_spare_is_small_and_takes_any_frame() {
+    let disk = SimDisk::new(1);
+    let options = WalOptions { segment_bytes: 24 << 20, ..manual() };
+    let (wal, ..) = open(&disk, &options).unwrap();
+    let largest = vec![1; wal.bytes_max(1)];
+    commit(&wal, 1, &largest);
+    commit(&wal, 1, &largest);
+    let lengths = |disk: &SimDisk| -> Vec<usize> {
+        let segments = disk.names().into_iter().filter(|name| name.ends_with(".segment"));
+        segments.map(|name| disk.read(&name).unwrap().len() >> 20).collect()
+    };
+    assert_eq!(lengths(&disk), [1, 16, 24]);
+    wal.close().unwrap();
+    assert_eq!(open(&disk, &options).unwrap().2.len(), 2);
+}
+
+#[test]
+fn what_was_appended_together_holds_the_room_of_one_frame() {
+    let (wal, ..) = open(&SimDisk::new(1), &manual()).unwrap();
+    commit(&wal, 1, b"the first spare is prepared");
+    // A segment is of 1 MiB: a promise of 4 KiB to each would be used up by two of these, and the third make a commit.
+    for _ in 0..50 {
+        let mut reservation = wal.reserve(100, 1_000).unwrap();
+        wal.append_together(&mut reservation, time(1), &[b"0123456789".as_slice(); 100]).unwrap();
+    }
+    assert_eq!(wal.durable(), Seq::new(1));
+    wal.close().unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// However records are reserved, grouped and committed, each commit finds a segment with room: without one the log halts.
+    #[test]
+    fn a_promise_is_kept_however_records_are_grouped(
+        steps in prop::collection::vec((0usize..4, 1usize..80, 0usize..9_000, any::<bool>()), 1..120),
+    ) {
+        let disk = SimDisk::new(1);
+        let (wal, ..) = open(&disk, &manual()).unwrap();
+        let mut open_ones: Vec<(Reservation<'_>, usize, usize)> = Vec::new();
+        let mut appended = 0;
+        for (kind, records, bytes, waits) in steps {
+            match (kind, open_ones.pop()) {
+                (0, last) => {
+                    open_ones.extend(last);
+                    // Refused, where what is in the way was promised to those that are open.
+                    if let Ok(reservation) = wal.reserve(records, records * bytes) {
+                        open_ones.push((reservation, records, bytes));
+                    }
+                }
+                (1, Some(_)) | (_, None) => {} // Given back, in part or whole.
+                (_, Some((mut reservation, left, bytes))) => {
+                    let group = records.min(left);
+                    let record = vec![7; bytes];
+                    wal.append_together(&mut reservation, time(1), &vec![&record[..]; group]).unwrap();
+                    appended += group;
+                    if left > group {
+                        open_ones.insert(0, (reservation, left - group, bytes));
+                    }
+                    if waits {
+                        wal.wait(wal.appended(), Level::Durable).unwrap();
+                    }
+                }
+            }
+        }
+        drop(open_ones);
+        wal.close().unwrap();
+        prop_assert_eq!(scan_records(&disk).unwrap().1.len(), appended);
+    }
 }
 
 #[test]
