@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use ledger_core::OpenError;
 use ledger_server::bank::{self, BankArguments, BankError};
 use ledger_server::config::{Command, CommandLine, Config, Settings, command_line};
+use ledger_server::serve::listen;
 use ledger_server::{Ended, StartError, copies, inspect, open, run, salvage, telemetry, verify};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -91,7 +91,7 @@ fn serve(flags: Settings) -> ExitCode {
 
 async fn start(config: &Config) -> Result<Ended, StartError> {
     // The address first: a wrong one is known at once, and opening a long log takes its time.
-    let listener = TcpListener::bind(config.listen).await.map_err(StartError::Listen)?;
+    let listener = listen(config.listen).map_err(StartError::Listen)?;
     let (mut terminate, mut interrupt) = signals().map_err(StartError::Listen)?;
     let ledger = open(config)?;
     let stop = async move {

@@ -9,6 +9,7 @@ mod socket;
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service;
 
@@ -50,6 +51,22 @@ impl Default for ServeOptions {
             connections_max: 10_000,
         }
     }
+}
+
+/// How many connections may wait to be accepted, if the operating system allows as many. One that finds no place is dropped,
+/// and its client tries again after a second: with the 128 of tokio's own `bind`, 500 that came at once took that second.
+const BACKLOG: u32 = 4_096;
+
+/// Listens on `address`. Called within a runtime.
+///
+/// # Errors
+/// The address is in use, or not to be had.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // So that a server can be started again while connections of the one before it linger.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves `http` on `listener` until `stop` is ready, then answers what is in flight, for at most `drain_max`.
