@@ -135,6 +135,11 @@ impl Route {
         }
     }
 
+    /// Whether it takes one command which, given whole, is decided when it is first polled: what comes after sees what it did.
+    pub const fn is_command(self) -> bool {
+        matches!(self, Route::Charge | Route::Transfer | Route::Withdraw)
+    }
+
     /// Whether it is answered even when the ledger has halted or the server is stopping.
     pub const fn answers_always(self) -> bool {
         matches!(self, Route::Health | Route::Metrics)

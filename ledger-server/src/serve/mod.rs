@@ -1,32 +1,33 @@
 //! The accept loop: sockets in, connections served, an orderly end.
 //!
 //! hyper is used directly and not through `axum::serve`, since it protects from nothing unless it is told to, and since
-//! `pipeline_flush` (several answers in one write) doubles what pipelined clients get.
+//! `pipeline_flush` (several answers in one write) doubles what pipelined clients get. What they send is looked at before hyper
+//! gets it (`ahead`), so that one commit serves many of their requests.
 
+mod ahead;
+mod head;
 mod patience;
 mod socket;
+mod turns;
 
-use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tower_service::Service;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::app::Http;
 use patience::{HeadTimer, Patience};
 use socket::Socket;
+use turns::Turns;
 
 /// How much a client may ask of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,14 +80,14 @@ pub async fn serve(
 ) {
     let mut stop = pin!(stop);
     let places = Arc::new(Semaphore::new(options.connections_max));
-    let connections = GracefulShutdown::new();
+    let (connections, _) = watch::channel(());
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &places) => accepted,
             () = &mut stop => break,
         };
         match accepted {
-            Ok((stream, place)) => spawn(stream, place, http.clone(), options, &connections),
+            Ok((stream, place)) => spawn(stream, place, http.clone(), options, connections.subscribe()),
             Err(fault) => {
                 // Mostly a lack of file descriptors: others will be closed soon.
                 tracing::warn!(%fault, "no connection could be accepted");
@@ -95,7 +96,9 @@ pub async fn serve(
         }
     }
     drop(listener);
-    if tokio::time::timeout(drain_max, connections.shutdown()).await.is_err() {
+    // Nobody listens if there is no connection.
+    let _ = connections.send(());
+    if tokio::time::timeout(drain_max, connections.closed()).await.is_err() {
         tracing::warn!("some connections did not end in time and were cut off");
     }
 }
@@ -113,24 +116,46 @@ fn spawn(
     place: OwnedSemaphorePermit,
     http: Http,
     options: ServeOptions,
-    connections: &GracefulShutdown,
+    mut stop: watch::Receiver<()>,
 ) {
     let patience = Arc::new(Patience::new(options.header_deadline, options.idle_deadline));
-    let socket = Socket::new(stream, Arc::clone(&patience), options.write_deadline);
-    // One connection's requests come one after the other, and a cell is cheaper than a clone for each.
-    let http = RefCell::new(http);
-    let service = service_fn(move |request: Request<Incoming>| http.borrow_mut().call(request.map(Body::new)));
+    let turns = Turns::new(http);
+    let socket = Socket::new(stream, Arc::clone(&turns), Arc::clone(&patience), options.write_deadline);
+    let service = service_fn({
+        let turns = Arc::clone(&turns);
+        move |request: Request<Incoming>| turns.serve(request)
+    });
     let connection = http1::Builder::new()
         .timer(HeadTimer::new(patience))
         // The timer above decides how long; this only makes hyper ask it.
         .header_read_timeout(options.header_deadline)
         .pipeline_flush(true)
         .serve_connection(socket, service);
-    let connection = connections.watch(connection);
     tokio::spawn(async move {
-        if let Err(fault) = connection.await {
+        let mut connection = pin!(connection);
+        let ended = tokio::select! {
+            biased;
+            ended = &mut connection => ended,
+            _ = stop.changed() => {
+                turns.stop();
+                // hyper would answer one more and close. What was begun has been decided, so it is answered first.
+                let mut is_last = false;
+                poll_fn(|cx| loop {
+                    if !is_last && !turns.has_begun() {
+                        is_last = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    let polled = connection.as_mut().poll(cx);
+                    if polled.is_ready() || is_last || turns.has_begun() {
+                        return polled;
+                    }
+                })
+                .await
+            }
+        };
+        if let Err(fault) = ended {
             tracing::debug!(%fault, "a connection broke off");
         }
-        drop(place);
+        drop((place, stop));
     });
 }

@@ -1,4 +1,4 @@
-//! A socket that tells when it was heard from, and gives up on a client that does not read.
+//! A socket that reads ahead, tells when it was heard from, and gives up on a client that does not read.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -12,10 +12,13 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use super::ahead::Ahead;
 use super::patience::Patience;
+use super::turns::Turns;
 
 pub(super) struct Socket {
     stream: TokioIo<TcpStream>,
+    ahead: Ahead,
     patience: Arc<Patience>,
     write_deadline: Duration,
     /// Runs while a write waits for the client to read.
@@ -23,8 +26,13 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, patience: Arc<Patience>, write_deadline: Duration) -> Socket {
-        Socket { stream: TokioIo::new(stream), patience, write_deadline, stalled: None }
+    pub(super) fn new(
+        stream: TcpStream,
+        turns: Arc<Turns>,
+        patience: Arc<Patience>,
+        write_deadline: Duration,
+    ) -> Socket {
+        Socket { stream: TokioIo::new(stream), ahead: Ahead::new(turns), patience, write_deadline, stalled: None }
     }
 
     /// Passes a write's outcome on, unless it has waited for too long.
@@ -43,12 +51,9 @@ impl Socket {
 }
 
 impl Read for Socket {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if let Poll::Ready(Ok(())) = read {
-            self.patience.hear();
-        }
-        read
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let Socket { stream, ahead, patience, .. } = &mut *self;
+        ahead.poll_read(cx, stream.inner_mut(), &mut buf, || patience.hear())
     }
 }
 

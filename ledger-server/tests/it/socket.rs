@@ -31,16 +31,19 @@ impl http_body::Body for Channel {
     }
 }
 
-struct Served {
+pub(crate) struct Served {
     address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    serving: JoinHandle<()>,
-    server: Server,
+    pub(crate) stop: Option<oneshot::Sender<()>>,
+    pub(crate) serving: JoinHandle<()>,
+    pub(crate) server: Server,
 }
 
 impl Served {
     async fn new(options: ServeOptions, body_deadline: Duration) -> Served {
-        let server = Server::with(|ledger| ledger, |app| AppOptions { body_deadline, ..app });
+        Served::around(Server::with(|ledger| ledger, |app| AppOptions { body_deadline, ..app }), options).await
+    }
+
+    pub(crate) async fn around(server: Server, options: ServeOptions) -> Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -51,11 +54,11 @@ impl Served {
         Served { address, stop: Some(stop), serving, server }
     }
 
-    async fn plain() -> Served {
+    pub(crate) async fn plain() -> Served {
         Served::new(ServeOptions::default(), Duration::from_secs(30)).await
     }
 
-    async fn connect(&self) -> TcpStream {
+    pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 
@@ -67,7 +70,7 @@ impl Served {
     }
 }
 
-async fn read_all(stream: &mut TcpStream) -> String {
+pub(crate) async fn read_all(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut bytes)).await;
     // A reset after the answer is an end, too.
@@ -87,7 +90,7 @@ async fn read_until(stream: &mut TcpStream, end: &str) -> String {
     text
 }
 
-fn charge_request(key: &str, more_headers: &str) -> String {
+pub(crate) fn charge_request(key: &str, more_headers: &str) -> String {
     let body = json!({"user_id": 1, "amount": 5, "idempotency_key": key}).to_string();
     let length = body.len();
     format!(

@@ -1,7 +1,7 @@
 //! A server for one test, and a client that shows what came.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -103,6 +103,13 @@ impl Server {
         (server, broken, directory)
     }
 
+    /// On a disk that keeps every sync waiting while it is told so.
+    pub(crate) fn on_a_slow_disk() -> (Server, Gate, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let (server, switches) = Server::on_a_disk(&directory);
+        (server, switches.gate, directory)
+    }
+
     /// On a disk that has no room for another file while it is told so.
     pub(crate) fn on_a_filling_disk() -> (Server, Arc<AtomicBool>, tempfile::TempDir) {
         let (server, _, full, directory) = Server::on_a_bad_disk();
@@ -111,12 +118,16 @@ impl Server {
 
     fn on_a_bad_disk() -> (Server, Arc<AtomicBool>, Arc<AtomicBool>, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
-        let (broken, full) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (server, switches) = Server::on_a_disk(&directory);
+        (server, switches.broken, switches.full, directory)
+    }
+
+    fn on_a_disk(directory: &tempfile::TempDir) -> (Server, Switches) {
+        let (switches, disk) = (Switches::default(), DirectoryStorage::new(directory.path()));
         let clock = ManualClock(Arc::new(AtomicI64::new(START_MICROS)));
-        let disk = DirectoryStorage::new(directory.path());
-        let storage = FailingStorage { disk, broken: Arc::clone(&broken), full: Arc::clone(&full) };
         let options = Ledger::options().when_full(WhenFull::Refuse).clock(clock.clone()).segment_bytes(1 << 20);
-        (Server::around(options.open_on(storage).unwrap(), clock, |app| app), broken, full, directory)
+        let ledger = options.open_on(FailingStorage { disk, switches: switches.clone() }).unwrap();
+        (Server::around(ledger, clock, |app| app), switches)
     }
 
     fn around(ledger: Ledger, clock: ManualClock, options: impl FnOnce(AppOptions) -> AppOptions) -> Server {
@@ -202,21 +213,43 @@ pub(crate) fn post(path: &str, body: impl Into<Body>) -> Request<Body> {
     Request::post(path).header("content-type", "application/json").body(body.into()).unwrap()
 }
 
+/// Keeps who passes waiting while it is shut.
+#[derive(Clone, Default)]
+pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    pub(crate) fn shut(&self, shut: bool) {
+        *self.0.0.lock().unwrap() = shut;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        drop(self.0.1.wait_while(self.0.0.lock().unwrap(), |shut| *shut).unwrap());
+    }
+}
+
+/// What a test does to a disk.
+#[derive(Clone, Default)]
+struct Switches {
+    broken: Arc<AtomicBool>,
+    full: Arc<AtomicBool>,
+    gate: Gate,
+}
+
 /// A directory whose files cannot be synced any more once it is broken.
 struct FailingStorage {
     disk: DirectoryStorage,
-    broken: Arc<AtomicBool>,
-    full: Arc<AtomicBool>,
+    switches: Switches,
 }
 
 struct FailingFile {
     file: Arc<dyn StorageFile>,
-    broken: Arc<AtomicBool>,
+    switches: Switches,
 }
 
 impl FailingStorage {
     fn file(&self, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
-        Arc::new(FailingFile { file, broken: Arc::clone(&self.broken) })
+        Arc::new(FailingFile { file, switches: self.switches.clone() })
     }
 }
 
@@ -228,7 +261,7 @@ impl Storage for FailingStorage {
         self.disk.list()
     }
     fn create(&self, name: &str) -> std::io::Result<Arc<dyn StorageFile>> {
-        if self.full.load(Ordering::Relaxed) {
+        if self.switches.full.load(Ordering::Relaxed) {
             return Err(std::io::ErrorKind::StorageFull.into());
         }
         Ok(self.file(self.disk.create(name)?))
@@ -264,7 +297,8 @@ impl StorageFile for FailingFile {
         self.file.write_at(bytes, offset)
     }
     fn sync_data(&self) -> std::io::Result<()> {
-        if self.broken.load(Ordering::SeqCst) {
+        self.switches.gate.pass();
+        if self.switches.broken.load(Ordering::SeqCst) {
             return Err(std::io::Error::other("the disk is broken"));
         }
         self.file.sync_data()

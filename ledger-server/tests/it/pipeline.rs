@@ -1,0 +1,212 @@
+//! Pipelined requests: begun early, and answered as if each had been sent when the one before it was answered.
+
+use proptest::prelude::*;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use ledger_core::{Currency, UserId};
+use ledger_server::serve::ServeOptions;
+
+use crate::socket::{Served, charge_request, read_all};
+use crate::support::Server;
+
+/// A request's bytes.
+fn request(line: &str, headers: &str, body: &str) -> String {
+    let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+    format!("{line} HTTP/1.1\r\nhost: x\r\n{headers}{length}\r\n{body}")
+}
+
+const JSON: &str = "content-type: application/json\r\n";
+
+/// Plain ones: begun early, or passed on because of their route or their length.
+fn plain_request() -> impl Strategy<Value = String> {
+    let charge = |headers: &'static str| {
+        (0..3u64, 0..3u64, 0..8u64).prop_map(move |(user, amount, key)| {
+            let body = json!({"user_id": user, "amount": amount, "idempotency_key": format!("k{key}")}).to_string();
+            request("POST /charge", &format!("{JSON}{headers}"), &body)
+        })
+    };
+    let transfer = (0..8u64).prop_map(|key| {
+        let body = json!({"from_user_id": 1, "to_user_id": 2, "amount": 1, "idempotency_key": format!("t{key}")});
+        request("POST /transfer", JSON, &body.to_string())
+    });
+    let balance = (0..4u64).prop_map(|user| request(&format!("GET /balance?user_id={user}"), "", ""));
+    let padded = (0..40_000usize).prop_map(|spaces| {
+        let body = json!({"user_id": 1, "amount": 1, "idempotency_key": format!("p{spaces}")}).to_string();
+        request("POST /charge", JSON, &(body + &" ".repeat(spaces)))
+    });
+    let one_operation = r#"{"operations":[{"type":"charge","user_id":2,"amount":3,"idempotency_key":"b"}]}"#;
+    let others = prop::sample::select(vec![
+        request("GET /transactions?user_id=1&limit=100", "", ""),
+        request("GET /balance", "", ""),
+        request("GET /balance?user_id=1", "", "a body that nobody asked for"),
+        request("GET /nowhere", "", ""),
+        request("GET /charge", "", ""),
+        request("POST /charge", JSON, "{"),
+        request("POST /charge", "content-type: text/plain\r\n", "hello"),
+        request("POST /charge", "", ""),
+        request("POST /batch", JSON, one_operation),
+        "\r\n".to_owned() + &request("GET /balance?user_id=1", "", ""),
+    ]);
+    prop_oneof![
+        6 => charge(""),
+        1 => charge("Connection: Keep-Alive\r\n"),
+        2 => transfer,
+        3 => balance,
+        1 => padded,
+        3 => others,
+    ]
+}
+
+/// Those of which hyper alone says where they end.
+fn other_request() -> impl Strategy<Value = String> {
+    let chunked = (0..8u64).prop_map(|key| {
+        let body = json!({"user_id": 1, "amount": 1, "idempotency_key": format!("c{key}")}).to_string();
+        request("POST /charge", &format!("{JSON}transfer-encoding: chunked\r\n"), "")
+            + &format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
+    });
+    let others = prop::sample::select(vec![
+        request("HEAD /balance?user_id=1", "", ""),
+        request("PUT /charge", JSON, ""),
+        request("GET http://x/balance?user_id=1", "", ""),
+        request("GET /balance?user_id=1", "te: trailers\r\n", ""),
+        request("POST /charge", "content-length: 2\r\n", "{}"),
+    ]);
+    prop_oneof![chunked, others]
+}
+
+/// What ends the connection in good order.
+fn last_request() -> impl Strategy<Value = String> {
+    prop::sample::select(vec![
+        request("GET /balance?user_id=1", "connection: close\r\n", ""),
+        "GET /balance?user_id=1 HTTP/1.0\r\n\r\n".to_owned(),
+    ])
+}
+
+/// What is no request, which ends it too.
+fn no_request() -> impl Strategy<Value = String> {
+    prop::sample::select(vec![
+        "no request at all\r\n\r\n".to_owned(),
+        "GET /balance HTTP/9.9\r\n\r\n".to_owned(),
+        request("POST /charge", "content-length: 1\r\ncontent-length: 2\r\n", ""),
+        request("POST /charge", "content-length: +1\r\n", ""),
+        request("POST /charge", "transfer-encoding: gzip\r\n", ""),
+        request("GET /balance?user_id=1", "a header without a colon\r\n", ""),
+    ])
+}
+
+/// hyper by itself forgets answers that it has not written when it meets what is no request; so that comes behind plain
+/// ones here.
+fn conversation() -> impl Strategy<Value = (Vec<String>, String)> {
+    let any = prop_oneof![6 => plain_request(), 1 => other_request()];
+    prop_oneof![
+        (prop::collection::vec(any, 0..40), last_request()),
+        (prop::collection::vec(plain_request(), 0..40), last_request()),
+        (prop::collection::vec(plain_request(), 0..40), no_request()),
+    ]
+}
+
+/// Where `cut` is moved to, so that no body is cut that its handler does not read: hyper closes the connection after such a
+/// one, unless it has come whole.
+fn whole(requests: &[String], cut: usize) -> usize {
+    let mut start = 0;
+    for request in requests {
+        let end = start + request.len();
+        if (start..end).contains(&cut) && request.contains("content-length") && !request.contains(JSON) {
+            return start;
+        }
+        start = end;
+    }
+    cut
+}
+
+/// All that is answered, without the lines that say when.
+async fn answers_to(served: &Served, parts: impl IntoIterator<Item = &[u8]>) -> String {
+    let mut stream = served.connect().await;
+    for part in parts {
+        // A server that has closed takes no more.
+        let _ = stream.write_all(part).await;
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+    }
+    timeless(&read_all(&mut stream).await)
+}
+
+/// As [`answers_to`], with each request sent when the one before it was answered.
+async fn answers_one_by_one(served: &Served, requests: &[String], last: &str) -> String {
+    let mut stream = served.connect().await;
+    let mut all = String::new();
+    for request in requests {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        all += &read_answer(&mut stream, request.starts_with("HEAD")).await;
+    }
+    stream.write_all(last.as_bytes()).await.unwrap();
+    timeless(&(all + &read_all(&mut stream).await))
+}
+
+async fn read_answer(stream: &mut TcpStream, is_head: bool) -> String {
+    let mut answer = String::new();
+    while !answer.ends_with("\r\n\r\n") {
+        answer.push(char::from(stream.read_u8().await.unwrap()));
+    }
+    let length = answer.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let mut body = vec![0; if is_head { 0 } else { length.parse().unwrap() }];
+    stream.read_exact(&mut body).await.unwrap();
+    answer + std::str::from_utf8(&body).unwrap()
+}
+
+fn timeless(answers: &str) -> String {
+    answers.split_inclusive('\n').filter(|line| !line.starts_with("date: ")).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn pipelined_requests_are_answered_as_single_ones(
+        (requests, last) in conversation(),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (pipelined, single) = runtime.block_on(async {
+            // On a disk, so that what is begun has to wait.
+            let (server, _gate, _directory) = Server::on_a_slow_disk();
+            let one = Served::around(server, ServeOptions::default()).await;
+            let other = Served::plain().await;
+            let bytes = (requests.concat() + &last).into_bytes();
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| whole(&requests, cut.index(bytes.len()))).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let parts = cuts.windows(2).map(|ends| &bytes[ends[0]..ends[1]]);
+            (answers_to(&one, parts).await, answers_one_by_one(&other, &requests, &last).await)
+        });
+        prop_assert_eq!(pipelined, single);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_is_begun_before_its_first_request_is_durable_and_answered_after() {
+    let (server, gate, _directory) = Server::on_a_slow_disk();
+    let mut served = Served::around(server, ServeOptions::default()).await;
+    let mut stream = served.connect().await;
+    gate.shut(true);
+    let requests: String = (0..16).map(|n| charge_request(&format!("k{n}"), "")).collect();
+    stream.write_all(requests.as_bytes()).await.unwrap();
+    let ledger = served.server.ledger.clone();
+    let rests_on = || ledger.balance(UserId::new(1).unwrap(), Currency::USD).unwrap().seq().get();
+    while rests_on() < 16 {
+        tokio::task::yield_now().await;
+    }
+    let early = stream.try_read(&mut [0]);
+    assert_eq!(early.unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "answered before it was durable");
+    // A stop lets nothing in, and answers what was decided.
+    served.stop.take().unwrap().send(()).unwrap();
+    gate.shut(false);
+    let answers = read_all(&mut stream).await;
+    let ids: Vec<&str> =
+        answers.split("\"transaction\":{\"id\":").skip(1).map(|rest| rest.split(',').next().unwrap()).collect();
+    assert_eq!(ids, (1..=16).map(|id| id.to_string()).collect::<Vec<_>>(), "{answers}");
+    served.serving.await.unwrap();
+}
