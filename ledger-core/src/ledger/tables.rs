@@ -79,7 +79,7 @@ impl Tables {
     }
 
     /// Which shard a user's accounts are in.
-    pub(super) fn shard_of(&self, user: UserId) -> usize {
+    pub(crate) fn shard_of(&self, user: UserId) -> usize {
         shard_among(self.shards.len(), user)
     }
 

@@ -13,7 +13,6 @@ use crate::ledger::{Keys, SHARDS_MAX, Tables};
 use crate::options::Options;
 use crate::state::idempotency::KeyRecord;
 use crate::state::locator::Locator;
-use crate::state::shard::Shard;
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering, thread};
 use crate::sys::{ReadFrom, Storage};
 use crate::types::Seq;
@@ -244,7 +243,7 @@ impl Opened {
             let take = || next.fetch_add(1, Ordering::Relaxed);
             while let Some(job) = Some(take()).filter(|job| *job < shards + Keys::LOCKS + 1) {
                 let done = match job.checked_sub(shards) {
-                    None => self.load_shard(&mut tables.shards[job].lock(), job as u16, &tally),
+                    None => self.load_shard(tables, job as u16, &tally),
                     Some(index) if index < Keys::LOCKS => self.load_keys(tables, index, &tally),
                     Some(_) => self.load_locator(&tables.locator, &tally),
                 };
@@ -301,7 +300,8 @@ impl Opened {
         }
     }
 
-    fn load_shard(&self, shard: &mut Shard, index: u16, tally: &Tally<'_>) -> Result<(), OpenError> {
+    fn load_shard(&self, tables: &Tables, index: u16, tally: &Tally<'_>) -> Result<(), OpenError> {
+        let shard = &mut *tables.shards[usize::from(index)].lock();
         self.read(&self.snapshot, Kind::Sums, index, tally.told, &mut |bytes| {
             rows::take_sums(bytes, &mut |sums| shard.restore_sums(sums)).map_err(String::from)
         })?;
@@ -314,7 +314,8 @@ impl Opened {
             rows::take_accounts(bytes, &mut |account| {
                 accounts += 1;
                 let message = || format!("the account of user {} in {} cannot be", account.user, account.currency);
-                shard.restore_account(account).then_some(()).ok_or_else(message)
+                let is_here = tables.shard_of(account.user) == usize::from(index);
+                (is_here && shard.restore_account(account)).then_some(()).ok_or_else(message)
             })
         })?;
         tally.accounts.fetch_add(accounts, Ordering::Relaxed);
@@ -323,13 +324,16 @@ impl Opened {
             self.read(history, Kind::Anchors, index, tally.told, &mut |bytes| {
                 rows::take_anchors(bytes, &mut anchors).map_err(String::from)
             })?;
-            let (mut records, mut last) = (0, file.since);
+            let (mut records, mut last) = (0, file.since.next());
             self.read(history, Kind::Records, index, tally.told, &mut |bytes| {
                 let (address, bytes) = bytes.split_at_checked(8).ok_or("records without an address")?;
                 let address = u64::from_le_bytes(address.try_into().expect("eight bytes"));
                 shard.restore_records(address, bytes, &anchors, |record| {
                     if record.seq < last || record.seq > file.seq {
-                        return Err(format!("a record of seq {} after one of seq {last}", record.seq));
+                        return Err(format!(
+                            "a record of seq {}, which is not from {last} to {}",
+                            record.seq, file.seq
+                        ));
                     }
                     last = record.seq;
                     records += 1;
@@ -433,3 +437,6 @@ fn check_meta(snapshot: &FileReader, meta: &Meta, seq: Seq) -> Result<(), String
     }
     if before == seq { Ok(()) } else { Err(format!("its history ends with seq {before}")) }
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;

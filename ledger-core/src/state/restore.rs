@@ -1,12 +1,16 @@
 //! Loading a shard from a snapshot: its accounts as they were frozen, then its records, from which the accounts' lists
 //! and schedules are made again, then its withdrawals, which say what became of the records.
 
-use super::account::Frozen;
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
+
+use super::account::{Frozen, Slot};
 use super::cut::FrozenSums;
 use super::history::Restored;
 use super::shard::{HeldWithdrawal, Shard};
 use crate::types::{Seq, Timestamp, TransactionId};
-use crate::withdrawals::{Reservation, ReturnCredit, Substatus};
+use crate::view::{Direction, TransactionKind};
+use crate::withdrawals::{Reservation, ReturnCredit, Substatus, Withdrawal};
 
 impl Shard {
     /// Adds the sums of a currency. They come before its accounts.
@@ -80,12 +84,15 @@ impl Shard {
     /// Tells the records and the accounts what became of the withdrawals, once all are there.
     ///
     /// # Errors
-    /// A withdrawal without its record.
+    /// A withdrawal without its record, or one of which the record says something else.
     pub(crate) fn settle_withdrawals(&mut self) -> Result<(), String> {
         for id in self.withdrawals_since(Seq::ZERO) {
             let held = &self.withdrawals[&id];
             if self.history.find(id, Some(held.slot)) != Some(held.record) {
                 return Err(format!("withdrawal {id} has no record"));
+            }
+            if !self.is_of_its_record(held) {
+                return Err(format!("withdrawal {id} is not what its record says"));
             }
             let (withdrawal, dossier) = (&held.withdrawal, held.withdrawal.dossier());
             self.register.add(id);
@@ -106,12 +113,34 @@ impl Shard {
         Ok(())
     }
 
-    /// Whether what was restored adds up: the sums of the accounts, and the holds folded at `time`.
+    /// Whether the two words of a withdrawal agree: money goes where the one says, and comes back as the other does.
+    fn is_of_its_record(&self, held: &HeldWithdrawal) -> bool {
+        let (record, account) = (self.history.get(held.record), self.accounts.get(held.slot));
+        let Withdrawal { user, currency, amount, destination, created_at, .. } = &held.withdrawal;
+        (account.user, account.currency) == (*user, *currency)
+            && (record.kind, record.direction) == (TransactionKind::Withdrawal, Direction::Debit)
+            && (record.amount, record.at) == (*amount, *created_at)
+            && record.destination.as_ref().map(|place| place.as_str()) == destination.as_deref()
+            && self.history.can_change(held.record)
+    }
+
+    /// Whether what was restored adds up: the sums of the accounts, what their open withdrawals reserve, and the holds
+    /// folded at `time`.
     ///
     /// # Errors
     /// What does not.
     pub(crate) fn check_restored(&self, time: Timestamp) -> Result<(), String> {
+        let mut reserved: HashMap<Slot, u64, RandomState> = HashMap::default();
+        for held in self.withdrawals.values() {
+            if held.withdrawal.substatus.reservation() == Reservation::Stands {
+                let sum = reserved.entry(held.slot).or_default();
+                *sum = sum.saturating_add(held.withdrawal.amount.minor());
+            }
+        }
         for (slot, account) in self.accounts.iter() {
+            if account.reserved != reserved.get(&slot).copied().unwrap_or_default() {
+                return Err(format!("what account {slot} reserves is not what its open withdrawals take"));
+            }
             if !self.accounts.is_folded_right(slot, time) {
                 return Err(format!("the holds of account {slot} are not those of its history"));
             }

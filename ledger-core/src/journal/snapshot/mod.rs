@@ -68,3 +68,6 @@ mod write;
 pub(crate) use format::{FileKind, Header, Kind};
 pub(crate) use read::FileReader;
 pub(crate) use write::{FileWriter, Sink};
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;

@@ -156,7 +156,7 @@ impl FileReader {
         let mut checksums = Vec::with_capacity(section.blocks as usize % (1 << 20) * CHECKSUM_BYTES);
         let mut window = Vec::new();
         let (mut at, mut start) = (section.offset, section.offset);
-        let mut ordinal = None;
+        let (mut ordinal, mut blocks) = (None, 0);
         while at < end {
             let left = end - at;
             let head = self.window(&mut window, &mut start, at, left.min(BLOCK_HEAD_BYTES as u64), end)?;
@@ -179,7 +179,13 @@ impl FileReader {
             checksums.extend_from_slice(checksum);
             visit(&body[BLOCK_HEAD_BYTES..]).map_err(|reason| self.damaged(at, &reason))?;
             ordinal = Some(this);
+            blocks += 1;
             at += bytes;
+        }
+        // Whoever reads a section relies on it that there is something in it.
+        if blocks != section.blocks {
+            let reason = format!("a section has {blocks} blocks, and its directory names {}", section.blocks);
+            return Err(self.damaged(section.offset, &reason));
         }
         if self.seed.checksum(&checksums) != section.checksum {
             return Err(self.damaged(section.offset, "a section's checksum is wrong"));

@@ -403,6 +403,11 @@ pub(super) fn units_checked(bytes: &[u8]) -> Option<u32> {
     Some((end / UNIT) as u32)
 }
 
+/// Whether the record at the beginning of `bytes` was pending once, and so has room for another seq.
+pub(super) fn can_change(bytes: &[u8]) -> bool {
+    Fields::of(bytes).has(LAST_SEQ)
+}
+
 /// Makes the record at the beginning of `bytes` say what it said when it was new, but for the last seq, which is zero:
 /// where it is in its life is kept elsewhere, since it changes.
 pub(super) fn forget_status(bytes: &mut [u8]) {

@@ -77,6 +77,11 @@ impl History {
         })
     }
 
+    /// Whether the record was pending once.
+    pub(crate) fn can_change(&self, reference: RecordRef) -> bool {
+        layout::can_change(self.records.rest(reference.address()))
+    }
+
     /// Adds a restored record as the newest of `list`.
     pub(crate) fn restore_to_list(&mut self, list: &mut HistoryList, record: &Restored) {
         self.push_to_list(list, record.reference, record.seq, record.at);

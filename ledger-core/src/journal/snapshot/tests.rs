@@ -1,0 +1,271 @@
+//! Files: what is written is read, block by block; and one whose checksums are right and whose frame is not, as nobody
+//! wrote it, is refused.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use uuid::Uuid;
+
+use super::format::{HEADER_BYTES, PAYLOAD_BYTES_MAX, Section, Seed, Trailer, block_head};
+use super::*;
+use crate::error::OpenError;
+use crate::sim::SimDisk;
+use crate::sys::{ReadFrom, Storage};
+use crate::types::{Epoch, Seq};
+
+const NAME: &str = "0000000000000009.snapshot";
+const UUID: Uuid = Uuid::from_u128(7);
+
+fn header() -> Header {
+    let (seq, since, epoch) = (Seq::new(9), Seq::new(4), Epoch::new(3));
+    Header { kind: FileKind::History, uuid: UUID, seq, since, epoch }
+}
+
+fn open(disk: &SimDisk) -> Result<FileReader, OpenError> {
+    FileReader::open(disk, NAME, FileKind::History, UUID, ReadFrom::Cache)
+}
+
+/// A block: which section it is of, and what it says.
+type Block = (Kind, u16, Vec<u8>);
+
+fn blocks_of(file: &FileReader) -> Result<Vec<Block>, OpenError> {
+    let mut blocks = Vec::new();
+    for section in file.sections() {
+        file.read_section(section, &mut |payload| {
+            blocks.push((section.kind, section.shard, payload.to_vec()));
+            Ok(())
+        })?;
+    }
+    Ok(blocks)
+}
+
+/// Sections of some kinds and shards, with blocks of any length, now and then so long that they fill what is read at once.
+fn sections() -> impl Strategy<Value = Vec<Block>> {
+    use Kind::{Anchors, Keys, Locator, Records, Withdrawals};
+    let kinds = select(vec![Anchors, Records, Withdrawals, Keys, Locator]);
+    let most = PAYLOAD_BYTES_MAX;
+    let lengths = prop_oneof![8 => 0..200_usize, 1 => most - 100..=most, 1 => Just(most), 1 => 300_000..500_000_usize];
+    let payload =
+        (lengths, any::<u8>()).prop_map(|(len, first)| (0..len).map(|n| first.wrapping_add(n as u8)).collect());
+    let blocks = vec((kinds, 0..3_u16, vec(payload, 1..4_usize)), 0..6);
+    blocks.prop_map(|mut sections: Vec<(Kind, u16, Vec<Vec<u8>>)>| {
+        sections.sort_by_key(|(kind, shard, _)| (*kind, *shard));
+        sections.dedup_by_key(|(kind, shard, _)| (*kind, *shard));
+        let blocks = |(kind, shard, payloads): (Kind, u16, Vec<Vec<u8>>)| {
+            payloads.into_iter().map(move |payload| (kind, shard, payload))
+        };
+        sections.into_iter().flat_map(blocks).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_written_is_read(blocks in sections(), left_over in any::<bool>()) {
+        let disk = SimDisk::new(1);
+        if left_over {
+            disk.create(&names::temporary(NAME)).unwrap().write_at(&[1; 3_000_000], 0).unwrap();
+        }
+        let mut writer = FileWriter::create(&disk, NAME, &header()).unwrap();
+        for (kind, shard, payload) in &blocks {
+            writer.block(*kind, *shard, payload).unwrap();
+        }
+        let (bytes, digest) = writer.finish().unwrap();
+        // It is durable when it is finished.
+        disk.sync_directory().unwrap();
+        let disk = disk.survivor(0);
+        disk.rename(&names::temporary(NAME), NAME).unwrap();
+        prop_assert_eq!(disk.read(NAME).map(|file| file.len() as u64), Some(bytes));
+        let file = open(&disk).unwrap();
+        prop_assert_eq!((file.name(), file.header(), file.bytes(), file.digest()), (NAME, &header(), bytes, digest));
+        prop_assert!(file.verify().is_ok());
+        let found = blocks_of(&file).unwrap();
+        prop_assert!(found == blocks);
+        for section in file.sections() {
+            prop_assert_eq!(file.section(section.kind, section.shard), Some(*section));
+        }
+        prop_assert_eq!(file.section(Kind::Meta, 0), None);
+    }
+}
+
+#[test]
+fn a_file_is_synced_every_few_mebibytes() {
+    let disk = SimDisk::new(1);
+    let mut writer = FileWriter::create(&disk, NAME, &header()).unwrap();
+    let before = disk.operations();
+    let mut most = 0;
+    for _ in 0..64 {
+        let operations = disk.operations();
+        writer.block(Kind::Records, 0, &[7; 1 << 18]).unwrap();
+        most = most.max(disk.operations() - operations);
+    }
+    // 16 MiB, in writes of about one, and a sync after four or five of these.
+    let operations = disk.operations() - before;
+    assert!((16..=22).contains(&operations), "{operations} operations");
+    assert_eq!(most, 2, "a write, and a sync");
+    writer.finish().unwrap();
+}
+
+/// A file that is laid out by hand.
+struct Raw {
+    header: [u8; HEADER_BYTES],
+    seed: Seed,
+    bytes: Vec<u8>,
+    sections: Vec<Section>,
+}
+
+impl Raw {
+    /// Two sections of two blocks each.
+    fn new() -> Raw {
+        let (header, seed) = header().encode();
+        let mut raw = Raw { header, seed, bytes: header.to_vec(), sections: Vec::new() };
+        for (index, kind) in [Kind::Records, Kind::Keys].into_iter().enumerate() {
+            let (offset, mut checksums) = (raw.bytes.len() as u64, Vec::new());
+            for n in 0..2 {
+                let payload = [index as u8; 40];
+                let mut block = block_head(payload.len(), kind, 0, index as u64 * 2 + n).to_vec();
+                block.extend_from_slice(&payload);
+                let checksum = seed.checksum(&block).to_le_bytes();
+                checksums.extend_from_slice(&checksum);
+                raw.bytes.extend_from_slice(&[&block[..], &checksum].concat());
+            }
+            let bytes = raw.bytes.len() as u64 - offset;
+            let checksum = seed.checksum(&checksums);
+            raw.sections.push(Section { kind, shard: 0, blocks: 2, offset, bytes, checksum });
+        }
+        raw
+    }
+
+    /// What comes of it: that all of it can be read, or why not.
+    fn read(&self, change: impl FnOnce(&mut Vec<u8>, &mut Trailer)) -> Result<(), String> {
+        let (mut file, mut directory) = (self.bytes.clone(), Vec::new());
+        self.sections.iter().for_each(|section| section.encode(&mut directory));
+        let digest = self.seed.digest(&[&self.header[..], &directory].concat());
+        let mut trailer = Trailer { directory: file.len() as u64, directory_bytes: directory.len() as u64, digest };
+        file.extend_from_slice(&directory);
+        change(&mut file, &mut trailer);
+        file.extend_from_slice(&trailer.encode(self.seed));
+        let disk = SimDisk::new(1);
+        disk.create(NAME).unwrap().write_at(&file, 0).unwrap();
+        let read = open(&disk).and_then(|file| file.verify());
+        read.map_err(|refused| match refused {
+            OpenError::Damaged { file, reason, .. } if file == NAME => reason,
+            other => panic!("{other}"),
+        })
+    }
+}
+
+#[test]
+fn a_directory_that_is_not_that_of_the_blocks_is_refused() {
+    type Change = fn(&mut Vec<Section>);
+    assert_eq!(Raw::new().read(|_, _| ()), Ok(()));
+    let changes: [(&str, Change); 14] = [
+        ("a block less", |all| all[0].blocks -= 1),
+        ("a block more", |all| all[1].blocks += 1),
+        ("many blocks", |all| all[1].blocks = u32::MAX),
+        ("no block", |all| all[0].blocks = 0),
+        ("no bytes", |all| (all[0].bytes, all[1].offset, all[1].bytes) = (0, 64, all[1].bytes * 2)),
+        ("another kind", |all| all[0].kind = Kind::Anchors),
+        ("another shard", |all| all[0].shard = 1),
+        ("a gap", |all| all[0].offset += 1),
+        ("longer", |all| {
+            (all[0].bytes, all[1].offset, all[1].bytes) = (all[0].bytes + 1, all[1].offset + 1, all[1].bytes - 1)
+        }),
+        ("shorter", |all| all[1].bytes -= 1),
+        ("too long", |all| all[1].bytes += 1),
+        ("endless", |all| all[1].bytes = u64::MAX),
+        ("another checksum", |all| all[0].checksum ^= 1),
+        ("a section less", |all| all.truncate(1)),
+    ];
+    for (what, change) in changes {
+        let mut raw = Raw::new();
+        change(&mut raw.sections);
+        assert!(raw.read(|_, _| ()).is_err(), "{what}");
+    }
+}
+
+/// It was a panic of whoever opened it.
+#[test]
+fn a_section_without_a_block_is_refused() {
+    let mut raw = Raw::new();
+    let end = raw.bytes.len() as u64;
+    raw.sections.push(Section {
+        kind: Kind::Locator,
+        shard: 0,
+        blocks: 1,
+        offset: end,
+        bytes: 0,
+        checksum: raw.seed.checksum(&[]),
+    });
+    let refused = raw.read(|_, _| ()).unwrap_err();
+    assert!(refused.contains("a section has 0 blocks, and its directory names 1"), "{refused}");
+}
+
+#[test]
+fn a_trailer_that_leads_elsewhere_is_refused() {
+    let changes: [fn(&mut Trailer); 7] = [
+        |trailer| trailer.directory += 1,
+        |trailer| trailer.directory_bytes -= 1,
+        |trailer| (trailer.directory, trailer.directory_bytes) = (trailer.directory - 1, trailer.directory_bytes + 1),
+        |trailer| (trailer.directory, trailer.directory_bytes) = (trailer.directory - 32, trailer.directory_bytes + 32),
+        |trailer| (trailer.directory, trailer.directory_bytes) = (32, trailer.directory + trailer.directory_bytes - 32),
+        |trailer| trailer.directory = u64::MAX,
+        |trailer| trailer.digest ^= 1,
+    ];
+    for (n, change) in changes.into_iter().enumerate() {
+        assert!(Raw::new().read(|_, trailer| change(trailer)).is_err(), "{n}");
+    }
+    // Something between the directory and the trailer.
+    assert!(Raw::new().read(|file, _| file.push(0)).is_err());
+}
+
+#[test]
+fn a_header_is_told_from_a_damaged_and_from_a_newer_one() {
+    use super::format::NotAHeader;
+    let (sound, seed) = header().encode();
+    assert_eq!(Header::decode(&sound), Ok((header(), seed)));
+    for at in 0..HEADER_BYTES {
+        let mut bytes = sound;
+        bytes[at] ^= 1;
+        assert_eq!(Header::decode(&bytes), Err(NotAHeader::Damaged), "byte {at}");
+    }
+    let resealed = |at: usize, byte: u8| {
+        let mut bytes = sound;
+        bytes[at] = byte;
+        let checksum = xxhash_rust::xxh3::xxh3_64_with_seed(&bytes[..56], xxhash_rust::xxh3::xxh3_64(&bytes[16..32]));
+        bytes[56..].copy_from_slice(&checksum.to_le_bytes());
+        Header::decode(&bytes)
+    };
+    assert_eq!(resealed(0, b'X'), Err(NotAHeader::Damaged));
+    assert!(matches!(resealed(10, 2), Err(NotAHeader::Newer(_))));
+    assert!(matches!(resealed(12, 3), Err(NotAHeader::Newer(_))));
+    assert_eq!(resealed(8, 2).map(|read| read.0), Ok(header()), "newer, and for readers of this format");
+    assert_eq!(resealed(12, 1).map(|read| read.0), Ok(Header { kind: FileKind::Snapshot, ..header() }));
+}
+
+#[test]
+fn what_is_too_short_for_a_file_is_refused() {
+    for len in 0..HEADER_BYTES + 48 {
+        let disk = SimDisk::new(1);
+        disk.create(NAME).unwrap().write_at(&vec![0; len], 0).unwrap();
+        match open(&disk).err() {
+            Some(OpenError::Damaged { offset, reason, .. }) => {
+                assert!(offset == len as u64 && reason.contains("too few"), "{len}: {reason}");
+            }
+            other => panic!("{len}: {other:?}"),
+        }
+    }
+    match open(&SimDisk::new(1)).err() {
+        Some(OpenError::Damaged { offset: 0, reason, .. }) => assert_eq!(reason, "it is missing"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_block_that_was_changed_is_refused() {
+    let raw = Raw::new();
+    for at in HEADER_BYTES..raw.bytes.len() {
+        assert!(raw.read(|file, _| file[at] ^= 0x10).is_err(), "byte {at}");
+    }
+}
