@@ -8,7 +8,10 @@
 cargo-mutants (`cargo install cargo-mutants --locked`) lists the mutants; `rewriter` writes each of them behind a switch that
 the variable MUTANT sets when a test starts. So there is one build and not one for each mutant. What the compiler refuses is
 dropped, by its errors, until the rest compiles. `run` goes on where it was ended; `--only` chooses files by a part of
-their names. How a test is judged: killers.py. DIR is outside the workspace and takes about 3 GB.
+their names; `--again` runs those that survived, too, against the tests that they have not met: slower ones, or new ones.
+After a change, `prepare` keeps the results of the mutants whose function is what it was, and `cover` runs the new tests
+alone where the list of mutants is the same. How a test is judged: killers.py. DIR is outside the workspace and takes
+about 3 GB.
 """
 
 import argparse
@@ -90,8 +93,26 @@ def refused(arguments):
     return {**inexpressible, "compiler": [int(word) for word in read(path(arguments, "dropped")).split()]}
 
 
+def places(arguments):
+    """The numbers of the mutants by what they change in which function, as it is written."""
+    found, sources, alike = {}, {}, collections.Counter()
+    for number, what in mutants(arguments).items():
+        file, at = what["file"], what["span"]["start"]
+        lines = sources.setdefault(file, read(path(arguments, f"from/{file}")).splitlines())
+        function = what["function"] or {"function_name": "", "span": what["span"]}
+        start, end = (function["span"][side]["line"] for side in ("start", "end"))
+        text = "\n".join(lines[start - 1:end])
+        place = (file, function["function_name"], text, what["genre"], what["replacement"], at["line"] - start, at["column"])
+        # Two functions that are written alike have their mutants in the same order.
+        found[place, alike[place]] = number
+        alike[place] += 1
+    return found
+
+
 def prepare(arguments):
     """Two copies of what is committed: one to read from, one with all mutants."""
+    is_first = not os.path.exists(path(arguments, "results.jsonl"))
+    before, results = ({}, {}) if is_first else (places(arguments), killers.results(arguments.work))
     for name in ("from", "to"):
         shutil.rmtree(path(arguments, name), ignore_errors=True)
         os.makedirs(path(arguments, name))
@@ -101,7 +122,16 @@ def prepare(arguments):
     for module in MODULES:
         command += ["-f", f"ledger-core/src/{module}.rs", "-f", f"ledger-core/src/{module}/**"]
     listed = subprocess.run(command, cwd=path(arguments, "from"), stdout=subprocess.PIPE, text=True, check=True).stdout
-    write(path(arguments, "list.json"), listed)
+    if not os.path.exists(path(arguments, "list.json")) or read(path(arguments, "list.json")) != listed:
+        write(path(arguments, "list.json"), listed)
+        write(path(arguments, "dropped"), "")
+        write(path(arguments, "kept"), "")
+        if os.path.exists(path(arguments, "killers.json")):
+            os.remove(path(arguments, "killers.json"))
+        now = places(arguments)
+        kept = [dict(results[old], id=now[place], cover=0)
+                for place, old in before.items() if old in results and place in now]
+        write(path(arguments, "results.jsonl"), "".join(json.dumps(result) + "\n" for result in kept))
     library = path(arguments, "to/ledger-core/src/lib.rs")
     text = read(library)
     write(library, (ALLOWED + text).replace("\nmod ", "\nmod mutant;\nmod ", 1))
@@ -109,8 +139,6 @@ def prepare(arguments):
     for name, change in (("Cargo.toml", lambda text: text + PROFILE),
                          ("ledger-core/Cargo.toml", lambda text: text.replace("[lints]\nworkspace = true\n", ""))):
         write(path(arguments, f"to/{name}"), change(read(path(arguments, f"to/{name}"))))
-    write(path(arguments, "dropped"), "")
-    write(path(arguments, "kept"), "")
     build(arguments)
 
 
@@ -215,23 +243,25 @@ def guards_after(root, span):
     return {found.decode() for found in re.findall(rb" if /\*<(\d+)\*/", text[start:end])}
 
 
+def binaries(arguments):
+    return json.loads(read(path(arguments, "binaries.json")))
+
+
 def cover(arguments):
-    killers.cover(arguments.work, json.loads(read(path(arguments, "binaries.json"))), arguments.seeds, arguments.longest)
+    killers.cover(arguments.work, binaries(arguments), arguments.seeds, arguments.longest, arguments.jobs,
+                  arguments.tests or [""])
 
 
 def run(arguments):
     left_out = {mutant for reason in refused(arguments).values() for mutant in reason}
     chosen = [mutant for mutant, what in mutants(arguments).items()
-              if mutant not in left_out and arguments.only in what["file"]]
-    killers.run_all(arguments.work, chosen, arguments.longest, arguments.jobs)
+              if mutant not in left_out and any(part in what["file"] for part in arguments.only or [""])]
+    killers.run_all(arguments.work, binaries(arguments), chosen, arguments.seeds, arguments.longest, arguments.jobs,
+                    arguments.again)
 
 
 def report(arguments):
-    listed, results = mutants(arguments), {}
-    for line in read(path(arguments, "results.jsonl")).splitlines():
-        result = json.loads(line)
-        if not results.get(result["id"], {}).get("by"):
-            results[result["id"]] = result
+    listed, results = mutants(arguments), killers.results(arguments.work)
     why_not = {mutant: reason for reason, left_out in refused(arguments).items() for mutant in left_out}
     counts = collections.defaultdict(collections.Counter)
     for mutant, what in listed.items():
@@ -239,9 +269,11 @@ def report(arguments):
         by = (result or {}).get("by")
         fate = ("not expressed" if mutant in why_not else "not run" if result is None
                 else {"simulate": "simulator", "lib": "unit", "it": "whole"}[by.split()[0]] if by
-                else "survived" if result["reached"] else "not reached")
+                else "not reached" if not result["reached"]
+                else "survived, slow tests left out" if result["left_out"] else "survived")
         counts[what["file"]][fate] += 1
-    fates = ("not expressed", "not run", "unit", "whole", "simulator", "survived", "not reached")
+    fates = ("not expressed", "not run", "unit", "whole", "simulator", "survived, slow tests left out", "survived",
+             "not reached")
     print("| file | mutants | " + " | ".join(fates) + " |")
     print("|" + " --- |" * (len(fates) + 2))
     for file, count in [*sorted(counts.items()), ("together", sum(counts.values(), collections.Counter()))]:
@@ -257,7 +289,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["prepare", "cover", "run", "report"])
     parser.add_argument("--work", required=True, type=os.path.abspath, help="a directory for copies, builds and results")
-    parser.add_argument("--only", default="", help="a part of the names of the files whose mutants are run")
+    parser.add_argument("--only", action="append", help="a part of the names of the files whose mutants are run")
+    parser.add_argument("--tests", action="append", help="a part of the names of the tests that `cover` runs")
+    parser.add_argument("--again", action="store_true", help="run those too that survived, against what they have not met")
     parser.add_argument("--longest", type=float, default=1.0, help="leave out tests of more seconds of processor time")
     parser.add_argument("--seeds", type=int, default=30, help="of the simulator")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")

@@ -15,6 +15,8 @@ NONE, COVER = 0, 2**32 - 1
 ASLEEP_SECONDS = 20
 # Tests that take less than this are run in one process, as many at a time.
 FAST_SECONDS, FAST_TESTS = 0.15, 60
+# Who takes so many times as long as without a mutant, and two seconds, is taken for one that never ends.
+TIMES = 5
 
 
 def sleeps(pid):
@@ -94,32 +96,56 @@ def killers(binaries, seeds):
                     yield f"{name} {test}", [binaries[name], "--exact", test, "--test-threads=1", "-q"]
 
 
-def cover(work, binaries, seeds, longest):
-    """Runs each killer without a mutant and notes what it reaches and takes."""
-    directory, known = workplace(work, "cover"), []
-    for name, command in killers(binaries, seeds):
-        coverage = os.path.join(directory, "coverage")
-        ended, seconds = run(command, COVER, 4 * longest, directory, coverage)
-        reached = []
-        if os.path.exists(coverage):
-            with open(coverage) as lines:
-                reached = sorted({int(line) for line in lines if line.endswith("\n")})
-            os.remove(coverage)
-        known.append({"name": name, "command": command, "ended": ended, "seconds": seconds, "reached": reached})
-        if ended != 0 or seconds > 1:
-            print(f"{name}: {ended}, {seconds:.1f} s, reaches {len(reached)}", flush=True)
-    with open(os.path.join(work, "killers.json"), "w") as out:
+def cover(work, binaries, seeds, longest, jobs, chosen):
+    """Runs each killer without a mutant and notes what it reaches and takes; those alone that are not known yet.
+
+    Of all that there are those with one of the parts `chosen` in their names.
+    """
+    path = os.path.join(work, "killers.json")
+    known = []
+    if os.path.exists(path):
+        with open(path) as stored:
+            known = json.load(stored)
+    names, since = {k["name"] for k in known}, 1 + max((k["since"] for k in known), default=0)
+    todo = iter([(name, command) for name, command in killers(binaries, seeds)
+                 if name not in names and any(part in name for part in chosen)])
+
+    def worker(number):
+        directory = workplace(work, str(number))
+        # `next` of a list's iterator is one step of the interpreter: two threads never get the same killer.
+        for name, command in todo:
+            coverage = os.path.join(directory, "coverage")
+            ended, seconds = run(command, COVER, 4 * longest, directory, coverage)
+            reached = []
+            if os.path.exists(coverage):
+                with open(coverage) as lines:
+                    reached = sorted({int(line) for line in lines if line.endswith("\n")})
+                os.remove(coverage)
+            known.append({"name": name, "since": since, "ended": ended, "seconds": seconds, "reached": reached})
+            if ended != 0 or seconds > 1:
+                print(f"{name}: {ended}, {seconds:.1f} s, reaches {len(reached)}", flush=True)
+
+    work_together(worker, jobs)
+    with open(path, "w") as out:
         json.dump(known, out)
 
 
-def kill(mutant, known, directory, longest):
-    """Runs what reaches `mutant`, cheapest first, until something fails."""
+def work_together(worker, jobs):
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for worked in [pool.submit(worker, number) for number in range(jobs)]:
+            worked.result()
+
+
+def kill(mutant, known, directory, longest, before):
+    """Runs what reaches `mutant`, cheapest first, until something fails. What `before` says was run is not run again."""
     reaching = sorted((k for k in known if mutant in k["set"]), key=lambda k: k["seconds"])
     usable = [k for k in reaching if k["ended"] == 0 and k["seconds"] <= longest]
     left_out = [k["name"] for k in reaching if k not in usable]
+    if before:
+        usable = [k for k in usable if k["seconds"] > before["longest"] or k["since"] > before["cover"]]
 
     def attempt(command, seconds):
-        ended, _ = run(command, mutant, 2 + 10 * seconds, directory)
+        ended, _ = run(command, mutant, 2 + TIMES * seconds, directory)
         return ended
 
     for name in ("lib", "it"):
@@ -135,30 +161,40 @@ def kill(mutant, known, directory, longest):
         ended = attempt(k["command"], k["seconds"])
         if ended != 0:
             return {"by": k["name"], "ended": ended}
-    return {"by": None, "reached": bool(reaching), "left_out": left_out}
+    cover = max(k["since"] for k in known)
+    return {"by": None, "reached": bool(reaching), "left_out": left_out, "longest": longest, "cover": cover}
 
 
-def run_all(work, mutants, longest, jobs):
-    """Kills what of `mutants` can be; appends each result to results.jsonl, and skips what is in it."""
-    with open(os.path.join(work, "killers.json")) as stored:
-        known = json.load(stored)
-    for k in known:
-        k["set"] = set(k["reached"])
-    path = os.path.join(work, "results.jsonl")
-    done = set()
+def results(work):
+    """What came of each mutant that was run, by its number: that it was killed, or else the last time."""
+    found, path = {}, os.path.join(work, "results.jsonl")
     if os.path.exists(path):
         with open(path) as lines:
-            done = {json.loads(line)["id"] for line in lines}
-    todo = iter([mutant for mutant in mutants if mutant not in done])
+            for result in map(json.loads, lines):
+                if not found.get(result["id"], {}).get("by"):
+                    found[result["id"]] = result
+    return found
+
+
+def run_all(work, binaries, mutants, seeds, longest, jobs, again):
+    """Kills what of `mutants` can be; appends each result to results.jsonl, and skips what is in it.
+
+    With `again` those that survived are run too, against the tests that they have not met.
+    """
+    with open(os.path.join(work, "killers.json")) as stored:
+        known = json.load(stored)
+    commands = dict(killers(binaries, seeds))
+    known = [dict(k, set=set(k["reached"]), command=commands[k["name"]]) for k in known if k["name"] in commands]
+    done = results(work)
+    chosen = [mutant for mutant in mutants if mutant not in done or again and not done[mutant]["by"]]
+    print(f"{len(chosen)} mutants", flush=True)
+    todo = iter(chosen)
 
     def worker(number):
         directory = workplace(work, str(number))
-        # `next` of a list's iterator is one step of the interpreter: two threads never get the same mutant.
         for mutant in todo:
-            result = {"id": mutant, **kill(mutant, known, directory, longest)}
-            with open(path, "a") as out:
+            result = {"id": mutant, **kill(mutant, known, directory, longest, done.get(mutant))}
+            with open(os.path.join(work, "results.jsonl"), "a") as out:
                 out.write(json.dumps(result) + "\n")
 
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        for worked in [pool.submit(worker, number) for number in range(jobs)]:
-            worked.result()
+    work_together(worker, jobs)

@@ -350,12 +350,15 @@ fn a_section_that_nobody_reads_or_that_comes_twice_is_refused() {
     });
 }
 
+/// What is done to a row, and the words by which that is refused.
+type Change<'a, T> = (&'static str, &'a dyn Fn(&mut T));
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
     fn sums_that_are_not_those_of_the_accounts_are_refused(row in any::<Index>(), by in 1..1_000_000_u64) {
-        let changes: [(&str, &dyn Fn(&mut FrozenSums)); 9] = [
+        let changes: [Change<'_, FrozenSums>; 9] = [
             ("accounts", &|sums| sums.accounts += by),
             ("accounts", &|sums| sums.accounts -= 1),
             ("accounts", &|sums| sums.total += u128::from(by)),
@@ -374,7 +377,7 @@ proptest! {
     #[test]
     fn an_account_that_cannot_be_is_refused(row in any::<Index>(), by in 1..1_000_000_u64) {
         let most = crate::types::INTEGER_MAX;
-        let changes: [(&str, &dyn Fn(&mut Frozen)); 9] = [
+        let changes: [Change<'_, Frozen>; 9] = [
             ("are not what their sums say", &|account| account.total += by),
             ("cannot be", &|account| {
                 // Only where something is held or reserved is there a total below.
@@ -405,7 +408,7 @@ change(account);
     #[test]
     fn a_withdrawal_that_is_not_its_record_is_refused(row in any::<Index>(), by in 1..1_000_u64) {
         let later = |id: TransactionId| TransactionId::new(id.get() + by).unwrap();
-        let changes: [(&str, &dyn Fn(&mut HeldWithdrawal)); 8] = [
+        let changes: [Change<'_, HeldWithdrawal>; 8] = [
             ("", &|held| held.withdrawal.id = later(held.withdrawal.id)),
             ("has no record", &|held| held.record = RecordRef::from_raw(held.record.get() + by as u32)),
             ("has no record", &|held| held.record = RecordRef::from_raw(u32::MAX)),
