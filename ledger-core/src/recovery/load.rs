@@ -315,7 +315,8 @@ impl Opened {
                 accounts += 1;
                 let message = || format!("the account of user {} in {} cannot be", account.user, account.currency);
                 let is_here = tables.shard_of(account.user) == usize::from(index);
-                (is_here && shard.restore_account(account)).then_some(()).ok_or_else(message)
+                let was_touched = account.last_seq > Seq::ZERO && account.last_seq <= self.meta.seq;
+                (is_here && was_touched && shard.restore_account(account)).then_some(()).ok_or_else(message)
             })
         })?;
         tally.accounts.fetch_add(accounts, Ordering::Relaxed);

@@ -117,7 +117,7 @@ impl Shard {
     fn is_of_its_record(&self, held: &HeldWithdrawal) -> bool {
         let (record, account) = (self.history.get(held.record), self.accounts.get(held.slot));
         let Withdrawal { user, currency, amount, destination, created_at, .. } = &held.withdrawal;
-        (account.user, account.currency) == (*user, *currency)
+        (account.user, self.accounts.currency_of(account)) == (*user, *currency)
             && (record.kind, record.direction) == (TransactionKind::Withdrawal, Direction::Debit)
             && (record.amount, record.at) == (*amount, *created_at)
             && record.destination.as_ref().map(|place| place.as_str()) == destination.as_deref()

@@ -23,6 +23,8 @@ use crate::{Charge, Command, Transfer, Withdraw};
 const SHARDS: usize = 4;
 /// So many that each shard has some KiB of records, and so anchors, in each file.
 const USERS: u64 = 24;
+/// The last entry of the newest snapshot.
+const LAST_SEQ: u64 = 320;
 const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000).expect("a time of this century");
 
 fn options(clock: &SimClock) -> Options {
@@ -133,7 +135,7 @@ impl Forged {
         let seq = snapshots(&disk).unwrap()[0];
         let Opened { snapshot, histories, meta } = Opened::new(&disk, uuid, seq).unwrap();
         let histories: Vec<Parts> = histories.iter().map(Parts::of).collect();
-        assert_eq!(histories.len(), 2);
+        assert_eq!((histories.len(), seq), (2, Seq::new(LAST_SEQ)));
         let snapshot = Parts::of(&snapshot);
         Forged { disk, uuid, seq, snapshot, histories, meta }
     }
@@ -377,7 +379,9 @@ proptest! {
     #[test]
     fn an_account_that_cannot_be_is_refused(row in any::<Index>(), by in 1..1_000_000_u64) {
         let most = crate::types::INTEGER_MAX;
-        let changes: [Change<'_, Frozen>; 9] = [
+        let changes: [Change<'_, Frozen>; 11] = [
+            ("cannot be", &|account| account.last_seq = Seq::ZERO),
+            ("cannot be", &|account| account.last_seq = Seq::new(LAST_SEQ + by)),
             ("are not what their sums say", &|account| account.total += by),
             ("cannot be", &|account| {
                 // Only where something is held or reserved is there a total below.
