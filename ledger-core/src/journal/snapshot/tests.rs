@@ -10,8 +10,15 @@ use super::format::{HEADER_BYTES, PAYLOAD_BYTES_MAX, Section, Seed, Trailer, blo
 use super::*;
 use crate::error::OpenError;
 use crate::sim::SimDisk;
+use crate::state::history::RecordRef;
+use crate::state::shard::HeldWithdrawal;
 use crate::sys::{ReadFrom, Storage};
-use crate::types::{Epoch, Seq};
+use crate::types::{Amount, Currency, Destination, Epoch, Seq, Timestamp, TransactionId, UserId};
+use crate::withdrawals::{
+    AnswerRecord, AttemptClass, AttemptRecord, BankReference, Discrepancy, Dossier, Ending, Event, InquiryAnswer,
+    NoticeOutcome, NoticeRecord, Reservation, Resolution, ResolutionRecord, ReturnCredit, ReturnRecord, Said,
+    Substatus, Withdrawal,
+};
 
 const NAME: &str = "0000000000000009.snapshot";
 const UUID: Uuid = Uuid::from_u128(7);
@@ -181,7 +188,115 @@ fn a_directory_that_is_not_that_of_the_blocks_is_refused() {
     for (what, change) in changes {
         let mut raw = Raw::new();
         change(&mut raw.sections);
-        assert!(raw.read(|_, _| ()).is_err(), "{what}");
+        let refused = raw.read(|_, _| ()).unwrap_err();
+        let is_gap = matches!(what, "a gap" | "no block");
+        assert!(!is_gap || refused == "its directory has a gap", "{what}: {refused}");
+    }
+}
+
+#[test]
+fn a_trailer_that_was_changed_is_refused() {
+    let seed = header().encode().1;
+    let trailer = Trailer { directory: 64, directory_bytes: 32, digest: 5 };
+    let sound = trailer.encode(seed);
+    assert_eq!(Trailer::decode(&sound, seed), Some(trailer));
+    for at in 0..sound.len() {
+        let mut bytes = sound;
+        bytes[at] ^= 1;
+        assert_eq!(Trailer::decode(&bytes, seed), None, "byte {at}");
+    }
+    let mut other = sound;
+    other[..8].fill(0);
+    let checksum = seed.checksum(&other[..40]);
+    other[40..].copy_from_slice(&checksum.to_le_bytes());
+    assert_eq!(Trailer::decode(&other, seed), None, "right, and no trailer");
+}
+
+fn time(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(seconds * 1_000_000).unwrap()
+}
+
+/// A withdrawal of which everything was said that can be.
+fn talked_about() -> HeldWithdrawal {
+    let id = TransactionId::new(70).unwrap();
+    let said = |what: &str| -> Box<str> { what.into() };
+    let dossier = Dossier {
+        answers: [InquiryAnswer::NotFound, InquiryAnswer::Pending]
+            .map(|answer| AnswerRecord { at: time(5), answer, evidence: said("asked") })
+            .into(),
+        notices: [NoticeOutcome::Settled, NoticeOutcome::Returned]
+            .map(|outcome| NoticeRecord { at: time(6), outcome, occurred_at: time(-7), evidence: said("told") })
+            .into(),
+        resolution: Some(ResolutionRecord {
+            at: time(8),
+            outcome: Resolution::Failed,
+            operator: said("Ann"),
+            evidence: said("decided"),
+        }),
+        returned: Some(ReturnRecord {
+            id: TransactionId::new(90).unwrap(),
+            at: time(9),
+            credit: ReturnCredit::Suspense,
+            occurred_at: time(10),
+            evidence: said("came back"),
+        }),
+        discrepancies: [None, Some(said("Bob"))]
+            .map(|operator| Discrepancy {
+                at: time(11),
+                said: Said::Notice { outcome: NoticeOutcome::Failed },
+                says: Reservation::Released,
+                posted: operator.is_none(),
+                operator,
+                evidence: said("otherwise"),
+            })
+            .into(),
+    };
+    let (user, amount) = (UserId::new(4).unwrap(), Amount::new(300).unwrap());
+    let reference = BankReference { ledger: UUID, epoch: Epoch::new(2), id };
+    let withdrawal = Withdrawal {
+        changed_at: time(12),
+        substatus: Substatus::Failed,
+        attempts: 2,
+        due: None,
+        first_attempt_at: Some(time(3)),
+        maybe_paid: true,
+        inquiries: 2,
+        last_answer: Some(InquiryAnswer::Pending),
+        ending: Some(Box::new(Ending {
+            at: time(8),
+            event: Event::Resolved { outcome: Resolution::Failed },
+            evidence: said("decided"),
+        })),
+        history: vec![
+            AttemptRecord { started_at: time(3), end: Some((time(4), AttemptClass::Ambiguous, said("lost"))) },
+            AttemptRecord { started_at: time(5), end: None },
+        ],
+        dossier: Some(Box::new(dossier)),
+        ..Withdrawal::reserved(id, user, Currency::USD, amount, Destination::new("DE89"), reference, time(1))
+    };
+    HeldWithdrawal { withdrawal, record: RecordRef::from_raw(17), slot: 3, last_seq: Seq::new(99) }
+}
+
+#[test]
+fn a_withdrawal_of_which_everything_was_said_is_read_as_it_was_and_in_no_part() {
+    let (held, mut bytes) = (talked_about(), Vec::new());
+    rows::put_withdrawal(&held, &mut bytes);
+    let read = |bytes: &[u8]| {
+        let mut all = Vec::new();
+        rows::take_withdrawals(bytes, UUID, &mut |held| {
+            all.push(held);
+            Ok(())
+        })
+        .map(|()| all)
+    };
+    let found = read(&[&bytes[..], &bytes].concat()).unwrap();
+    assert_eq!(found.len(), 2);
+    for found in found {
+        assert_eq!(found.withdrawal, held.withdrawal);
+        assert_eq!((found.record, found.slot, found.last_seq), (held.record, held.slot, held.last_seq));
+    }
+    for len in 1..bytes.len() {
+        assert!(read(&bytes[..len]).is_err(), "the first {len} of {} bytes", bytes.len());
     }
 }
 

@@ -460,6 +460,31 @@ fn an_account_that_comes_twice_or_in_another_shard_is_refused() {
 }
 
 #[test]
+fn an_account_without_a_history_has_no_money() {
+    let add = |total: u64| {
+        move |forged: &mut Forged| {
+            let tables = Tables::new(SHARDS);
+            let stranger = (1_000..).map(user).find(|user| tables.shard_of(*user) == 0).unwrap();
+            forged.change_sums(|rows| {
+                let (_, sums) = rows.iter_mut().find(|row| row.0 == 0 && row.1.currency == euro()).unwrap();
+                (sums.accounts, sums.total) = (sums.accounts + 1, sums.total + u128::from(total));
+                sums.external -= i128::from(total);
+            });
+            forged.change_accounts(|rows| {
+                let (held, reserved) = (0, 0);
+                let last_seq = Seq::new(LAST_SEQ);
+                let frozen =
+                    Frozen { user: stranger, currency: euro(), total, reserved, held, next_release_at: None, last_seq };
+                rows.push((0, frozen));
+            });
+            forged.meta.accounts += 1;
+        }
+    };
+    refuses("money from nowhere", "has money and no history", add(1));
+    verify_alone_refuses("nothing", add(0));
+}
+
+#[test]
 fn withdrawals_that_records_do_not_know_are_refused() {
     refuses("one less", "withdrawals and", |forged| {
         let since = forged.meta.histories[1].since;
