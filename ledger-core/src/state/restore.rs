@@ -1,10 +1,7 @@
 //! Loading a shard from a snapshot: its accounts as they were frozen, then its records, from which the accounts' lists
 //! and schedules are made again, then its withdrawals, which say what became of the records.
 
-use foldhash::quality::RandomState;
-use hashbrown::HashMap;
-
-use super::account::{Frozen, Slot};
+use super::account::Frozen;
 use super::cut::FrozenSums;
 use super::history::Restored;
 use super::shard::{HeldWithdrawal, Shard};
@@ -130,15 +127,15 @@ impl Shard {
     /// # Errors
     /// What does not.
     pub(crate) fn check_restored(&self, time: Timestamp) -> Result<(), String> {
-        let mut reserved: HashMap<Slot, u64, RandomState> = HashMap::default();
+        let mut reserved = vec![0u64; self.accounts.len()];
         for held in self.withdrawals.values() {
             if held.withdrawal.substatus.reservation() == Reservation::Stands {
-                let sum = reserved.entry(held.slot).or_default();
+                let sum = &mut reserved[held.slot as usize];
                 *sum = sum.saturating_add(held.withdrawal.amount.minor());
             }
         }
         for (slot, account) in self.accounts.iter() {
-            if account.reserved != reserved.get(&slot).copied().unwrap_or_default() {
+            if account.reserved != reserved[slot as usize] {
                 return Err(format!("what account {slot} reserves is not what its open withdrawals take"));
             }
             if !self.accounts.is_folded_right(slot, time) {

@@ -159,7 +159,7 @@ fn files_are_touched_in_one_place() {
 fn no_hash_order_can_be_seen() {
     only_in(&["collections::HashMap", "collections::HashSet", "HashSet"], &[]);
     // Looked up, and never walked where the order could be seen.
-    only_in(&["HashMap"], &["ledger/batch.rs", "state/shard.rs", "state/cut.rs"]);
+    only_in(&["HashMap"], &["ledger/atomic.rs", "state/shard.rs", "state/cut.rs"]);
 }
 
 #[test]
