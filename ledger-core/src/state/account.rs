@@ -134,15 +134,10 @@ impl AccountTable {
 
     /// Where the account is, if it was ever used. It never moves from there.
     pub(crate) fn find(&self, hash: u64, user: UserId, currency: Currency) -> Option<Slot> {
-        let currency = self.currency_number(currency)?;
         self.index.find(hash, |slot| {
             let account = self.get(slot);
-            account.user == user && account.currency == currency
+            account.user == user && self.currency_of(account) == currency
         })
-    }
-
-    fn currency_number(&self, currency: Currency) -> Option<u16> {
-        self.currencies.iter().position(|known| *known == currency).map(|number| number as u16)
     }
 
     /// The currency of an account of this table.
@@ -167,10 +162,12 @@ impl AccountTable {
 
     /// Opens the account, which must not exist.
     pub(crate) fn open(&mut self, hash: u64, user: UserId, currency: Currency) -> Slot {
-        let currency = self.currency_number(currency).unwrap_or_else(|| {
+        let known = self.currencies.iter().position(|known| *known == currency);
+        let currency = known.unwrap_or_else(|| {
             self.currencies.push(currency);
-            u16::try_from(self.currencies.len() - 1).expect("a shard has fewer currencies than two bytes tell apart")
+            self.currencies.len() - 1
         });
+        let currency = u16::try_from(currency).expect("a shard has fewer currencies than two bytes tell apart");
         let slot = self.accounts.push(Account {
             user,
             currency,
