@@ -68,6 +68,7 @@ pub(crate) struct Outcome {
 }
 
 pub(crate) struct Run {
+    seed: u64,
     pub(crate) swarm: Swarm,
     pub(crate) chance: Chance,
     pub(crate) world: World,
@@ -128,6 +129,7 @@ impl Run {
         let clock = SimClock::at(START);
         let bank = Bank::new(swarm.rates, swarm.policy.idempotency_window.is_some(), swarm.bank_can_be_asked);
         Run {
+            seed,
             world: World::new(swarm.users, swarm.currencies),
             disk: SimDisk::new(chance.next()),
             ledger: None,
@@ -207,7 +209,8 @@ impl Run {
             .durability(self.swarm.durability)
             .withdrawal_places(self.swarm.places)
             .policy(self.swarm.policy.clone())
-            .clock(self.clock.clone());
+            .clock(self.clock.clone())
+            .key_seed(self.seed);
         match self.planted {
             Some(bug) => options.planted_bug(bug),
             None => options,

@@ -41,6 +41,8 @@ pub struct Options {
     pub(crate) threads: bool,
     #[cfg(any(test, feature = "sim"))]
     pub(crate) planted: Option<crate::sim::PlantedBug>,
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) key_seed: Option<u64>,
 }
 
 impl Default for Options {
@@ -61,6 +63,8 @@ impl Default for Options {
             threads: true,
             #[cfg(any(test, feature = "sim"))]
             planted: None,
+            #[cfg(any(test, feature = "sim"))]
+            key_seed: None,
         }
     }
 }
@@ -188,6 +192,15 @@ impl Options {
     #[must_use]
     pub fn planted_bug(mut self, bug: crate::sim::PlantedBug) -> Options {
         self.planted = Some(bug);
+        self
+    }
+
+    /// The seed of the keys' hashes in a ledger that has no snapshot yet; by default a random one. How the keys are shared out
+    /// decides of how many blocks a snapshot is, and so how much of it a full disk takes.
+    #[cfg(any(test, feature = "sim"))]
+    #[must_use]
+    pub fn key_seed(mut self, seed: u64) -> Options {
+        self.key_seed = Some(seed);
         self
     }
 

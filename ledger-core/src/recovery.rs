@@ -127,9 +127,18 @@ fn threads(options: &Options) -> usize {
 /// A ledger without a log.
 pub(crate) fn in_memory(options: &Options) -> Result<Engine, OpenError> {
     check(options)?;
-    let tables = Tables::new(options.shards);
+    let tables = first_tables(options);
     let time = LedgerTime::new(options.clock.clone());
     Ok(Engine::new(options, Wal::in_memory(), tables, time, None, Recovered::default()))
+}
+
+/// The tables of a ledger without an entry.
+fn first_tables(options: &Options) -> Tables {
+    #[cfg(any(test, feature = "sim"))]
+    if let Some(seed) = options.key_seed {
+        return Tables::seeded(options.shards, seed);
+    }
+    Tables::new(options.shards)
 }
 
 fn check(options: &Options) -> Result<(), OpenError> {
@@ -145,11 +154,11 @@ fn check(options: &Options) -> Result<(), OpenError> {
 
 impl Loaded {
     /// The state before the first entry.
-    pub(crate) fn nothing(shards: usize) -> Loaded {
+    pub(crate) fn nothing(options: &Options) -> Loaded {
         Loaded {
-            tables: Tables::new(shards),
+            tables: first_tables(options),
             kept: Vec::new(),
-            positions: Positions::start(shards),
+            positions: Positions::start(options.shards),
             passed_over: Vec::new(),
         }
     }

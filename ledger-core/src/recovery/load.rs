@@ -48,7 +48,7 @@ pub(crate) fn load(storage: &dyn Storage, uuid: Option<Uuid>, options: &Options)
     let seqs = snapshots(storage)?;
     let Some(uuid) = uuid else {
         return match seqs.first() {
-            None => Ok(Loaded::nothing(options.shards)),
+            None => Ok(Loaded::nothing(options)),
             Some(seq) => Err(OpenError::Damaged {
                 file: "durable.mark".to_owned(),
                 offset: 0,
@@ -76,7 +76,7 @@ pub(crate) fn load(storage: &dyn Storage, uuid: Option<Uuid>, options: &Options)
     }
     match first_error {
         Some(err) if !wal::reaches_back_to_the_first(storage)? => Err(err),
-        _ => Ok(Loaded { passed_over, ..Loaded::nothing(options.shards) }),
+        _ => Ok(Loaded { passed_over, ..Loaded::nothing(options) }),
     }
 }
 
