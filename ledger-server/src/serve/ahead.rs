@@ -9,7 +9,8 @@
 //! What must hold: requests are decided in the order in which they came. So nothing is begun behind a request that hyper got
 //! as it came until that one is answered, and nothing any more behind one that is not plain: where it ends is for hyper to
 //! say. Nor does hyper get such a one before all before it are answered: it writes no answer while it has more to read, and
-//! none at all if that turns out to be no request.
+//! none at all if that turns out to be no request. (A client that closes its side behind a part of one gets none of those
+//! that were not written yet, as from hyper alone.)
 
 use std::cell::RefCell;
 use std::io;
