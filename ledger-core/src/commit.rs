@@ -85,9 +85,14 @@ impl<T> Commit<T> {
         }
     }
 
-    /// The same answer in another form.
+    /// The same answer in another form. `form` is called at once, and what it makes leaves when the answer may.
     pub fn map<U>(self, form: impl FnOnce(T) -> U) -> Commit<U> {
-        Commit { answer: self.answer.map(|answer| answer.map(form)), seq: self.seq, level: self.level, log: self.log }
+        self.map_result(|answer| answer.map(form))
+    }
+
+    /// As [`Commit::map`], of a rejection too.
+    pub fn map_result<U>(self, form: impl FnOnce(Result<T, Error>) -> Result<U, Error>) -> Commit<U> {
+        Commit { answer: self.answer.map(form), seq: self.seq, level: self.level, log: self.log }
     }
 
     fn take(&mut self) -> Result<T, Error> {

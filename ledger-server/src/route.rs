@@ -136,7 +136,6 @@ impl Route {
     }
 
     /// Whether it takes one command which, given whole, is decided when it is first polled: what comes after sees what it did.
-    /// The balance of a replayed duplicate is read later, when its original is durable.
     pub const fn is_command(self) -> bool {
         matches!(self, Route::Charge | Route::Transfer | Route::Withdraw)
     }

@@ -112,7 +112,8 @@ impl Engine {
     ) -> Result<Vec<Receipt>, Refusal> {
         let movements: Vec<Movement> = commands.iter().map(|prepared| Movement::of(prepared.command)).collect();
         let now = self.now();
-        let mut shards = self.tables.lock(movements.iter().flat_map(|movement| self.shards_of(movement)).collect());
+        let mut shards =
+            self.tables.lock(movements.iter().flat_map(|movement| self.tables.shards_of(movement)).collect());
         if !shards.iter().all(|shard| shard.has_room_for(commands.len())) {
             return Err(Refusal::Rejected(Rejection::Overloaded, Seq::ZERO));
         }

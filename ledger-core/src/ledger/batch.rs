@@ -170,7 +170,8 @@ impl Engine {
                 .count();
             let indexes = start..start + len;
             if transfers {
-                let touched = indexes.clone().flat_map(|index| self.shards_of(&Movement::of(commands[index].command)));
+                let movements = indexes.clone().map(|index| Movement::of(commands[index].command));
+                let touched = movements.flat_map(|movement| self.tables.shards_of(&movement));
                 run.execute(touched.collect(), indexes, claims.steps)?;
             } else {
                 let viewer = |index: usize| Movement::of(commands[start + index].command).viewer();

@@ -8,8 +8,6 @@
 //! An entry takes its seq and time between `plan` and `apply`, under the locks, so the order of the log is the order of
 //! the locks. No I/O happens under a lock, and no claim outlives its command.
 
-use smallvec::SmallVec;
-
 use super::fingerprint::fingerprint;
 use super::keeper::Checkpoints;
 use super::keys::{Claim, Settled, Unclaimed};
@@ -232,10 +230,6 @@ impl Engine {
             Some(checkpointer) => checkpointer.digest(&self.tables, &self.wal),
             None => digest(&self.tables, || self.wal.last()),
         }
-    }
-
-    pub(super) fn shards_of(&self, movement: &Movement) -> SmallVec<[usize; 2]> {
-        movement.debit.iter().chain(&movement.credit).map(|&user| self.tables.shard_of(user)).collect()
     }
 
     pub(super) fn prepare<'c, 'a>(&self, command: &'c Command<'a>) -> Prepared<'c, 'a> {

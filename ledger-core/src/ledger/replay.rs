@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use super::keys::{Keys, Settled, Unclaimed};
 use super::tables::{Origin, Tables, applied, makes_transaction};
+use crate::state::account::Account;
 use crate::state::apply::check_kind;
 use crate::state::idempotency::KeyShard;
 use crate::state::locator::Locator;
@@ -203,7 +204,7 @@ impl Part<'_> {
             }
             shard.check_withdrawal(entry)?;
         }
-        if makes_transaction(entry) && stamp.seq.get() >= Locator::SEQ_END {
+        if stamp.seq >= Account::SEQ_END || makes_transaction(entry) && stamp.seq.get() >= Locator::SEQ_END {
             return Err(FULL.into());
         }
         if let Some((key, fingerprint)) = entry.command {

@@ -90,6 +90,11 @@ impl Tables {
         LockedShards { guards: indexes.into_iter().map(|index| (index, self.shards[index].lock())).collect() }
     }
 
+    /// The shards of the users whom a movement names.
+    pub(super) fn shards_of(&self, movement: &Movement) -> impl Iterator<Item = usize> + use<'_> {
+        movement.debit.into_iter().chain(movement.credit).map(|user| self.shard_of(user))
+    }
+
     /// Locks the shards of the users whom a movement names.
     #[inline]
     pub(super) fn lock_for(&self, movement: &Movement) -> LockedShards<'_> {

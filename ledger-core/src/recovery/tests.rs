@@ -9,10 +9,10 @@ use crate::ledger::Ledger;
 use crate::sim::{SimClock, SimDisk};
 use crate::state::{Entry, Party, Posting, TransactionEntry};
 use crate::types::{
-    Amount, Currency, Fingerprint, INTEGER_MAX, IdempotencyKey, Operator, Timestamp, TransactionId, UserId,
+    Amount, Currency, Epoch, Fingerprint, INTEGER_MAX, IdempotencyKey, Operator, Timestamp, TransactionId, UserId,
 };
 use crate::view::{Status, TransactionKind};
-use crate::wal::Level;
+use crate::wal::{FramePlace, Level};
 use crate::withdrawals::{
     Event, NoticeOutcome, Reservation as Money, Resolution, ReturnCredit, Said, Substatus, WithdrawalEntry,
 };
@@ -248,4 +248,22 @@ fn a_return_is_credited_once_and_to_whom_the_payment_was_taken_from() {
     let full = |amount| [&paid[..], &[charge(2, amount), returned(User, Substatus::Returned)]].concat();
     follows("as much as fits", &full(INTEGER_MAX - 100));
     refuses_the_last("one more", &full(INTEGER_MAX - 99));
+}
+
+#[test]
+fn an_entry_past_the_last_that_an_account_can_name_is_refused() {
+    let is_taken = |seq: u64| {
+        let mut replay = Replay::new(Tables::seeded(2, 7), 1);
+        let started = about(Event::AttemptStarted { attempt: 1 }, Substatus::Submitting);
+        let entries = [(1, charge(0, 100)), (2, withdraw(1, 60)), (seq, Entry::Withdrawal(started))];
+        entries.iter().all(|(seq, entry)| {
+            let mut bytes = Vec::new();
+            codec::encode(entry, &mut bytes);
+            let (time, epoch, place) = (time(*seq as i64 % 60), Epoch::new(1), FramePlace::new(1, 4096));
+            let taken = replay.take(&Record { seq: Seq::new(*seq), time, epoch, place, bytes: &bytes });
+            taken.is_ok() && replay.settle().is_ok()
+        })
+    };
+    assert!(is_taken(3) && is_taken((1 << 48) - 1));
+    assert!(!is_taken(1 << 48) && !is_taken(u64::MAX - 1));
 }

@@ -28,7 +28,7 @@ pub(crate) struct Account {
     held: u64,
     /// When the first of the holds counted in `held` matures; the end of time where there is none.
     next_release_at: Timestamp,
-    /// The last entry that touched the account, little-endian: a seq is less than 2^40.
+    /// The last entry that touched the account, little-endian: below [`Account::SEQ_END`].
     last_seq: [u8; 6],
     /// Which of the table's currencies.
     currency: u16,
@@ -37,6 +37,9 @@ pub(crate) struct Account {
 }
 
 impl Account {
+    /// Past what an account keeps. A log ends long before; one that does not is a forged one.
+    pub(crate) const SEQ_END: Seq = Seq::new(1 << 48);
+
     /// The last entry that touched the account.
     #[inline]
     pub(crate) fn last_seq(&self) -> Seq {

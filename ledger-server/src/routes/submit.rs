@@ -2,7 +2,7 @@
 
 use axum::extract::Request;
 use axum::response::Response;
-use ledger_core::Transaction;
+use ledger_core::{Balance, Commit, Error, Receipt, Rejection, Transaction};
 
 use crate::app::App;
 use crate::error::Problem;
@@ -22,30 +22,36 @@ pub(super) async fn submit(app: App, request: Request, kind: Kind) -> Result<Res
     fields.refuse_strays(kind.fields())?;
     query::none(&head.uri)?;
     let operation = Operation::read(kind, &fields, HeaderKey::of(&head.headers), &app.options.terms)?;
-    let decided = match app.ledger.submit(operation.command()) {
-        Ok(commit) => commit.await,
+    // At once, so that in a pipeline too a balance is the one that the command met.
+    let decided = |decided: Result<Receipt, Error>| match decided {
+        Ok(receipt) => Ok(Decided::Accepted(receipt)),
+        Err(Error::Rejected(Rejection::DuplicateRequest(original))) if app.options.replay_duplicates => {
+            let balance = app.ledger.balance(original.user, original.currency)?;
+            Ok(Decided::Repeated(original, balance))
+        }
         Err(refused) => Err(refused),
     };
-    match decided {
-        Ok(receipt) => {
+    let decided = match app.ledger.submit(operation.command()) {
+        Ok(commit) => commit.map_result(decided).await,
+        Err(refused) => decided(Err(refused)),
+    };
+    match decided? {
+        Decided::Accepted(receipt) => {
             let shown = ShownTransaction::fresh(&operation, &receipt, &app.identity);
             Ok(views::receipt(kind, &shown, &receipt.balance))
         }
-        Err(error) => {
-            let problem = Problem::from(error);
-            match problem.original() {
-                Some(original) if app.options.replay_duplicates => replay(&app, kind, original).await,
-                _ => Err(problem),
-            }
+        Decided::Repeated(original, balance) => {
+            let balance = balance.await.map_err(Problem::of_read)?;
+            let mut response = views::receipt(kind, &(&*original).into(), &balance);
+            views::mark_replayed(&mut response);
+            Ok(response)
         }
     }
 }
 
-/// The first answer's status and shape, with the transaction and the balance as they stand now.
-async fn replay(app: &App, kind: Kind, original: &Transaction) -> Result<Response, Problem> {
-    let commit = app.ledger.balance(original.user, original.currency).map_err(Problem::of_read)?;
-    let balance = commit.await.map_err(Problem::of_read)?;
-    let mut response = views::receipt(kind, &original.into(), &balance);
-    views::mark_replayed(&mut response);
-    Ok(response)
+/// What became of a command.
+enum Decided {
+    Accepted(Receipt),
+    /// It is answered as the first time, with the transaction and the balance as they stand now.
+    Repeated(Box<Transaction>, Commit<Balance>),
 }

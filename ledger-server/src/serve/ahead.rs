@@ -9,8 +9,8 @@
 //! What must hold: requests are decided in the order in which they came. So nothing is begun behind a request that hyper got
 //! as it came until that one is answered, and nothing any more behind one that is not plain: where it ends is for hyper to
 //! say. Nor does hyper get such a one before all before it are answered: it writes no answer while it has more to read, and
-//! none at all if that turns out to be no request. (A client that closes its side behind a part of one gets none of those
-//! that were not written yet, as from hyper alone.)
+//! none at all if that turns out to be no request. Nor is it told before that the client has closed its side, behind which it
+//! answers nothing: who has said all that he has to say may still listen. (Behind one that is not plain, it is.)
 
 use std::cell::RefCell;
 use std::io;
@@ -49,6 +49,8 @@ pub(super) struct Ahead {
     output: BytesMut,
     /// How much of what comes next hyper gets as it comes: the rest of a request, or `usize::MAX`, all there is.
     passing: usize,
+    /// The client has closed its side: no more comes.
+    is_closed: bool,
 }
 
 /// What is to be done so that hyper gets more.
@@ -62,7 +64,7 @@ enum Next {
 
 impl Ahead {
     pub(super) fn new(turns: Arc<Turns>) -> Ahead {
-        Ahead { turns, input: Bytes::new(), output: BytesMut::new(), passing: 0 }
+        Ahead { turns, input: Bytes::new(), output: BytesMut::new(), passing: 0, is_closed: false }
     }
 
     /// Reads for hyper. `heard` is told that bytes came, or lie here and are no whole head.
@@ -86,14 +88,11 @@ impl Ahead {
                     return Poll::Ready(Ok(()));
                 }
                 Next::Wait => return Poll::Pending,
-                Next::Read if ready!(self.poll_fill(cx, stream))? == 0 => {
-                    if self.input.is_empty() {
-                        heard();
-                        return Poll::Ready(Ok(())); // The end.
-                    }
-                    self.passing = usize::MAX;
+                Next::Read if self.is_closed => {
+                    heard();
+                    return Poll::Ready(Ok(())); // The end.
                 }
-                Next::Read => {}
+                Next::Read => self.is_closed = ready!(self.poll_fill(cx, stream))? == 0,
             }
         }
     }
@@ -112,12 +111,12 @@ impl Ahead {
                     self.input.advance(bytes);
                     self.output.extend_from_slice(STAND_IN);
                 }
-                Seen::Part => break,
+                Seen::Part if !self.is_closed => break,
                 seen => {
                     waits = !self.turns.poll_idle(cx);
                     match seen {
                         // More of it may come before its turn does.
-                        Seen::Begun(bytes) if waits && bytes <= BEGUN_BYTES_MAX => waits = false,
+                        Seen::Begun(bytes) if waits && bytes <= BEGUN_BYTES_MAX && !self.is_closed => waits = false,
                         _ if waits => {}
                         Seen::Whole(_, bytes) | Seen::Begun(bytes) => self.pass(bytes),
                         Seen::Other | Seen::Part => self.passing = usize::MAX,
@@ -125,6 +124,9 @@ impl Ahead {
                     break;
                 }
             }
+        }
+        if self.is_closed && self.passing == 0 && self.input.is_empty() {
+            waits = !self.turns.poll_idle(cx);
         }
         self.turns.begin(cx);
         let passed = self.passing.min(self.input.len());

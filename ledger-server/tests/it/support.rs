@@ -105,8 +105,14 @@ impl Server {
 
     /// On a disk that keeps every sync waiting while it is told so.
     pub(crate) fn on_a_slow_disk() -> (Server, Gate, tempfile::TempDir) {
+        Server::on_a_slow_disk_with(|app| app)
+    }
+
+    pub(crate) fn on_a_slow_disk_with(
+        options: impl FnOnce(AppOptions) -> AppOptions,
+    ) -> (Server, Gate, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
-        let (server, switches) = Server::on_a_disk(&directory);
+        let (server, switches) = Server::on_a_disk(&directory, options);
         (server, switches.gate, directory)
     }
 
@@ -118,16 +124,16 @@ impl Server {
 
     fn on_a_bad_disk() -> (Server, Arc<AtomicBool>, Arc<AtomicBool>, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
-        let (server, switches) = Server::on_a_disk(&directory);
+        let (server, switches) = Server::on_a_disk(&directory, |app| app);
         (server, switches.broken, switches.full, directory)
     }
 
-    fn on_a_disk(directory: &tempfile::TempDir) -> (Server, Switches) {
+    fn on_a_disk(directory: &tempfile::TempDir, app: impl FnOnce(AppOptions) -> AppOptions) -> (Server, Switches) {
         let (switches, disk) = (Switches::default(), DirectoryStorage::new(directory.path()));
         let clock = ManualClock(Arc::new(AtomicI64::new(START_MICROS)));
         let options = Ledger::options().when_full(WhenFull::Refuse).clock(clock.clone()).segment_bytes(1 << 20);
         let ledger = options.open_on(FailingStorage { disk, switches: switches.clone() }).unwrap();
-        (Server::around(ledger, clock, |app| app), switches)
+        (Server::around(ledger, clock, app), switches)
     }
 
     fn around(ledger: Ledger, clock: ManualClock, options: impl FnOnce(AppOptions) -> AppOptions) -> Server {
