@@ -12,6 +12,7 @@ pub mod bank;
 pub mod config;
 pub mod copies;
 pub mod error;
+pub mod files;
 pub mod inspect;
 pub mod metrics;
 pub mod payouts;

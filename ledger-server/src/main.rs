@@ -9,7 +9,7 @@ use ledger_core::OpenError;
 use ledger_server::bank::{self, BankArguments, BankError};
 use ledger_server::config::{Command, CommandLine, Config, Settings, command_line};
 use ledger_server::serve::listen;
-use ledger_server::{Ended, StartError, copies, inspect, open, run, salvage, telemetry, verify};
+use ledger_server::{Ended, StartError, copies, files, inspect, open, run, salvage, telemetry, verify};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -17,6 +17,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     telemetry::start();
+    files::raise_limit();
     let CommandLine { command, settings } = command_line();
     match command {
         None => serve(settings),

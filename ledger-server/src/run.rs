@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 
 use crate::app::{App, AppOptions, app};
 use crate::config::{BankConfig, Config, Duplicates, DurabilityMode, SimulatedBankConfig};
+use crate::files::connections_max;
 use crate::payouts::{NoPayouts, Payouts};
 use crate::progress;
 use crate::serve::{ServeOptions, serve};
@@ -179,7 +180,9 @@ pub async fn run(
             let _ = stopping.send(());
         }
     };
-    let serving = serve(listener, app(state), ServeOptions::default(), until_stop, config.shutdown_timeout);
+    let usual = ServeOptions::default();
+    let options = ServeOptions { connections_max: connections_max(usual.connections_max), ..usual };
+    let serving = serve(listener, app(state), options, until_stop, config.shutdown_timeout);
     let draining = async {
         // Beside the connections: no attempt starts while they end.
         let _ = stopped.await;

@@ -1,7 +1,7 @@
 //! `POST /withdrawals/{id}/cancel` and `POST /withdrawals/{id}/resolve`: what an operator decides.
 
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use ledger_core::{
     TransactionId,
 };
 
+use super::id::Id;
 use super::withdrawals::not_found;
 use crate::app::App;
 use crate::error::Problem;
@@ -20,11 +21,7 @@ use crate::wire::key::HeaderKey;
 use crate::wire::{body, query, views};
 
 /// Gives a withdrawal up that was never sent to the bank.
-pub(super) async fn cancel(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Result<Response, Problem> {
+pub(super) async fn cancel(State(app): State<App>, Id(id): Id, request: Request) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let body = whole(&app, &head, body).await?;
     let fields = Fields::of_body(body::text(&body)?)?;
@@ -37,11 +34,7 @@ pub(super) async fn cancel(
 }
 
 /// Ends a withdrawal on an operator's word.
-pub(super) async fn resolve(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Result<Response, Problem> {
+pub(super) async fn resolve(State(app): State<App>, Id(id): Id, request: Request) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let body = whole(&app, &head, body).await?;
     let fields = Fields::of_body(body::text(&body)?)?;

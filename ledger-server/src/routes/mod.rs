@@ -12,6 +12,7 @@ mod decide;
 mod docs;
 mod head;
 mod health;
+mod id;
 mod lines;
 mod metrics;
 mod notify;

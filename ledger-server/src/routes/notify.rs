@@ -4,11 +4,12 @@
 //! that names another is refused: a notice that somebody kept can be sent for no other withdrawal, and to the same one it
 //! is a repeat, which changes nothing.
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use ledger_core::{Notice, NoticeChange, Noticed};
 
+use super::id::Id;
 use super::withdrawals::not_found;
 use crate::app::App;
 use crate::error::{Code, Problem};
@@ -24,11 +25,7 @@ pub(super) async fn notify(State(app): State<App>, request: Request) -> Result<R
 }
 
 /// The same, where the path names the withdrawal, too.
-pub(super) async fn notify_one(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Result<Response, Problem> {
+pub(super) async fn notify_one(State(app): State<App>, Id(id): Id, request: Request) -> Result<Response, Problem> {
     take(&app, request, Some(&id)).await
 }
 

@@ -1,12 +1,13 @@
 //! `GET /transactions` and `GET /transactions/{id}`
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use ledger_core::{
     Commit, Error, IdempotencyKey, Page, PageStart, Query, Status, Transaction, TransactionKind, UserId,
 };
 
 use super::balance::missing_user;
+use super::id::Id;
 use crate::app::App;
 use crate::error::{Code, Problem};
 use crate::wire::cursor::List;
@@ -36,7 +37,7 @@ pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Res
 }
 
 /// One transaction, as its source user sees it, or as the other party does.
-pub(super) async fn one(State(app): State<App>, Path(id): Path<String>, request: Request) -> Result<Response, Problem> {
+pub(super) async fn one(State(app): State<App>, Id(id): Id, request: Request) -> Result<Response, Problem> {
     let [viewer] = query::parameters(request.uri(), ["user_id"])?;
     let viewer = viewer.map(|viewer| viewer.user()).transpose()?;
     let not_found = || {

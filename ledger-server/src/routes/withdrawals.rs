@@ -1,10 +1,11 @@
 //! `GET /withdrawals` and `GET /withdrawals/{id}`
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use ledger_core::withdrawals::Substatus;
 use ledger_core::{Timestamp, WithdrawalPage, WithdrawalQuery};
 
+use super::id::Id;
 use super::transactions::{STATUSES, read};
 use crate::app::App;
 use crate::config::Span;
@@ -26,7 +27,7 @@ pub(super) async fn list(State(app): State<App>, request: Request) -> Result<Res
 }
 
 /// One withdrawal, with its attempts and all that was said of it.
-pub(super) async fn one(State(app): State<App>, Path(id): Path<String>, request: Request) -> Result<Response, Problem> {
+pub(super) async fn one(State(app): State<App>, Id(id): Id, request: Request) -> Result<Response, Problem> {
     query::none(request.uri())?;
     let parsed = query::transaction_id(&id).ok_or_else(|| not_found(&id))?;
     let found = read(app.ledger.withdrawal(parsed)).await?.ok_or_else(|| not_found(&id))?;

@@ -4,6 +4,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use bytes::Bytes;
 
+use crate::wire::body::Media;
+
 /// More headers than a plain request has.
 const HEADERS_MAX: usize = 32;
 /// The longest head that is waited for here. hyper, which takes longer ones, says what becomes of them.
@@ -27,7 +29,8 @@ pub(super) enum Seen {
 }
 
 /// Looks at a request with the same parser as hyper. One is plain if nothing in its head but a `Content-Length` concerns the
-/// connection: then it ends where that says, and hyper says so too.
+/// connection: then it ends where that says, and hyper says so too. Nor is a stream of commands plain: its answer has
+/// begun when the first of them is decided.
 pub(super) fn look(input: &Bytes) -> Seen {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut head = httparse::Request::new(&mut headers);
@@ -55,7 +58,8 @@ fn plain_body_bytes(head: &httparse::Request<'_, '_>) -> Option<usize> {
             if length.replace(digits(header.value)?).is_some() {
                 return None;
             }
-        } else if is(header::CONNECTION) && !header.value.eq_ignore_ascii_case(b"keep-alive")
+        } else if is(header::CONTENT_TYPE) && Media::of(header.value) == Some(Media::Lines)
+            || is(header::CONNECTION) && !header.value.eq_ignore_ascii_case(b"keep-alive")
             || [header::TRANSFER_ENCODING, header::EXPECT, header::UPGRADE, header::TE].into_iter().any(is)
         {
             return None;

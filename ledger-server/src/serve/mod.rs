@@ -1,8 +1,8 @@
 //! The accept loop: sockets in, connections served, an orderly end.
 //!
-//! hyper is used directly and not through `axum::serve`, since it protects from nothing unless it is told to, and since
-//! `pipeline_flush` (several answers in one write) doubles what pipelined clients get. What they send is looked at before hyper
-//! gets it (`ahead`), so that one commit serves many of their requests.
+//! hyper is used directly and not through `axum::serve`, since it protects from nothing unless it is told to. What pipelined
+//! clients send is looked at before hyper gets it (`ahead`), so that one commit serves many of their requests, and their answers
+//! are written together (`socket`), which doubles what they get.
 
 mod ahead;
 mod head;
@@ -129,7 +129,6 @@ fn spawn(
         .timer(HeadTimer::new(patience))
         // The timer above decides how long; this only makes hyper ask it.
         .header_read_timeout(options.header_deadline)
-        .pipeline_flush(true)
         .serve_connection(socket, service);
     tokio::spawn(async move {
         let mut connection = pin!(connection);

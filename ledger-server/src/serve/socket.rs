@@ -1,12 +1,17 @@
-//! A socket that reads ahead, tells when it was heard from, and gives up on a client that does not read.
+//! A socket that reads ahead, writes the answers of a pipeline together, tells when it was heard from, and gives up on a client
+//! that does not read.
+//!
+//! hyper has an option to write answers together, which is not used: it leaves them unwritten whenever hyper has read more than
+//! it took, as where a body was refused half read.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -16,9 +21,15 @@ use super::ahead::Ahead;
 use super::patience::Patience;
 use super::turns::Turns;
 
+/// What is gathered before it is written in any case; what is longer is not copied.
+const GATHERED_BYTES_MAX: usize = 64 << 10;
+
 pub(super) struct Socket {
     stream: TokioIo<TcpStream>,
+    turns: Arc<Turns>,
     ahead: Ahead,
+    /// Answers, or parts of them, that are not written yet.
+    gathered: BytesMut,
     patience: Arc<Patience>,
     write_deadline: Duration,
     /// Runs while a write waits for the client to read.
@@ -32,7 +43,27 @@ impl Socket {
         patience: Arc<Patience>,
         write_deadline: Duration,
     ) -> Socket {
-        Socket { stream: TokioIo::new(stream), ahead: Ahead::new(turns), patience, write_deadline, stalled: None }
+        Socket {
+            stream: TokioIo::new(stream),
+            ahead: Ahead::new(Arc::clone(&turns)),
+            turns,
+            gathered: BytesMut::new(),
+            patience,
+            write_deadline,
+            stalled: None,
+        }
+    }
+
+    /// Writes what is gathered.
+    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.gathered.is_empty() {
+            let written = Pin::new(&mut self.stream).poll_write(cx, &self.gathered);
+            match ready!(self.unless_stalled(cx, written))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                bytes => self.gathered.advance(bytes),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Passes a write's outcome on, unless it has waited for too long.
@@ -58,9 +89,8 @@ impl Read for Socket {
 }
 
 impl Write for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.unless_stalled(cx, written)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -68,6 +98,12 @@ impl Write for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let bytes = slices.iter().map(|slice| slice.len()).sum();
+        if self.gathered.len() + bytes <= GATHERED_BYTES_MAX {
+            slices.iter().for_each(|slice| self.gathered.extend_from_slice(slice));
+            return Poll::Ready(Ok(bytes));
+        }
+        ready!(self.poll_write_out(cx))?;
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.unless_stalled(cx, written)
     }
@@ -77,10 +113,16 @@ impl Write for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper comes to the next answer at once, and flushes again.
+        if self.turns.is_next_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_write_out(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_write_out(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -47,6 +47,11 @@ impl Inner {
         (self.handed - self.answered) as usize
     }
 
+    /// Whether hyper has asked for one that it has no answer to yet.
+    fn is_serving(&self) -> bool {
+        self.unanswered() > self.waiting.len()
+    }
+
     fn wake_reader(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.wake();
@@ -149,13 +154,13 @@ impl Turns {
         if inner.unanswered() < 2 {
             return;
         }
-        let is_served = inner.unanswered() > inner.waiting.len();
+        let is_serving = inner.is_serving();
         for (place, turn) in inner.waiting.iter_mut().enumerate() {
             if let Turn::Called(_) = turn
                 && let Turn::Called(mut answer) = std::mem::replace(turn, Turn::AsItCame)
             {
                 // Who has others before it need wake nobody: it is looked at again when its turn has come.
-                let is_first = place == 0 && !is_served;
+                let is_first = place == 0 && !is_serving;
                 let mut nobody = Context::from_waker(Waker::noop());
                 let context = if is_first { &mut *cx } else { &mut nobody };
                 *turn = match Pin::new(&mut answer).poll(context) {
@@ -164,6 +169,21 @@ impl Turns {
                 };
             }
         }
+    }
+
+    /// Whether hyper serves none now, and has the answer to the next in turn at once.
+    pub(super) fn is_next_ready(&self) -> bool {
+        let mut inner = self.lock();
+        if inner.is_serving() {
+            return false;
+        }
+        let Some(next) = inner.waiting.front_mut() else { return false };
+        if let Turn::Begun(answer) = next
+            && let Poll::Ready(Ok(response)) = Pin::new(answer).poll(&mut Context::from_waker(Waker::noop()))
+        {
+            *next = Turn::Ready(response);
+        }
+        matches!(next, Turn::Ready(_))
     }
 
     /// Serves what hyper has read: the next in turn.

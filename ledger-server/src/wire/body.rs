@@ -28,6 +28,12 @@ pub(crate) enum Media {
 impl Media {
     const ALL: [Media; 3] = [Media::Json, Media::Lines, Media::Csv];
 
+    /// What a `Content-Type` names; parameters such as a charset are allowed and ignored, since every text here is UTF-8.
+    pub(crate) fn of(declared: &[u8]) -> Option<Media> {
+        let essence = declared.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+        Media::ALL.into_iter().find(|media| essence.eq_ignore_ascii_case(media.as_str().as_bytes()))
+    }
+
     const fn as_str(self) -> &'static str {
         match self {
             Media::Json => "application/json",
@@ -42,8 +48,7 @@ pub(crate) fn json_only(headers: &HeaderMap) -> Result<(), Problem> {
     media_among(headers, &[Media::Json]).map(|_| ())
 }
 
-/// What the body is declared as, if that is one of `allowed`; parameters such as a charset are allowed and ignored, since
-/// every text here is UTF-8.
+/// What the body is declared as, if that is one of `allowed`.
 pub(crate) fn media_among(headers: &HeaderMap, allowed: &[Media]) -> Result<Media, Problem> {
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(unsupported("the body is compressed; send it as it is, without Content-Encoding"));
@@ -52,9 +57,7 @@ pub(crate) fn media_among(headers: &HeaderMap, allowed: &[Media]) -> Result<Medi
     let Some(declared) = headers.get(header::CONTENT_TYPE) else {
         return Err(unsupported(format!("the header Content-Type is missing; send Content-Type: {}", rule())));
     };
-    let essence = declared.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
-    let media = Media::ALL.into_iter().find(|media| essence.eq_ignore_ascii_case(media.as_str().as_bytes()));
-    media.filter(|media| allowed.contains(media)).ok_or_else(|| {
+    Media::of(declared.as_bytes()).filter(|media| allowed.contains(media)).ok_or_else(|| {
         let declared = String::from_utf8_lossy(declared.as_bytes()).into_owned();
         unsupported(format!("the header Content-Type is {declared:?}; send Content-Type: {}", rule()))
     })

@@ -287,7 +287,7 @@ async fn bad_parameters_are_named() {
         assert_eq!((reply.status, reply.code().as_str()), (400, code), "{path}: {}", reply.text);
         assert_eq!(reply.json()["field"], field, "{path}: {}", reply.text);
     }
-    for id in ["0", "01", "-1", "x", "2", "9007199254740993", "99999999999999999999999", "1%20"] {
+    for id in ["0", "01", "-1", "x", "2", "9007199254740993", "99999999999999999999999", "1%20", "%ff"] {
         let reply = server.get(&format!("/transactions/{id}")).await;
         assert_eq!((reply.status, reply.code().as_str()), (404, "transaction_not_found"), "{id}");
     }

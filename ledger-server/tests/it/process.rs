@@ -330,3 +330,49 @@ fn a_running_ledger_is_backed_up_and_restored_and_its_withdrawals_wait_to_be_rel
     let running = Running::start(serving(Path::new(&restored)));
     assert!(running.get("/health").contains("\"executor\":\"running\""));
 }
+
+#[test]
+fn idle_connections_leave_the_ledger_the_files_that_it_needs() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut limited = Command::new("/bin/sh");
+    limited.args(["-c", "ulimit -n 100; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_ledger-server")]);
+    limited.args([
+        "--listen",
+        "127.0.0.1:0",
+        "--segment-size",
+        "1MiB",
+        "--data-dir",
+        directory.path().to_str().unwrap(),
+    ]);
+    limited.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let running = Running::start(limited);
+    let mut client = TcpStream::connect(&running.address).unwrap();
+    let mut ask = |request: String| {
+        client.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            answer.extend(byte);
+        }
+        let head = String::from_utf8(answer).unwrap();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        let mut body = vec![0; length.parse().unwrap()];
+        client.read_exact(&mut body).unwrap();
+        head
+    };
+    assert!(ask("GET /health HTTP/1.1\r\nhost: x\r\n\r\n".to_owned()).starts_with("HTTP/1.1 200 "));
+    let _silent: Vec<TcpStream> = (0..150).map(|_| TcpStream::connect(&running.address).unwrap()).collect();
+    // Some three segments: for each the log opens files.
+    for batch in 0..30 {
+        let charge =
+            |n| format!("{{\"type\":\"charge\",\"user_id\":1,\"amount\":5,\"idempotency_key\":\"{batch}-{n}\"}}");
+        let charges = (0..2_000).map(charge).collect::<Vec<_>>().join(",");
+        let body = format!("{{\"operations\":[{charges}]}}");
+        let head = ask(format!(
+            "POST /batch HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        assert!(head.starts_with("HTTP/1.1 200 "), "{batch}: {head}");
+    }
+}

@@ -292,3 +292,25 @@ async fn a_stop_answers_what_is_in_flight_and_accepts_nothing_new() {
     assert!(TcpStream::connect(served.address).await.is_err(), "the listener is closed");
     assert_eq!(served.server.get("/balance?user_id=1").await.json()["total"], 5);
 }
+
+#[tokio::test]
+async fn a_request_that_is_refused_half_read_is_answered_all_the_same() {
+    let served = Served::plain().await;
+    let chunks = "5\r\nxxxxx\r\n".repeat(3) + "0\r\n\r\n";
+    let chunked = |line: &str, media: &str| {
+        format!("{line} HTTP/1.1\r\nhost: x\r\ncontent-type: {media}\r\ntransfer-encoding: chunked\r\n\r\n")
+    };
+    let long = (format!("1000\r\n{}\r\n", "x".repeat(0x1000))).repeat(30) + "0\r\n\r\n";
+    for (request, status) in [
+        (chunked("POST /charge", "text/plain") + &chunks, 415),
+        (chunked("POST /nowhere", "application/json") + &chunks, 404),
+        (chunked("PUT /charge", "application/json") + &chunks, 405),
+        (chunked("POST /charge", "application/json") + &long, 413),
+        (chunked("POST /charge", "application/json") + "5\r\nxxxxx\r\nno length\r\n" + &chunks, 400),
+        (format!("GET /balance HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(120)), 431),
+        ("no request at all\r\n\r\n".to_owned() + &chunks, 400),
+    ] {
+        let answer = served.exchange(&request).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{}: {answer:?}", &request[..60]);
+    }
+}
