@@ -16,9 +16,6 @@ use crate::wal::{self, Base, Start};
 /// The file that keeps withdrawals from being performed until an operator lets them go.
 const EXECUTOR_STOPPED: &str = "executor.stopped";
 
-/// More openings than any ledger had since the backup that is restored.
-const EPOCHS_SKIPPED: u64 = 1 << 20;
-
 /// Bytes that are copied at once.
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -74,7 +71,7 @@ pub fn restore(from: &dyn Storage, to: Arc<dyn Storage>, until: RestoreTo) -> Re
         RestoreTo::Seq(seq) => Some(seq),
         RestoreTo::Time(time) => Some(last_at(from, time)?),
     };
-    let copied = copy(from, &*to, until, EPOCHS_SKIPPED)?;
+    let copied = copy(from, &*to, until, wal::epochs_skipped())?;
     if let Some(until) = until.filter(|until| *until > copied.last_seq) {
         let reason = format!("the ledger ends with seq {}, before seq {until}", copied.last_seq);
         return Err(OpenError::InvalidOption { reason });

@@ -140,7 +140,7 @@ use crate::sync::{Arc, Mutex, thread};
 use crate::sys::{DirectoryLock, Storage};
 use crate::types::{Epoch, Head, Seq, Timestamp};
 use background::Background;
-pub(crate) use copy::copy;
+pub(crate) use copy::{copy, epochs_skipped};
 pub(crate) use frame::{Chain, FramePlace};
 use group_commit::Committer;
 use head::HeadHash;

@@ -1,13 +1,14 @@
 //! Takes what can be proved out of a log that is refused, and writes it anew elsewhere.
 //!
 //! What must hold: the source is only read; what is taken is a prefix of what was written, frame by frame and with the
-//! heads that it had; what is not taken is listed, with the seqs that it is known to have held; and the copy's epoch is
-//! above any that the source can have used, so that no name that an opening gave is given again.
+//! heads that it had; what is not taken is listed, with the seqs that it is known to have held; and the copy's epochs are
+//! none that the source or another copy of it can have used, so that no name that an opening gave is given again.
 
 use std::ops::Range;
 
 use uuid::Uuid;
 
+use super::copy::epochs_skipped;
 use super::frame::{self, BLOCK, Chain, HEADER_BYTES, Header, Kind, Records, Seal};
 use super::head::HeadHash;
 use super::mark::{Mark, MarkFile};
@@ -20,9 +21,6 @@ use crate::error::OpenError;
 use crate::sync::Arc;
 use crate::sys::{ReadFrom, Storage, StorageFile};
 use crate::types::{Epoch, Head, Seq, Timestamp};
-
-/// Openings of which no trace may be left are fewer than this.
-const EPOCHS_SKIPPED: u64 = 1 << 20;
 
 /// What was taken, and what was left.
 #[derive(Clone, Debug)]
@@ -78,7 +76,7 @@ pub(crate) fn salvage(
     // Without its snapshots, a log that does not begin with seq 1 says nothing.
     twin::copy_others(from, into)?;
     let mut mark = MarkFile::create(into, source.uuid)?;
-    let epoch = Epoch::new(walk.epoch_max.get() + EPOCHS_SKIPPED);
+    let epoch = Epoch::new(walk.epoch_max.get() + epochs_skipped());
     mark.advance(epoch, last_seq, walk.at.records_chain)?;
     during(into.sync_directory(), "syncing", &into.describe())?;
     Ok(Taken {

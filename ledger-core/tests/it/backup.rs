@@ -1,6 +1,6 @@
 //! Backups of a ledger in use, and what a restored one is: exactly what the ledger was at that entry or time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ fn a_ledger_is_restored_to_any_entry() {
         let (last, epoch) = (ledger.appended(), ledger.epoch());
         drop(ledger);
         let oldest = if checkpoints { names_seq(&disk) } else { Seq::ZERO };
-        let mut compared = 0;
+        let (mut compared, mut epochs) = (0, BTreeSet::new());
         for seq in (1..=last.get()).rev().step_by(3).map(Seq::new).chain(states.keys().copied()) {
             let to = match restored(&disk, RestoreTo::Seq(seq)) {
                 Ok(to) => to,
@@ -81,6 +81,7 @@ fn a_ledger_is_restored_to_any_entry() {
             let ledger = options(&clock).accept_clock(true).open_on(to).expect("sound");
             assert_eq!(ledger.appended(), seq);
             assert!(ledger.epoch().get() > epoch.get() + 1_000, "no epoch is used twice");
+            assert!(epochs.insert(ledger.epoch().get() >> 20), "nor by two that were restored from one");
             if let Some((digest, _)) = states.get(&seq) {
                 assert_eq!(ledger.state_digest().1, *digest, "seq {seq}");
                 compared += 1;
