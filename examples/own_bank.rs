@@ -28,10 +28,14 @@ impl Gateway for Postbank {
         Submission { class, evidence: "the line went dead".to_owned() }
     }
 
-    async fn inquire(&self, reference: &BankReference) -> Inquiry {
-        let is_paid = self.paid.lock().unwrap().contains_key(reference);
-        let answer = if is_paid { InquiryAnswer::Settled } else { InquiryAnswer::NotFound };
-        Inquiry { answer, evidence: format!("asked at the counter about {reference}") }
+    async fn inquire(&self, payout: &Payout) -> Inquiry {
+        let paid = self.paid.lock().unwrap().get(&payout.reference).copied();
+        let answer = match paid {
+            None => InquiryAnswer::NotFound,
+            Some(minor) if minor == payout.amount.minor() => InquiryAnswer::Settled,
+            Some(_) => InquiryAnswer::Unanswered,
+        };
+        Inquiry { answer, evidence: format!("asked at the counter about {}: {paid:?}", payout.reference) }
     }
 
     fn idempotency_window(&self) -> Option<Duration> {

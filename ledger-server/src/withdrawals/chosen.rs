@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ledger_core::withdrawals::{BankReference, Inquiry, Submission};
+use ledger_core::withdrawals::{Inquiry, Submission};
 
 use super::gateway::{Gateway, Payout};
 use super::http::HttpBank;
@@ -25,10 +25,10 @@ impl Gateway for ChosenBank {
         }
     }
 
-    async fn inquire(&self, reference: &BankReference) -> Inquiry {
+    async fn inquire(&self, payout: &Payout) -> Inquiry {
         match self {
-            ChosenBank::Simulated(bank) => bank.inquire(reference).await,
-            ChosenBank::Http(bank) => bank.inquire(reference).await,
+            ChosenBank::Simulated(bank) => bank.inquire(payout).await,
+            ChosenBank::Http(bank) => bank.inquire(payout).await,
         }
     }
 

@@ -336,13 +336,13 @@ impl<G: Gateway> Bank<G> {
     }
 
     async fn inquire(&self, id: TransactionId) -> Finding {
-        let reference = match settled(self.ledger.withdrawal(id)).await {
-            Ok(Some(withdrawal)) => withdrawal.reference,
+        let payout = match settled(self.ledger.withdrawal(id)).await {
+            Ok(Some(withdrawal)) => Payout::from(withdrawal),
             Ok(None) => return Finding::Well,
             Err(error) => return self.put_back(id, &error),
         };
         let gateway = self.gateway.clone();
-        let outcome = self.call(async move { gateway.inquire(&reference).await }).await;
+        let outcome = self.call(async move { gateway.inquire(&payout).await }).await;
         let outcome = outcome.unwrap_or_else(|evidence| Inquiry { answer: InquiryAnswer::Unanswered, evidence });
         self.shared.counters.answer(outcome.answer);
         self.record(id, || self.ledger.record_inquiry(id, &outcome)).await

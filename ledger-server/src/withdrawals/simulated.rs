@@ -246,9 +246,9 @@ impl Gateway for SimulatedBank {
         Submission { class, evidence: words.to_owned() }
     }
 
-    async fn inquire(&self, reference: &BankReference) -> Inquiry {
+    async fn inquire(&self, payout: &Payout) -> Inquiry {
         let now = Instant::now();
-        let answer = match self.book().get_mut(reference) {
+        let answer = match self.book().get_mut(&payout.reference) {
             None => InquiryAnswer::NotFound,
             Some(record) => {
                 record.settle(now);

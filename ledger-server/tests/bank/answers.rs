@@ -59,7 +59,7 @@ async fn an_inquiry_has_the_answer_of_its_row_and_without_a_row_it_is_unanswered
     for status in statuses() {
         for word in words() {
             *next.lock().unwrap() = answer(status, &body(&payout, &word));
-            let inquiry = gateway.inquire(&payout.reference).await;
+            let inquiry = gateway.inquire(&payout).await;
             let expected = rows.get(&(status, word.clone())).map_or("unanswered", String::as_str);
             assert_eq!(inquiry.answer.as_str(), expected, "{status} {word:?}: {}", inquiry.evidence);
             seen.insert(inquiry.answer.as_str());
@@ -126,25 +126,35 @@ async fn an_answer_that_is_not_exactly_about_this_payout_is_ambiguous() {
 }
 
 #[tokio::test]
-async fn an_inquiry_about_another_reference_is_unanswered_and_amounts_are_evidence() {
+async fn an_inquiry_that_is_answered_about_another_payout_is_unanswered() {
     let payout = payout();
     let reference = payout.reference.to_string();
-    let replies = [
-        (format!(r#"{{"bank_reference":"{reference}","outcome":"settled","amount":5}}"#), InquiryAnswer::Settled),
-        (format!(r#"{{"bank_reference":"{reference}0","outcome":"settled"}}"#), InquiryAnswer::Unanswered),
-        (format!(r#"["{reference}","settled"]"#), InquiryAnswer::Unanswered),
-        (r#"{"outcome":"settled"}"#.to_owned(), InquiryAnswer::Unanswered),
-    ];
-    for (body, expected) in replies {
+    let told = |members: &str| format!(r#"{{"bank_reference":"{reference}",{members}}}"#);
+    for (body, expected, evidence) in [
+        (told(r#""outcome":"settled""#), InquiryAnswer::Settled, "settled"),
+        (told(r#""outcome":"failed","amount":1234"#), InquiryAnswer::Failed, "failed 1234"),
+        (told(r#""outcome":"settled","currency":"USD""#), InquiryAnswer::Settled, "settled USD"),
+        (told(r#""outcome":"settled","amount":5"#), InquiryAnswer::Unanswered, "settled 5; the payout was 1234 USD"),
+        (told(r#""outcome":"failed","amount":0"#), InquiryAnswer::Unanswered, "failed 0; the payout was 1234 USD"),
+        (
+            told(r#""outcome":"settled","amount":1234,"currency":"EUR""#),
+            InquiryAnswer::Unanswered,
+            "settled 1234 EUR; the payout was 1234 USD",
+        ),
+        (told(r#""outcome":"pending","currency":"usd""#), InquiryAnswer::Unanswered, "pending usd"),
+        (
+            format!(r#"{{"bank_reference":"{reference}0","outcome":"settled"}}"#),
+            InquiryAnswer::Unanswered,
+            "it is about",
+        ),
+        (format!(r#"["{reference}","settled"]"#), InquiryAnswer::Unanswered, "not an object"),
+        (r#"{"outcome":"settled"}"#.to_owned(), InquiryAnswer::Unanswered, "bank_reference is missing"),
+    ] {
         let bytes = answer(200, &body);
         let bank = ScriptedBank::start(move |_| Reaction::Says(bytes.clone())).await;
-        let inquiry = bank.gateway().inquire(&payout.reference).await;
+        let inquiry = bank.gateway().inquire(&payout).await;
         assert_eq!(inquiry.answer, expected, "{body}");
-        assert!(
-            expected == InquiryAnswer::Unanswered || inquiry.evidence.contains("settled 5"),
-            "{}",
-            inquiry.evidence
-        );
+        assert!(inquiry.evidence.contains(evidence), "{body}: {}", inquiry.evidence);
     }
 }
 

@@ -88,16 +88,16 @@ async fn every_broken_connection_has_the_class_of_its_row() {
 
 #[tokio::test]
 async fn an_inquiry_over_a_broken_connection_is_unanswered() {
-    let reference = payout().reference;
+    let payout = payout();
     for reaction in
         [Reaction::Resets(Vec::new()), Reaction::Closes(b"HTTP/1.1 200 OK\r\n".to_vec()), Reaction::Hangs(Vec::new())]
     {
         let bank = ScriptedBank::start(move |_| reaction.clone()).await;
         let gateway = HttpBank::new(HttpBankOptions { timeout: IMPATIENCE, ..bank.options() });
-        assert_eq!(gateway.inquire(&reference).await.answer, InquiryAnswer::Unanswered);
+        assert_eq!(gateway.inquire(&payout).await.answer, InquiryAnswer::Unanswered);
     }
     let refused = HttpBank::new(options("http://127.0.0.1:1", Trust::public(), PATIENCE));
-    assert_eq!(refused.inquire(&reference).await.answer, InquiryAnswer::Unanswered);
+    assert_eq!(refused.inquire(&payout).await.answer, InquiryAnswer::Unanswered);
 }
 
 /// A connection that the bank closes while it is idle costs nothing: no byte of the next request went into it.

@@ -3,6 +3,7 @@
 
 mod answers;
 mod connections;
+mod lives;
 mod requests;
 mod scripted;
 mod tables;

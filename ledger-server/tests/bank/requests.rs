@@ -1,23 +1,27 @@
 //! What the gateway says, and what it must not do by itself.
 
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use ledger_core::withdrawals::AttemptClass;
 use ledger_server::withdrawals::{BankToken, Gateway, HttpBank, HttpBankOptions, Payout};
 
-use crate::scripted::{Reaction, ScriptedBank, answer, body, payout};
+use crate::scripted::{
+    Heard, IMPATIENCE, PATIENCE, Reaction, ScriptedBank, answer, body, date, not_found, payout, with_header,
+};
 
 #[tokio::test]
 async fn every_attempt_sends_the_same_bytes_under_the_same_key_over_one_connection() {
     let payout = payout();
-    let settled = answer(200, &body(&payout, "settled"));
-    let bank = ScriptedBank::start(move |_| Reaction::Says(settled.clone())).await;
+    let (settled, unknown) = (answer(200, &body(&payout, "settled")), not_found(&payout));
+    let script = move |heard: &Heard| Reaction::Says(if heard.asks() { unknown.clone() } else { settled.clone() });
+    let bank = ScriptedBank::start(script).await;
     let gateway = bank.gateway();
     for attempt in 1..=3 {
-        let submission = gateway.submit(&Payout { attempt, ..payout.clone() }).await;
+        let submission = gateway.submit(&Payout { attempt, is_repeat: attempt > 1, ..payout.clone() }).await;
         assert_eq!(submission.class, AttemptClass::Settled);
     }
-    gateway.inquire(&payout.reference).await;
 
     let heard = bank.heard();
     let reference = payout.reference.to_string();
@@ -31,11 +35,12 @@ async fn every_attempt_sends_the_same_bytes_under_the_same_key_over_one_connecti
         "bank_reference": reference, "amount": 1234, "currency": "USD", "destination": destination
     });
     assert_eq!(said, expected);
-    for repeat in &heard[1..3] {
+    assert_eq!(heard.iter().map(Heard::asks).collect::<Vec<_>>(), [false, true, false, true, false]);
+    for repeat in heard[1..].iter().filter(|heard| !heard.asks()) {
         assert_eq!((&repeat.head, &repeat.body), (&heard[0].head, &heard[0].body));
     }
-    assert!(heard[3].head.starts_with(&format!("GET /payouts/{reference} HTTP/1.1\r\n")), "{}", heard[3].head);
-    assert_eq!(heard[3].body, "");
+    assert!(heard[1].head.starts_with(&format!("GET /payouts/{reference} HTTP/1.1\r\n")), "{}", heard[1].head);
+    assert_eq!(heard[1].body, "");
 }
 
 #[tokio::test]
@@ -77,39 +82,110 @@ async fn the_window_that_is_promised_leaves_room_for_a_request_under_way() {
     assert_eq!(gateway(Some(Duration::from_secs(5)), Duration::from_secs(30)), Some(Duration::ZERO));
 }
 
+/// A bank that settles every order and knows no reference; every answer has the header that `header` says by then.
+async fn forgetful(payout: &Payout, header: impl Fn() -> String + Send + Sync + 'static) -> ScriptedBank {
+    let (settled, unknown) = (answer(200, &body(payout, "settled")), not_found(payout));
+    ScriptedBank::start(move |heard| {
+        Reaction::Says(with_header(if heard.asks() { &unknown } else { &settled }, &header()))
+    })
+    .await
+}
+
+fn repeat(payout: &Payout) -> Payout {
+    Payout { attempt: 2, is_repeat: true, ..payout.clone() }
+}
+
 #[tokio::test]
-async fn a_bank_whose_clock_is_ahead_gets_no_second_attempts() {
+async fn a_bank_whose_clock_is_ahead_gets_no_repeats() {
     let first = payout();
-    let second = Payout { attempt: 2, ..first.clone() };
-    for (ahead, sent_again) in [(0, true), (3_600, false)] {
-        let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(ahead));
-        let reply = String::from_utf8(answer(200, &body(&first, "settled"))).unwrap();
-        let reply = reply.replacen("\r\n", &format!("\r\ndate: {date}\r\n"), 1);
-        let bank = ScriptedBank::start(move |_| Reaction::Says(reply.clone().into_bytes())).await;
-        // The first thing that this process asks: the ledger was started again between the two attempts.
-        let gateway = HttpBank::new(bank.options());
-        let expected = if sent_again { AttemptClass::Settled } else { AttemptClass::NotSent };
-        assert_eq!(gateway.submit(&second).await.class, expected);
-        let posts = bank.heard().iter().filter(|request| request.head.starts_with("POST")).count();
-        assert_eq!(posts, usize::from(sent_again));
+    // The second is the first attempt that the log knows, as after a restore.
+    for again in [repeat(&first), Payout { attempt: 1, ..repeat(&first) }] {
+        for (ahead, sent_again) in [(0, true), (3_600, false)] {
+            let bank = forgetful(&first, move || date(Duration::from_secs(ahead))).await;
+            // The first thing that this process asks: the ledger was started again between the two attempts.
+            let expected = if sent_again { AttemptClass::Settled } else { AttemptClass::NotSent };
+            assert_eq!(bank.gateway().submit(&again).await.class, expected, "{again:?}");
+            assert_eq!(bank.orders(), usize::from(sent_again));
+        }
+    }
+}
+
+/// The machine was paused, and the process with it.
+#[tokio::test]
+async fn a_bank_that_was_heard_long_ago_is_asked_again_before_a_repeat() {
+    let first = payout();
+    let ahead = Arc::new(AtomicU64::new(0));
+    let later = Arc::clone(&ahead);
+    let bank = forgetful(&first, move || date(Duration::from_secs(later.load(Ordering::Relaxed)))).await;
+    let gateway = bank.gateway();
+    assert_eq!(gateway.submit(&first).await.class, AttemptClass::Settled);
+    assert_eq!(gateway.submit(&repeat(&first)).await.class, AttemptClass::Settled);
+    ahead.store(3_600, Ordering::Relaxed);
+    assert_eq!(gateway.submit(&repeat(&first)).await.class, AttemptClass::NotSent);
+    assert_eq!(bank.orders(), 2);
+}
+
+#[tokio::test]
+async fn a_bank_that_does_not_answer_what_became_of_it_gets_no_repeat() {
+    let first = payout();
+    let settled = answer(200, &body(&first, "settled"));
+    for (unanswered, timeout) in [
+        (Reaction::Closes(Vec::new()), PATIENCE),
+        (Reaction::Hangs(Vec::new()), IMPATIENCE),
+        (Reaction::Says(answer(502, "{}")), PATIENCE),
+    ] {
+        let settled = settled.clone();
+        let script = move |heard: &Heard| {
+            if heard.asks() { unanswered.clone() } else { Reaction::Says(settled.clone()) }
+        };
+        let bank = ScriptedBank::start(script).await;
+        let gateway = HttpBank::new(HttpBankOptions { timeout, ..bank.options() });
+        let submission = gateway.submit(&repeat(&first)).await;
+        assert_eq!((submission.class, bank.orders()), (AttemptClass::NotSent, 0), "{}", submission.evidence);
+    }
+}
+
+/// What it says is asked for once more, and recorded then.
+#[tokio::test]
+async fn a_bank_that_knows_the_payout_gets_no_repeat() {
+    let first = payout();
+    for (word, class, orders) in [
+        ("settled", AttemptClass::Ambiguous, 0),
+        ("failed", AttemptClass::Ambiguous, 0),
+        ("pending", AttemptClass::Ambiguous, 0),
+        ("not_found", AttemptClass::Settled, 1),
+        ("unsupported", AttemptClass::Settled, 1),
+    ] {
+        let status = if word == "not_found" {
+            404
+        } else if word == "unsupported" {
+            501
+        } else {
+            200
+        };
+        let (told, settled) = (answer(status, &body(&first, word)), answer(200, &body(&first, "settled")));
+        let script = move |heard: &Heard| Reaction::Says(if heard.asks() { told.clone() } else { settled.clone() });
+        let bank = ScriptedBank::start(script).await;
+        let submission = bank.gateway().submit(&repeat(&first)).await;
+        assert_eq!((submission.class, bank.orders()), (class, orders), "{word}: {}", submission.evidence);
     }
 }
 
 #[tokio::test]
-async fn a_bank_whose_window_is_shorter_than_was_declared_gets_no_second_attempts() {
+async fn a_bank_whose_window_is_shorter_than_was_declared_gets_no_repeats() {
     let first = payout();
-    let second = Payout { attempt: 2, ..first.clone() };
-    let reply = String::from_utf8(answer(200, &body(&first, "settled"))).unwrap();
-    let reply = reply.replacen("\r\n", "\r\nidempotency-window: 3600\r\n", 1);
-    let bank = ScriptedBank::start(move |_| Reaction::Says(reply.clone().into_bytes())).await;
+    let bank = forgetful(&first, || "idempotency-window: 3600\r\n".to_owned()).await;
     for (declared, sent_again) in [(3_600, true), (3_601, false)] {
         let window = Some(Duration::from_secs(declared));
         let gateway = HttpBank::new(HttpBankOptions { idempotency_window: window, ..bank.options() });
         assert_eq!(gateway.submit(&first).await.class, AttemptClass::Settled);
-        let before = bank.heard().len();
+        let before = bank.orders();
         let expected = if sent_again { AttemptClass::Settled } else { AttemptClass::NotSent };
-        assert_eq!(gateway.submit(&second).await.class, expected);
-        assert_eq!(bank.heard().len() > before, sent_again);
-        assert_eq!(gateway.submit(&first).await.class, AttemptClass::Settled, "a first attempt repeats nothing");
+        assert_eq!(gateway.submit(&repeat(&first)).await.class, expected);
+        assert_eq!(bank.orders() > before, sent_again);
+        for attempt in [1, 2] {
+            let fresh = Payout { attempt, ..first.clone() };
+            assert_eq!(gateway.submit(&fresh).await.class, AttemptClass::Settled, "nothing can have been paid");
+        }
     }
 }

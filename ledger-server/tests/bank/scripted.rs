@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ledger_core::withdrawals::{Attempt, Submission};
 use ledger_core::{Amount, Charge, Destination, IdempotencyKey, Ledger, UserId, Withdraw};
@@ -36,6 +36,11 @@ pub(crate) struct Heard {
 }
 
 impl Heard {
+    /// Whether it is a question, and not an order to pay.
+    pub(crate) fn asks(&self) -> bool {
+        self.head.starts_with("GET ")
+    }
+
     /// The value of a header; its name in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head
@@ -78,6 +83,11 @@ impl ScriptedBank {
 
     pub(crate) fn heard(&self) -> Vec<Heard> {
         self.heard.lock().unwrap().clone()
+    }
+
+    /// How often it was told to pay.
+    pub(crate) fn orders(&self) -> usize {
+        self.heard().iter().filter(|heard| !heard.asks()).count()
     }
 }
 
@@ -127,6 +137,22 @@ pub(crate) fn answer(status: u16, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 {status} x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
         .into_bytes()
+}
+
+/// An answer with one more header line, which ends with a line break.
+pub(crate) fn with_header(answer: &[u8], header: &str) -> Vec<u8> {
+    let at = answer.windows(2).position(|two| two == b"\r\n").unwrap() + 2;
+    [&answer[..at], header.as_bytes(), &answer[at..]].concat()
+}
+
+/// The header of a bank whose clock is so far ahead.
+pub(crate) fn date(ahead: Duration) -> String {
+    format!("date: {}\r\n", httpdate::fmt_http_date(SystemTime::now() + ahead))
+}
+
+/// That the bank does not know the payout.
+pub(crate) fn not_found(payout: &Payout) -> Vec<u8> {
+    answer(404, &format!(r#"{{"bank_reference":"{}","outcome":"not_found"}}"#, payout.reference))
 }
 
 /// The body that the protocol asks for.

@@ -183,10 +183,10 @@ impl Gateway for Scripted {
         }
     }
 
-    async fn inquire(&self, reference: &BankReference) -> Inquiry {
+    async fn inquire(&self, payout: &Payout) -> Inquiry {
         let nth = {
             let mut heard = self.heard.lock().unwrap();
-            let count = heard.inquiries.entry(reference.id).or_default();
+            let count = heard.inquiries.entry(payout.reference.id).or_default();
             *count += 1;
             *count - 1
         };

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use ledger_core::INTEGER_MAX;
-use ledger_core::withdrawals::{AttemptClass, BankReference, InquiryAnswer};
+use ledger_core::withdrawals::{AttemptClass, InquiryAnswer};
 
 use super::super::gateway::Payout;
 use crate::wire::scan::{NotJson, Scanner, Value};
@@ -39,19 +39,22 @@ pub(super) fn of_submission(payout: &Payout, status: u16, body: &[u8]) -> (Attem
     if let Err(fault) = answer.is_about(payout) {
         return (AttemptClass::Ambiguous, format!("{said}; {fault}"));
     }
+    if answer.amount.is_none() || answer.currency.is_none() {
+        return (AttemptClass::Ambiguous, format!("{said}; amount or currency is missing"));
+    }
     let class = SUBMISSIONS.iter().find(|row| (row.0, row.1) == (status, &*answer.outcome)).map(|row| row.2);
     (class.unwrap_or(AttemptClass::Ambiguous), said)
 }
 
-/// The answer to an inquiry about `reference`, and what the bank said.
-pub(super) fn of_inquiry(reference: &BankReference, status: u16, body: &[u8]) -> (InquiryAnswer, String) {
+/// The answer to an inquiry about `payout`, and what the bank said.
+pub(super) fn of_inquiry(payout: &Payout, status: u16, body: &[u8]) -> (InquiryAnswer, String) {
     let answer = match Answer::read(body) {
         Ok(answer) => answer,
         Err(fault) => return (InquiryAnswer::Unanswered, format!("status {status}, unreadable: {fault}")),
     };
     let said = answer.in_words(status);
-    if answer.reference != reference.to_string() {
-        return (InquiryAnswer::Unanswered, format!("{said}; it is about {}", answer.reference));
+    if let Err(fault) = answer.is_about(payout) {
+        return (InquiryAnswer::Unanswered, format!("{said}; {fault}"));
     }
     let row = INQUIRIES.iter().find(|row| (row.0, row.1) == (status, &*answer.outcome));
     (row.map_or(InquiryAnswer::Unanswered, |row| row.2), said)
@@ -106,12 +109,14 @@ impl Answer {
         Ok(Answer { reference, outcome, amount, currency, reason })
     }
 
+    /// Whether what it names is the payout's. It may leave out amount and currency.
     fn is_about(&self, payout: &Payout) -> Result<(), String> {
         let (amount, currency) = (payout.amount.minor(), payout.currency.as_str());
         if self.reference != payout.reference.to_string() {
             return Err(format!("it is about {}", self.reference));
         }
-        if self.amount != Some(amount) || self.currency.as_deref() != Some(currency) {
+        if self.amount.is_some_and(|have| have != amount) || self.currency.as_ref().is_some_and(|have| have != currency)
+        {
             return Err(format!("the payout was {amount} {currency}"));
         }
         Ok(())

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, Method, Request};
-use ledger_core::withdrawals::{AttemptClass, BankReference, Inquiry, InquiryAnswer, Submission};
+use ledger_core::withdrawals::{AttemptClass, Inquiry, InquiryAnswer, Submission};
 
 pub use address::BankAddress;
 pub use transport::Trust;
@@ -104,8 +104,7 @@ pub struct HttpBank {
     transport: Transport,
     /// The shortest window that the bank announced, in seconds. It is only compared, so every ordering is relaxed.
     window_announced: AtomicU64,
-    /// Whether the bank answered at all, and whether its clock was ever too far ahead of ours. Flags of their own: relaxed.
-    has_answered: AtomicBool,
+    /// Whether the bank's clock was ever too far ahead of ours. A flag of its own: relaxed.
     is_ahead: AtomicBool,
 }
 
@@ -119,13 +118,7 @@ impl HttpBank {
     /// Makes no connection yet.
     pub fn new(options: HttpBankOptions) -> HttpBank {
         let transport = Transport::new(&options.trust, options.timeout, options.connections);
-        HttpBank {
-            options,
-            transport,
-            window_announced: AtomicU64::new(u64::MAX),
-            has_answered: AtomicBool::new(false),
-            is_ahead: AtomicBool::new(false),
-        }
+        HttpBank { options, transport, window_announced: AtomicU64::new(u64::MAX), is_ahead: AtomicBool::new(false) }
     }
 
     fn request(&self, method: Method, path: &str, body: Vec<u8>) -> Request<Full<Bytes>> {
@@ -151,7 +144,6 @@ impl HttpBank {
 
     /// Keeps what an answer says that bears on repeats.
     fn learn(&self, headers: &HeaderMap) {
-        self.has_answered.store(true, Ordering::Relaxed);
         self.learn_date(headers);
         self.learn_window(headers);
     }
@@ -163,8 +155,8 @@ impl HttpBank {
         if ahead > AHEAD_MAX && !self.is_ahead.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 ?ahead,
-                "the bank's clock is ahead of this machine's, so a repeat could come after its window; no second attempts \
-                 are made: set the clock, then start the server again"
+                "the bank's clock is ahead of this machine's, so a repeat could come after its window; no repeats are \
+                 sent: set the clock, then start the server again"
             );
         }
     }
@@ -177,10 +169,34 @@ impl HttpBank {
         let declared = self.options.idempotency_window.map_or(0, |window| window.as_secs());
         if seconds < declared && before >= declared {
             tracing::error!(
-                "the bank recognises a repeat for {seconds} s, and {declared} s were declared; no second attempts are made \
+                "the bank recognises a repeat for {seconds} s, and {declared} s were declared; no repeats are sent \
                  until the server is started with a --bank-idempotency-window of at most {seconds}s"
             );
         }
+    }
+
+    /// Why `payout`, which may have been paid, is not sent again: the bank was asked just now, and did not say that it does
+    /// not know it, or what it said of its clock and its window speaks against repeats.
+    async fn objection_to(&self, payout: &Payout) -> Option<Submission> {
+        // Half of the time that an attempt has: the rest is for the payout.
+        let question = tokio::time::timeout(self.options.timeout / 2, self.inquire(payout));
+        let (answer, said) = match question.await {
+            Ok(Inquiry { answer, evidence }) => (answer, evidence),
+            Err(_) => (InquiryAnswer::Unanswered, format!("no whole answer within {:?}", self.options.timeout / 2)),
+        };
+        let (class, evidence) = match answer {
+            InquiryAnswer::NotFound | InquiryAnswer::Unsupported => {
+                (AttemptClass::NotSent, self.objection_to_repeats()?.to_owned())
+            }
+            InquiryAnswer::Unanswered => {
+                (AttemptClass::NotSent, format!("not sent again: the bank did not answer what became of it: {said}"))
+            }
+            // Nothing left, but what became of the payout is open: the next inquiry records what the bank says.
+            InquiryAnswer::Settled | InquiryAnswer::Failed | InquiryAnswer::Pending => {
+                (AttemptClass::Ambiguous, format!("not sent again: the bank knows it: {said}"))
+            }
+        };
+        Some(Submission { class, evidence })
     }
 
     /// Why nothing is repeated: the bank itself says that its window is shorter than declared, or that ours is counted by a
@@ -212,14 +228,10 @@ fn body(payout: &Payout) -> Vec<u8> {
 
 impl Gateway for HttpBank {
     async fn submit(&self, payout: &Payout) -> Submission {
-        if payout.attempt > 1 {
-            if !self.has_answered.load(Ordering::Relaxed) {
-                // Asked for what its answer says of repeats; what it says of this one was asked, and recorded, before.
-                let _ = self.inquire(&payout.reference).await;
-            }
-            if let Some(objection) = self.objection_to_repeats() {
-                return Submission { class: AttemptClass::NotSent, evidence: objection.to_owned() };
-            }
+        if payout.is_repeat
+            && let Some(objection) = self.objection_to(payout).await
+        {
+            return objection;
         }
         let (class, evidence) = match self.transport.exchange(self.payout(payout)).await {
             Ok(reply) => {
@@ -236,13 +248,13 @@ impl Gateway for HttpBank {
         Submission { class, evidence }
     }
 
-    async fn inquire(&self, reference: &BankReference) -> Inquiry {
-        let request = self.request(Method::GET, &format!("/payouts/{reference}"), Vec::new());
+    async fn inquire(&self, payout: &Payout) -> Inquiry {
+        let request = self.request(Method::GET, &format!("/payouts/{}", payout.reference), Vec::new());
         let (answer, evidence) = match self.transport.exchange(request).await {
             Ok(reply) => {
                 self.learn(&reply.headers);
                 if reply.is_json() {
-                    answer::of_inquiry(reference, reply.status, &reply.body)
+                    answer::of_inquiry(payout, reply.status, &reply.body)
                 } else {
                     (InquiryAnswer::Unanswered, format!("status {}, and no JSON", reply.status))
                 }

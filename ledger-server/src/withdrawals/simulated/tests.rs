@@ -14,6 +14,7 @@ fn payout(id: u64, attempt: u32) -> Payout {
         amount: Amount::new(500).unwrap(),
         destination: None,
         attempt,
+        is_repeat: attempt > 1,
     }
 }
 
@@ -39,7 +40,7 @@ async fn outcomes_come_at_their_rates_and_the_book_tells_the_truth() {
         let payout = payout(id, 1);
         let class = bank.submit(&payout).await.class;
         counts[class as usize] += 1;
-        let known = bank.inquire(&payout.reference).await.answer;
+        let known = bank.inquire(&payout).await.answer;
         match class {
             AttemptClass::Settled => assert_eq!(known, InquiryAnswer::Settled),
             AttemptClass::Accepted => assert_eq!(known, InquiryAnswer::Pending),
@@ -92,10 +93,10 @@ async fn what_was_accepted_is_paid_after_a_while_and_once() {
     let bank = bank(|o| o.accepted_rate = 1.0);
     let payout = payout(1, 1);
     assert_eq!(bank.submit(&payout).await.class, AttemptClass::Accepted);
-    assert_eq!(bank.inquire(&payout.reference).await.answer, InquiryAnswer::Pending);
+    assert_eq!(bank.inquire(&payout).await.answer, InquiryAnswer::Pending);
     tokio::time::sleep(Duration::from_secs(3)).await;
     for _ in 0..3 {
-        assert_eq!(bank.inquire(&payout.reference).await.answer, InquiryAnswer::Settled);
+        assert_eq!(bank.inquire(&payout).await.answer, InquiryAnswer::Settled);
     }
     assert_eq!(bank.records()[0].payments, 1);
 }
