@@ -4,6 +4,9 @@
 //! files, so it costs the running ledger nothing but reading. A restored ledger goes on under an epoch far above any
 //! that its past may have used since the backup, so no reference to a bank is ever given twice; and every open withdrawal
 //! counts as attempted, because it may have been paid since.
+//!
+//! What must hold: a directory that is being filled says so from before its first file until that was done, and is no ledger
+//! meanwhile.
 
 use crate::error::OpenError;
 use crate::ledger::Ledger;
@@ -15,6 +18,9 @@ use crate::wal::{self, Base, Start};
 
 /// The file that keeps withdrawals from being performed until an operator lets them go.
 const EXECUTOR_STOPPED: &str = "executor.stopped";
+
+/// The file that stands in a directory while a restore or a salvage fills it.
+const UNFINISHED: &str = "restore.unfinished";
 
 /// Bytes that are copied at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -71,26 +77,58 @@ pub fn restore(from: &dyn Storage, to: Arc<dyn Storage>, until: RestoreTo) -> Re
         RestoreTo::Seq(seq) => Some(seq),
         RestoreTo::Time(time) => Some(last_at(from, time)?),
     };
-    let copied = copy(from, &*to, until, wal::epochs_skipped())?;
-    if let Some(until) = until.filter(|until| *until > copied.last_seq) {
-        let reason = format!("the ledger ends with seq {}, before seq {until}", copied.last_seq);
-        return Err(OpenError::InvalidOption { reason });
+    if let Some(until) = until {
+        let last_seq = wal::scan(from, choose(from, until.into())?.start, None, &mut |_| ())?.last_seq;
+        check_reaches(last_seq, until)?;
     }
+    begin(&*to)?;
+    let copied = copy(from, &*to, until, wal::epochs_skipped())?;
+    until.map_or(Ok(()), |until| check_reaches(copied.last_seq, until))?;
     distrust(to)?;
     Ok(copied)
 }
 
+fn check_reaches(last_seq: Seq, until: Seq) -> Result<(), OpenError> {
+    if until <= last_seq {
+        return Ok(());
+    }
+    let reason = format!("the ledger ends with seq {last_seq}, before seq {until}");
+    Err(OpenError::InvalidOption { reason })
+}
+
+/// Says of an empty directory that it is being filled. Durable when it returns.
+pub(crate) fn begin(to: &dyn Storage) -> Result<(), OpenError> {
+    write_file(to, UNFINISHED, &mut |_| Ok(0))?;
+    sync(to)
+}
+
+/// Refuses a directory whose filling was interrupted: it may lack entries, and its withdrawals are not in doubt.
+pub(crate) fn check_finished(storage: &dyn Storage) -> Result<(), OpenError> {
+    match has(storage, UNFINISHED) {
+        Ok(true) => {}
+        // The directory is not made yet.
+        Err(OpenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => return other.map(drop),
+    }
+    let directory = storage.describe();
+    let reason =
+        format!("{directory} has {UNFINISHED}, so it is no whole ledger; empty it, and restore or salvage again");
+    Err(OpenError::InvalidOption { reason })
+}
+
 /// Opens a copy that may lack what was done since, and closes it: every open withdrawal counts as attempted, and none is
-/// performed until [`release_executor`].
+/// performed until [`release_executor`]. Only then is the directory a ledger.
 pub(crate) fn distrust(to: Arc<dyn Storage>) -> Result<Ledger, OpenError> {
     if !is_executor_stopped(&*to)? {
         write_file(&*to, EXECUTOR_STOPPED, &mut |_| Ok(0))?;
         sync(&*to)?;
     }
     let ledger = Ledger::options().accept_clock(true).checkpoint_bytes(None);
-    let ledger = Ledger::recover(&ledger, to)?;
+    let ledger = Ledger::recover(&ledger, Arc::clone(&to))?;
     ledger.doubt_all_withdrawals().map_err(|err| unfinished(&err.to_string()))?;
     ledger.close().map_err(|err| unfinished(&err.to_string()))?;
+    to.remove(UNFINISHED).map_err(io_error("removing", UNFINISHED))?;
+    sync(&*to)?;
     Ok(ledger)
 }
 
@@ -99,8 +137,12 @@ pub(crate) fn distrust(to: Arc<dyn Storage>) -> Result<Ledger, OpenError> {
 /// # Errors
 /// The storage's.
 pub fn is_executor_stopped(storage: &dyn Storage) -> Result<bool, OpenError> {
+    has(storage, EXECUTOR_STOPPED)
+}
+
+fn has(storage: &dyn Storage, name: &str) -> Result<bool, OpenError> {
     let names = storage.list().map_err(io_error("listing", &storage.describe()))?;
-    Ok(names.iter().any(|name| name == EXECUTOR_STOPPED))
+    Ok(names.iter().any(|there| there == name))
 }
 
 /// Lets the withdrawals of a restored ledger be performed, once a person has compared them with the bank's book.
@@ -115,10 +157,30 @@ pub fn release_executor(storage: &dyn Storage) -> Result<(), OpenError> {
 }
 
 fn copy(from: &dyn Storage, to: &dyn Storage, until: Option<Seq>, epochs_skipped: u64) -> Result<Backup, OpenError> {
-    let uuid = wal::identity(from)?;
+    check_finished(from)?;
+    let chosen = choose(from, until)?;
+    let mut bytes = 0;
+    for name in &chosen.files {
+        bytes += copy_file(from, to, name)?;
+    }
+    let copied = wal::copy(from, to, chosen.start, until, epochs_skipped)?;
+    Ok(Backup { last_seq: copied.last_seq, snapshots: chosen.snapshots, bytes: bytes + copied.bytes })
+}
+
+/// What of a ledger is copied.
+struct Chosen {
+    snapshots: u64,
+    /// Of the snapshots.
+    files: Vec<String>,
+    /// Where the log begins.
+    start: Start,
+}
+
+/// The snapshots of a log that ends with `until`, and the log that they need.
+fn choose(from: &dyn Storage, until: Option<Seq>) -> Result<Chosen, OpenError> {
     let mut oldest: Option<Base> = None;
-    let (mut count, mut bytes) = (0, 0);
-    if let Some(uuid) = uuid {
+    let (mut count, mut files) = (0, Vec::new());
+    if let Some(uuid) = wal::identity(from)? {
         for seq in snapshots(from)? {
             let opened = Opened::new(from, uuid, seq)?;
             let base = opened.kept().base;
@@ -126,9 +188,7 @@ fn copy(from: &dyn Storage, to: &dyn Storage, until: Option<Seq>, epochs_skipped
             if until.is_some_and(|until| base.anchor > until) {
                 continue;
             }
-            for name in opened.file_names() {
-                bytes += copy_file(from, to, &name)?;
-            }
+            files.extend(opened.file_names());
             (oldest, count) = (Some(base), count + 1);
         }
     }
@@ -136,8 +196,7 @@ fn copy(from: &dyn Storage, to: &dyn Storage, until: Option<Seq>, epochs_skipped
         Some(base) => Start::After(base),
         None => Start::First,
     };
-    let copied = wal::copy(from, to, start, until, epochs_skipped)?;
-    Ok(Backup { last_seq: copied.last_seq, snapshots: count, bytes: bytes + copied.bytes })
+    Ok(Chosen { snapshots: count, files, start })
 }
 
 /// The last entry of `time` or an earlier one.
@@ -158,7 +217,7 @@ fn last_at(from: &dyn Storage, time: Timestamp) -> Result<Seq, OpenError> {
 
 /// Copies a file that is never changed; nothing where the copy has it already.
 fn copy_file(from: &dyn Storage, to: &dyn Storage, name: &str) -> Result<u64, OpenError> {
-    if to.list().map_err(io_error("listing", &to.describe()))?.iter().any(|there| there == name) {
+    if has(to, name)? {
         return Ok(0);
     }
     let file = from.open(name).map_err(io_error("opening", name))?;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crate::backup;
 use crate::checkpoint::digest;
 use crate::error::OpenError;
 use crate::journal::codec;
@@ -93,6 +94,7 @@ pub fn verify_since(path: impl AsRef<Path>, earlier: Head) -> Result<Verified, O
 
 /// Checks everything; `then` is a seq whose head is looked for.
 fn check(storage: &dyn Storage, then: Option<Seq>) -> Result<(Verified, Scanned), OpenError> {
+    backup::check_finished(storage)?;
     let mut seqs = snapshots(storage)?;
     loop {
         let checked = check_once(storage, &seqs, then);

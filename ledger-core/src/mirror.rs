@@ -6,6 +6,7 @@
 
 use std::io;
 
+use crate::backup;
 use crate::error::OpenError;
 use crate::sync::{Arc, AtomicU8, Mutex, OnceLock, Ordering};
 use crate::sys::{DirectoryLock, Storage, StorageFile};
@@ -42,6 +43,8 @@ impl MirroredStorage {
         on_side_failure: OnSideFailure,
     ) -> Result<MirroredStorage, OpenError> {
         let held = (wal::lock(&*primary)?, wal::lock(&*mirror)?);
+        backup::check_finished(&*primary)?;
+        backup::check_finished(&*mirror)?;
         wal::reconcile(&*primary, &*mirror)?;
         let pair = Pair { on_side_failure, lost: AtomicU8::new(NONE), reason: OnceLock::new() };
         let held = Mutex::new(Some(DirectoryLock::new(held)));

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::backup;
 use crate::error::OpenError;
 use crate::ledger::Ledger;
 use crate::recovery::Progress;
@@ -217,6 +218,7 @@ impl Options {
     /// # Errors
     /// See [`OpenError`]; nothing was changed.
     pub fn open_on(self, storage: impl Storage) -> Result<Ledger, OpenError> {
+        backup::check_finished(&storage)?;
         Ledger::recover(&self, Arc::new(storage))
     }
 

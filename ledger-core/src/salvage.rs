@@ -73,7 +73,7 @@ pub fn salvage_on(from: &dyn Storage, into: Arc<dyn Storage>) -> Result<Salvaged
     let tables = Tables::new(SHARDS_MAX);
     let mut whole = tables.whole();
     let mut is_from_the_first = false;
-    let taken = wal::salvage(from, &*into, &mut |record: Record<'_>| {
+    let taken = wal::salvage(from, &*into, &backup::begin, &mut |record: Record<'_>| {
         let entry = codec::decode(record.bytes)?;
         is_from_the_first |= record.seq == Seq::new(1);
         // Whether the rest of a log whose beginning is retired follows from its snapshot, the opening says.

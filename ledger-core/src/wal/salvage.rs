@@ -44,13 +44,14 @@ pub(crate) struct Left {
 }
 
 /// Copies the longest prefix of the log on `from` that is whole, and that `visit` has no objection to, into the empty
-/// directory `into`.
+/// directory `into`, where `begin` writes first.
 ///
 /// # Errors
 /// [`OpenError::Damaged`] if nothing can be taken; [`OpenError::InvalidOption`] if `into` is not empty.
 pub(crate) fn salvage(
     from: &dyn Storage,
     into: &dyn Storage,
+    begin: &dyn Fn(&dyn Storage) -> Result<(), OpenError>,
     visit: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
 ) -> Result<Taken, OpenError> {
     let _held = (recovery::lock(from)?, recovery::lock(into)?);
@@ -59,6 +60,7 @@ pub(crate) fn salvage(
         return Err(OpenError::InvalidOption { reason });
     }
     let source = Source::read(from)?;
+    begin(into)?;
     let mut walk = Walk::new(&source, into, visit);
     let before = walk.at.next_seq;
     walk.run()?;

@@ -8,7 +8,7 @@ use ledger_core::sim::{SimClock, SimDisk};
 use ledger_core::withdrawals::Substatus;
 use ledger_core::{
     Ledger, OpenError, RestoreTo, Seq, Storage, Timestamp, backup, is_executor_stopped, release_executor, restore,
-    verify_storage,
+    salvage_on, verify_storage,
 };
 
 use crate::model::Asked;
@@ -135,4 +135,67 @@ fn open_withdrawals_count_as_attempted_after_a_restore_and_wait_for_an_operator(
     }
     release_executor(&to).expect("a disk that works");
     assert!(!is_executor_stopped(&to).expect("a disk that works"));
+}
+
+/// A ledger with money and an open withdrawal, whose id is 2, that was never attempted.
+fn with_an_open_withdrawal(clock: &SimClock) -> SimDisk {
+    let disk = SimDisk::new(1);
+    let ledger = options(clock).open_on(disk.clone()).expect("an empty disk");
+    answer(ask(&ledger, &Asked::charge(user(1), amount(1_000), "money"))).expect("accepted");
+    answer(ask(&ledger, &Asked::withdraw(user(1), amount(10), "withdrawal"))).expect("accepted");
+    ledger.checkpoint().expect("a disk that works");
+    answer(ask(&ledger, &Asked::charge(user(1), amount(1), "more"))).expect("accepted");
+    ledger.close().expect("a disk that works");
+    disk
+}
+
+#[test]
+fn a_restore_to_what_the_backup_does_not_have_writes_nothing() {
+    let disk = with_an_open_withdrawal(&SimClock::at(START));
+    let to = SimDisk::new(9);
+    let refused = restore(&disk, Arc::new(to.clone()), RestoreTo::Seq(Seq::new(99)));
+    assert!(matches!(refused, Err(OpenError::InvalidOption { .. })), "{refused:?}");
+    assert_eq!(to.names(), Vec::<String>::new());
+}
+
+#[test]
+fn a_restore_or_salvage_that_is_cut_off_anywhere_leaves_nothing_that_pays() {
+    let clock = SimClock::at(START);
+    let disk = with_an_open_withdrawal(&clock);
+    let fill = |to: SimDisk, how: usize| match how {
+        0 => restore(&disk, Arc::new(to), RestoreTo::End).map(drop),
+        1 => restore(&disk, Arc::new(to), RestoreTo::Seq(Seq::new(2))).map(drop),
+        _ => salvage_on(&disk, Arc::new(to)).map(drop),
+    };
+    for how in 0..3 {
+        let (mut refused, mut opened) = (0, 0);
+        for cut in 0.. {
+            let to = SimDisk::new(cut);
+            to.crash_after(cut);
+            let is_done = fill(to.clone(), how).is_ok();
+            for left in [to.after_kill(), to.survivor(cut), to.survivor(cut + 1_000)] {
+                if !is_done && left.names().is_empty() {
+                    continue;
+                }
+                match options(&clock).accept_clock(true).open_on(left.clone()) {
+                    Err(OpenError::InvalidOption { reason }) => {
+                        assert!(reason.contains("restore.unfinished"), "{reason}");
+                        assert!(!is_done && verify_storage(&left).is_err() && backup(&left, &SimDisk::new(3)).is_err());
+                        refused += 1;
+                    }
+                    Err(err) => panic!("cut {cut}: {err}"),
+                    Ok(ledger) => {
+                        assert!(is_executor_stopped(&left).expect("a disk that works"), "cut {cut} of {how}");
+                        let withdrawal = answer(ledger.withdrawal(id(2))).expect("not halted").expect("it is there");
+                        assert_eq!(withdrawal.substatus, Substatus::Unknown, "cut {cut} of {how}");
+                        opened += 1;
+                    }
+                }
+            }
+            if is_done {
+                break;
+            }
+        }
+        assert!(refused > 30 && opened >= 3, "{how}: {refused} refused, {opened} opened");
+    }
 }
