@@ -6,6 +6,8 @@ pub(super) const MARK: &str = "durable.mark";
 const SEGMENT_SUFFIX: &str = ".segment";
 const TEMPORARY_SUFFIX: &str = ".tmp";
 const TORN_SUFFIX: &str = ".torn";
+/// Of the files that snapshots name. Others make and name them.
+const HISTORY_SUFFIX: &str = ".history";
 
 /// A segment's name. Zero-padded, so that names sort as numbers do.
 pub(super) fn segment(number: u64) -> String {
@@ -23,10 +25,12 @@ pub(super) fn temporary(name: &str) -> String {
     format!("{name}{TEMPORARY_SUFFIX}")
 }
 
-/// Whether a file of ours was left before it was whole.
+/// Whether a file of ours, a snapshot's included, was left before it was whole. An opening removes it.
 pub(super) fn is_temporary(name: &str) -> bool {
-    name.strip_suffix(TEMPORARY_SUFFIX)
-        .is_some_and(|name| name == MARK || segment_number(name).is_some() || name.ends_with(TORN_SUFFIX))
+    name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|name| {
+        let is_log = name == MARK || segment_number(name).is_some() || name.ends_with(TORN_SUFFIX);
+        is_log || is_snapshot(name) || name.ends_with(HISTORY_SUFFIX)
+    })
 }
 
 /// Whether it is a snapshot of the state, which makes the log before it dispensable. Others make and name them.
@@ -50,5 +54,6 @@ mod tests {
         assert_eq!(segment_number(&temporary(&segment(1))), None);
         assert!(is_temporary(&temporary(&segment(1))) && is_temporary(&temporary(MARK)));
         assert!(is_temporary(&temporary(&torn(1, 4096))) && !is_temporary("notes.tmp"));
+        assert!(is_temporary("12.snapshot.tmp") && is_temporary("12-1.history.tmp") && !is_temporary("12.snapshot"));
     }
 }

@@ -14,6 +14,7 @@ mod format;
 mod golden;
 mod house;
 mod liar;
+mod mirror;
 mod model;
 mod pair;
 mod payouts;
