@@ -46,7 +46,7 @@ impl MirroredStorage {
         backup::check_finished(&*primary)?;
         backup::check_finished(&*mirror)?;
         wal::reconcile(&*primary, &*mirror)?;
-        let pair = Pair { on_side_failure, lost: AtomicU8::new(NONE), reason: OnceLock::new() };
+        let pair = Pair { on_side_failure, lost: AtomicU8::new(NONE), reasons: [OnceLock::new(), OnceLock::new()] };
         let held = Mutex::new(Some(DirectoryLock::new(held)));
         Ok(MirroredStorage { sides: [primary, mirror], pair: Arc::new(pair), held })
     }
@@ -63,7 +63,8 @@ struct Pair {
     on_side_failure: OnSideFailure,
     /// The side that is no longer written to.
     lost: AtomicU8,
-    reason: OnceLock<String>,
+    /// Why, for each side.
+    reasons: [OnceLock<String>; 2],
 }
 
 impl Pair {
@@ -81,7 +82,7 @@ impl Pair {
         match failed {
             None => Ok(done),
             Some((side, fault)) if self.goes_without(&fault) && done[1 - side].is_some() => {
-                self.lose(side, &fault);
+                self.lose(side, fault)?;
                 Ok(done)
             }
             Some((_, fault)) => Err(fault),
@@ -95,7 +96,7 @@ impl Pair {
         match act(side) {
             Err(fault) if lost == usize::from(NONE) && self.goes_without(&fault) => {
                 let value = act(1 - side)?;
-                self.lose(side, &fault);
+                self.lose(side, fault)?;
                 Ok(value)
             }
             read => read,
@@ -107,10 +108,14 @@ impl Pair {
         self.on_side_failure == OnSideFailure::GoOn && !is_full
     }
 
-    fn lose(&self, side: usize, fault: &io::Error) {
-        let _ = self.reason.set(format!("the {} is lost: {fault}", ["primary directory", "mirror"][side]));
-        // Two threads may find the two sides failing at once: the second one's calls fail then.
-        let _ = self.lost.compare_exchange(NONE, side as u8, Ordering::Release, Ordering::Relaxed);
+    /// Goes on without `side`. Two threads may find the two sides failing at once: the second one cannot, and gets the
+    /// fault back.
+    fn lose(&self, side: usize, fault: io::Error) -> io::Result<()> {
+        let _ = self.reasons[side].set(format!("the {} is lost: {fault}", ["primary directory", "mirror"][side]));
+        match self.lost.compare_exchange(NONE, side as u8, Ordering::Release, Ordering::Relaxed) {
+            Err(lost) if usize::from(lost) != side => Err(fault),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -157,8 +162,8 @@ impl Storage for MirroredStorage {
     }
 
     fn degraded(&self) -> Option<String> {
-        let is_lost = self.pair.lost.load(Ordering::Acquire) != NONE; // As in `on_sides`.
-        is_lost.then(|| self.pair.reason.get().cloned().unwrap_or_default())
+        let lost = usize::from(self.pair.lost.load(Ordering::Acquire)); // As in `on_sides`.
+        self.pair.reasons.get(lost).map(|reason| reason.get().cloned().unwrap_or_default())
     }
 }
 

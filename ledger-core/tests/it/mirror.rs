@@ -1,9 +1,11 @@
 //! A mirrored ledger: what is cut off while one side is filled, and sides that fail at once.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use ledger_core::sim::{SimClock, SimDisk};
-use ledger_core::{Ledger, MirroredStorage, OnSideFailure, OpenError, Storage};
+use ledger_core::{DirectoryLock, Ledger, MirroredStorage, OnSideFailure, OpenError, Storage, StorageFile};
 
 use crate::model::Asked;
 use crate::stage::{START, amount, answer, ask, options, user};
@@ -57,4 +59,106 @@ fn a_pair_starts_again_after_a_side_failed_anywhere_in_a_checkpoint() {
         }
         open_pair(&clock, [&one.after_kill(), &two.after_kill()]).unwrap_or_else(|err| panic!("cut {cut}: {err}"));
     }
+}
+
+/// Asked before a file or the directory is synced.
+type BeforeSync = Arc<dyn Fn(&str) -> io::Result<()> + Send + Sync>;
+
+struct Watched(SimDisk, BeforeSync);
+
+struct WatchedFile(Arc<dyn StorageFile>, BeforeSync);
+
+impl Watched {
+    fn file(&self, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
+        Arc::new(WatchedFile(file, Arc::clone(&self.1)))
+    }
+}
+
+impl Storage for Watched {
+    fn lock(&self) -> io::Result<DirectoryLock> {
+        self.0.lock()
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.0.list()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        Ok(self.file(self.0.create(name)?))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        Ok(self.file(self.0.open(name)?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        (self.1)("directory")?;
+        self.0.sync_directory()
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+}
+
+impl StorageFile for WatchedFile {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+
+    fn read_device_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_device_at(buf, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        (self.1)("file")?;
+        self.0.sync_data()
+    }
+}
+
+#[test]
+fn a_sync_that_fails_on_the_side_that_is_left_fails() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let whole: Arc<OnceLock<MirroredStorage>> = Arc::default();
+    let of_primary = Arc::clone(&fails);
+    let primary: BeforeSync = Arc::new(move |what| match what {
+        "directory" if of_primary.load(Ordering::SeqCst) => Err(io::Error::other("the primary fails")),
+        _ => Ok(()),
+    });
+    let (of_mirror, both) = (Arc::clone(&fails), Arc::clone(&whole));
+    let mirror: BeforeSync = Arc::new(move |what| {
+        if what == "file" && of_mirror.load(Ordering::SeqCst) {
+            // What another thread does meanwhile: it finds the primary failing.
+            both.get().expect("it is open").sync_directory()?;
+            return Err(io::Error::other("the mirror fails"));
+        }
+        Ok(())
+    });
+    let [primary, mirror] =
+        [(1, primary), (2, mirror)].map(|(seed, hook)| Arc::new(Watched(SimDisk::new(seed), hook)) as Arc<dyn Storage>);
+    let opened = MirroredStorage::open(primary, mirror, OnSideFailure::GoOn).expect("empty disks");
+    assert!(whole.set(opened).is_ok());
+    let mirrored = whole.get().expect("it was set");
+    let file = mirrored.create("x").expect("a disk that works");
+    file.write_at(&[7; 4096], 0).expect("a disk that works");
+    fails.store(true, Ordering::SeqCst);
+    let synced = file.sync_data();
+    assert!(synced.is_err(), "acknowledged, and durable only on the side that is lost");
+    assert!(mirrored.degraded().is_some_and(|reason| reason.contains("the primary fails")));
 }
