@@ -7,7 +7,8 @@
 //!
 //! What must hold: a snapshot gets its name only when it was synced and read back, the files that it names have theirs, and
 //! the log is durable up to its entry. The log is retired only up to the older of the two snapshots that are kept, when
-//! the newer one's name is durable. A failure leaves everything as it was, and the next checkpoint tries again.
+//! the newer one's name is durable. A failure leaves everything as it was, without the files
+//! that it began, and the next checkpoint tries again.
 
 mod copy;
 mod digest;
@@ -147,10 +148,14 @@ impl Checkpointer {
             return Ok(Checkpoint { seq: since, bytes: 0, segments_retired: 0, longest_hold, largest_hold });
         }
         let is_stopped = || is_stopped() || wal.halted().is_some();
+        self.remove_temporaries();
         let cut = Cut::begin(tables, wal, since);
-        let (history, snapshot, kept, positions) = self.write(&cut, &state, wal, &is_stopped)?;
-        self.name(&history, wal)?;
-        self.name(&snapshot, wal)?;
+        let written = self.write(&cut, &state, wal, &is_stopped).and_then(|written| {
+            self.name(&written.0, wal)?;
+            self.name(&written.1, wal)?;
+            Ok(written)
+        });
+        let (history, snapshot, kept, positions) = written.inspect_err(|_| self.remove_temporaries())?;
         let (longest_hold, largest_hold) = cut.end();
         let seq = positions.seq;
         state.positions = positions;
@@ -242,6 +247,14 @@ impl Checkpointer {
             Ok(found) if found == digest => Ok(Written { name, bytes, digest }),
             Ok(_) => Err(unverified(&name, "its digest is another one".to_owned())),
             Err(err) => Err(unverified(&name, err.to_string())),
+        }
+    }
+
+    /// Gives back the room that a checkpoint took which came to nothing, best effort: the next one, or the next opening, tries again.
+    fn remove_temporaries(&self) {
+        let names = self.storage.list().unwrap_or_default();
+        for name in names.iter().filter(|name| names::is_temporary(name)) {
+            let _ = self.storage.remove(name);
         }
     }
 

@@ -357,6 +357,49 @@ fn a_checkpoint_on_a_full_disk_fails_and_the_next_one_is_made() {
 }
 
 #[test]
+fn a_checkpoint_that_runs_out_of_room_gives_back_what_it_took() {
+    let clock = SimClock::at(START);
+    let disk = SimDisk::new(1);
+    let ledger = options(&clock).key_seed(3).open_on(disk.clone()).expect("an empty disk");
+    for n in 0..300 {
+        let noted = metadata(4_000, n);
+        let charge = Asked { metadata: Some(noted), ..Asked::charge(user(n + 1), amount(1), format!("{n}")) };
+        answer(ask(&ledger, &charge)).expect("accepted");
+    }
+    let mut before = disk.used();
+    // Some of the history is written before there is no room.
+    disk.set_capacity(before + (1 << 20) + 4_096);
+    for n in 0..3 {
+        assert!(matches!(ledger.checkpoint(), Err(CheckpointError::Io { .. })));
+        assert!(names(&disk, ".tmp").is_empty());
+        assert_eq!(disk.used(), before);
+        // The next one is of another seq, whose files have other names.
+        disk.set_capacity(1 << 30);
+        answer(ask(&ledger, &Asked::charge(user(1), amount(1), format!("again {n}")))).expect("accepted");
+        before = disk.used();
+        disk.set_capacity(before + (1 << 20) + 4_096);
+    }
+}
+
+#[test]
+fn an_opening_removes_what_a_checkpoint_left_that_was_killed() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let ledger = options(&clock).open_on(disk.clone()).expect("an empty disk");
+    answer(ask(&ledger, &Asked::charge(user(1), amount(10), "a"))).expect("accepted");
+    let mut left = 0;
+    let from = disk.operations();
+    (from..from + 40).for_each(|at| disk.photograph_at(at, at));
+    ledger.checkpoint().expect("a disk that works");
+    for photo in disk.photographs() {
+        let killed = photo.after_kill();
+        left += names(&killed, ".tmp").len();
+        options(&clock).open_on(killed.clone()).expect("sound");
+        assert!(names(&killed, ".tmp").is_empty());
+    }
+    assert!(left > 0);
+}
+
+#[test]
 fn a_torn_tail_behind_a_snapshot_is_kept_and_told() {
     let mut torn = 0;
     for seed in 0..40 {
