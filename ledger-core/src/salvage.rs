@@ -1,6 +1,7 @@
 //! The last resort: a directory that is refused, and no copy to restore from. What can be proved is written into a new
 //! directory; what is given up is listed.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use uuid::Uuid;
@@ -9,6 +10,7 @@ use crate::backup;
 use crate::error::OpenError;
 use crate::journal::codec;
 use crate::ledger::{Origin, SHARDS_MAX, Tables};
+use crate::recovery::{Opened, snapshots};
 use crate::sync::Arc;
 use crate::sys::{DirectoryStorage, Storage};
 use crate::types::{Epoch, Head, Seq};
@@ -73,16 +75,22 @@ pub fn salvage_on(from: &dyn Storage, into: Arc<dyn Storage>) -> Result<Salvaged
     let tables = Tables::new(SHARDS_MAX);
     let mut whole = tables.whole();
     let mut is_from_the_first = false;
-    let taken = wal::salvage(from, &*into, &backup::begin, &mut |record: Record<'_>| {
-        let entry = codec::decode(record.bytes)?;
-        is_from_the_first |= record.seq == Seq::new(1);
-        // Whether the rest of a log whose beginning is retired follows from its snapshot, the opening says.
-        if !is_from_the_first {
-            return Ok(());
-        }
-        let origin = Origin { ledger: Uuid::nil(), epoch: record.epoch };
-        whole.replay(&entry, origin, Stamp { seq: record.seq, time: record.time })
-    })?;
+    let taken = wal::salvage(
+        from,
+        &*into,
+        &backup::begin,
+        &|uuid, last| snapshot_files(from, uuid, last),
+        &mut |record: Record<'_>| {
+            let entry = codec::decode(record.bytes)?;
+            is_from_the_first |= record.seq == Seq::new(1);
+            // Whether the rest of a log whose beginning is retired follows from its snapshot, the opening says.
+            if !is_from_the_first {
+                return Ok(());
+            }
+            let origin = Origin { ledger: Uuid::nil(), epoch: record.epoch };
+            whole.replay(&entry, origin, Stamp { seq: record.seq, time: record.time })
+        },
+    )?;
     drop(whole);
     drop(tables);
     let ledger = backup::distrust(into)?;
@@ -95,6 +103,19 @@ pub fn salvage_on(from: &dyn Storage, into: Arc<dyn Storage>) -> Result<Salvaged
         withdrawals_in_doubt: ledger.withdrawals_open(),
         given_up: taken.left.into_iter().map(GivenUp::from).collect(),
     })
+}
+
+/// The files of the snapshots that can be read and rest on no later entry than `last`.
+fn snapshot_files(from: &dyn Storage, uuid: Uuid, last: Seq) -> Result<Vec<String>, OpenError> {
+    let mut files = BTreeSet::new();
+    for seq in snapshots(from)? {
+        match Opened::new(from, uuid, seq) {
+            Ok(opened) if opened.kept().base.anchor <= last => files.extend(opened.file_names()),
+            Ok(_) | Err(OpenError::Damaged { .. }) => {}
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(files.into_iter().collect())
 }
 
 impl From<wal::Left> for GivenUp {

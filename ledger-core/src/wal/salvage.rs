@@ -44,7 +44,8 @@ pub(crate) struct Left {
 }
 
 /// Copies the longest prefix of the log on `from` that is whole, and that `visit` has no objection to, into the empty
-/// directory `into`, where `begin` writes first.
+/// directory `into`, where `begin` writes first. If it does not begin with seq 1 it needs a snapshot: the files of those of
+/// the ledger that rest on no later entry than the last one taken are what `snapshots` gives.
 ///
 /// # Errors
 /// [`OpenError::Damaged`] if nothing can be taken; [`OpenError::InvalidOption`] if `into` is not empty.
@@ -52,6 +53,7 @@ pub(crate) fn salvage(
     from: &dyn Storage,
     into: &dyn Storage,
     begin: &dyn Fn(&dyn Storage) -> Result<(), OpenError>,
+    snapshots: &dyn Fn(Uuid, Seq) -> Result<Vec<String>, OpenError>,
     visit: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
 ) -> Result<Taken, OpenError> {
     let _held = (recovery::lock(from)?, recovery::lock(into)?);
@@ -75,8 +77,10 @@ pub(crate) fn salvage(
         let reason = format!("{reason}, and no entry before it can be taken");
         return Err(OpenError::Damaged { file, offset, seq: Some(before.get()), reason });
     }
-    // Without its snapshots, a log that does not begin with seq 1 says nothing.
-    twin::copy_others(from, into)?;
+    // A log that begins with seq 1 says everything, and a snapshot may be one of what was lost.
+    if before > Seq::new(1) {
+        twin::copy_files(from, into, &snapshots(source.uuid, last_seq)?)?;
+    }
     let mut mark = MarkFile::create(into, source.uuid)?;
     let epoch = Epoch::new(walk.epoch_max.get() + epochs_skipped());
     mark.advance(epoch, last_seq, walk.at.records_chain)?;

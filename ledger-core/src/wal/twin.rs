@@ -171,12 +171,9 @@ pub(super) fn has_snapshots(side: &dyn Storage) -> Result<bool, OpenError> {
     Ok(list(side)?.iter().any(|name| names::is_snapshot(name)))
 }
 
-/// Copies what is not the log's: snapshots above all.
-pub(super) fn copy_others(from: &dyn Storage, to: &dyn Storage) -> Result<(), OpenError> {
-    list(from)?
-        .iter()
-        .filter(|name| !is_log(name) && !names::is_temporary(name))
-        .try_for_each(|name| copy_file(from, to, name))
+/// Copies the files `names`, which are not the log's.
+pub(super) fn copy_files(from: &dyn Storage, to: &dyn Storage, names: &[String]) -> Result<(), OpenError> {
+    names.iter().try_for_each(|name| copy_file(from, to, name))
 }
 
 /// Appears under its name when all of it is durable; the caller syncs the directory.

@@ -19,6 +19,7 @@ mod model;
 mod pair;
 mod payouts;
 mod property;
+mod salvage;
 mod snapshot;
 mod stage;
 mod story;
