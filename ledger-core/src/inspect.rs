@@ -113,6 +113,8 @@ fn check_once(storage: &dyn Storage, seqs: &[Seq], then: Option<Seq>) -> Result<
     let mut digests = BTreeMap::new();
     let mut oldest = None;
     for seq in seqs {
+        // A whole state: two of them at once may be more than there is memory for.
+        drop(oldest.take());
         let (tables, kept) = load_one(storage, uuid, *seq)?;
         let last = Stamp { seq: *seq, time: kept.base.time };
         digests.insert(*seq, (last.time, digest(&tables, || last).1));
