@@ -124,16 +124,20 @@ fn copy_until(
     let durable = |header: &Header| header.durable.min(last_seq);
     let mut chain = frame::finish(&mut buf, Header { durable: durable(&read.header), ..read.header }, seal);
     new.write_at(&buf, LINK_AT)?;
-    let mut records_chain = read.header.previous;
+    let (mut records_chain, mut source_chain) = (read.header.previous, read.chain);
     let (mut source, mut at, mut next) = (FRAMES_AT, FRAMES_AT, read.header.first_seq);
     while next <= last_seq {
         let block = during(window.bytes(source, BLOCK as u64), "reading", &name)?;
         let header = Header::decode(block, seal).ok().filter(|header| header.kind == Kind::Records);
-        let Some(header) = header.filter(|header| header.first_seq == next) else {
-            let reason = "it changed while it was copied".to_owned();
-            return Err(OpenError::Damaged { file: name, offset: source, seq: Some(next.get()), reason });
+        let changed = || {
+            let (file, reason) = (name.clone(), "it changed while it was copied".to_owned());
+            OpenError::Damaged { file, offset: source, seq: Some(next.get()), reason }
         };
+        let header = header.filter(|header| header.first_seq == next && header.previous == source_chain);
+        let header = header.ok_or_else(changed)?;
         let bytes = during(window.bytes(source, header.frame_bytes()), "reading", &name)?;
+        // It gets a checksum of its own in the copy, which would make damage look sound.
+        source_chain = frame::check(bytes, seal).map_err(|_| changed())?;
         source += header.frame_bytes();
         let count = (last_seq.get() - next.get() + 1).min(header.count.into()) as u32;
         buf.clear();

@@ -1,14 +1,16 @@
 //! Backups of a ledger in use, and what a restored one is: exactly what the ledger was at that entry or time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ledger_core::sim::{SimClock, SimDisk};
 use ledger_core::withdrawals::Substatus;
 use ledger_core::{
-    Ledger, OpenError, RestoreTo, Seq, Storage, Timestamp, backup, is_executor_stopped, release_executor, restore,
-    salvage_on, verify_storage,
+    DirectoryLock, Ledger, OpenError, RestoreTo, Seq, Storage, StorageFile, Timestamp, backup, is_executor_stopped,
+    release_executor, restore, salvage_on, verify_storage,
 };
 
 use crate::model::Asked;
@@ -198,4 +200,108 @@ fn a_restore_or_salvage_that_is_cut_off_anywhere_leaves_nothing_that_pays() {
         }
         assert!(refused > 30 && opened >= 3, "{how}: {refused} refused, {opened} opened");
     }
+}
+
+/// A disk on which a byte of the segments is another one from the second time on that a segment is opened.
+struct Rots {
+    disk: SimDisk,
+    at: u64,
+    opened: AtomicU64,
+}
+
+struct RotsFile(Arc<dyn StorageFile>, Option<u64>);
+
+impl Storage for Rots {
+    fn lock(&self) -> io::Result<DirectoryLock> {
+        self.disk.lock()
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        self.disk.create(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        let is_rotten = name.ends_with(".segment") && self.opened.fetch_add(1, Ordering::Relaxed) > 0;
+        Ok(Arc::new(RotsFile(self.disk.open(name)?, is_rotten.then_some(self.at))))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.disk.sync_directory()
+    }
+
+    fn describe(&self) -> String {
+        self.disk.describe()
+    }
+}
+
+impl RotsFile {
+    fn rotten(&self, buf: &mut [u8], offset: u64, read: usize) -> usize {
+        let at = self.1.and_then(|at| at.checked_sub(offset)).and_then(|at| usize::try_from(at).ok());
+        if let Some(byte) = at.and_then(|at| buf[..read].get_mut(at)) {
+            *byte ^= 1;
+        }
+        read
+    }
+}
+
+impl StorageFile for RotsFile {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let read = self.0.read_at(buf, offset)?;
+        Ok(self.rotten(buf, offset, read))
+    }
+
+    fn read_device_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let read = self.0.read_device_at(buf, offset)?;
+        Ok(self.rotten(buf, offset, read))
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+#[test]
+fn what_rots_between_the_check_and_the_copy_gets_no_checksum_of_its_own() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let ledger = options(&clock).open_on(disk.clone()).expect("an empty disk");
+    for n in 0..3u64 {
+        answer(ask(&ledger, &Asked::charge(user(1), amount(1_000), format!("{n}")))).expect("accepted");
+    }
+    let digest = ledger.state_digest();
+    ledger.close().expect("a disk that works");
+    let (mut refused, mut same) = (0, 0);
+    // The second frame, and the block that it fills up.
+    for at in 3 * 4096..4 * 4096 {
+        let to = SimDisk::new(2);
+        match backup(&Rots { disk: disk.clone(), at, opened: AtomicU64::new(0) }, &to) {
+            Err(OpenError::Damaged { .. }) => refused += 1,
+            Err(err) => panic!("byte {at}: {err}"),
+            Ok(_) => {
+                let copy = options(&clock).open_on(to).expect("sound");
+                assert_eq!(copy.state_digest(), digest, "byte {at}");
+                same += 1;
+            }
+        }
+    }
+    assert!(refused > 100, "{refused} refused, {same} the same");
 }
