@@ -292,6 +292,8 @@ impl Checkpointer {
         for name in surplus {
             self.storage.remove(&name).map_err(io_error("removing", &name))?;
         }
+        // Else a power cut may bring back an old snapshot without the log that it needs.
+        self.sync_directory(wal)?;
         let oldest = state.kept.first().filter(|_| state.kept.len() == SNAPSHOTS_KEPT);
         let removed = match oldest {
             None => 0,
