@@ -250,7 +250,8 @@ impl Checkpointer {
         }
     }
 
-    /// Gives back the room that a checkpoint took which came to nothing, best effort: the next one, or the next opening, tries again.
+    /// Gives back the room that a checkpoint took which came to nothing, best effort: the next one, or the next opening,
+    /// tries again.
     fn remove_temporaries(&self) {
         let names = self.storage.list().unwrap_or_default();
         for name in names.iter().filter(|name| names::is_temporary(name)) {
