@@ -227,17 +227,18 @@ fn a_table_of_the_longest_prefix_is_not_split_but_grows() {
     };
     let mut index = SlotIndex::new();
     let mut seen = Vec::new();
-    for reference in 0..6_320 {
+    for reference in 0..6_400 {
         index.insert(unfold(42), reference);
         if seen.last() != Some(&table(&index)) {
             seen.push(table(&index));
         }
     }
-    // Each insert after the first split cuts the table once more, until its prefix is the longest; from then on it grows,
-    // until seven eighths are more than there is.
-    let split = (1..=20).map(|depth| (depth, 4_096));
-    let grown = [5_120, 6_144, 7_168, 8_192].map(|capacity| (20, capacity));
-    let expected: Vec<_> = LADDER.iter().map(|capacity| (0, *capacity)).chain(split).chain(grown).collect();
+    // After each split all of them are in one of the halves, which grows with each insert until it is split again. The
+    // one with the longest prefix goes on to grow, until seven eighths of it are more than there are.
+    let steps = |depth: u32, ladder: &[u32]| ladder.iter().map(|capacity| (depth, *capacity)).collect::<Vec<_>>();
+    let split = (1..20).flat_map(|depth| steps(depth, &LADDER[8..]));
+    let longest = steps(20, &[4_096, 5_120, 6_144, 7_168, 8_192]);
+    let expected: Vec<_> = steps(0, &LADDER).into_iter().chain(split).chain(longest).collect();
     assert_eq!(seen, expected);
     assert_eq!((index.depth, index.directory.len(), index.tables.len()), (20, 1 << 20, 21));
     check_order(&index);
