@@ -46,7 +46,8 @@ fn disk_free(room: &Room) -> i64 {
 
 const FRAME: u64 = 100_000;
 
-fn spare(bytes: u64) -> Spare {
+/// A segment that was prepared.
+pub(super) fn spare(bytes: u64) -> Spare {
     let file = SimDisk::new(1).create("spare").unwrap();
     let header = SegmentHeader { uuid: Uuid::nil(), number: 1, epoch: Epoch::new(1), bytes, in_flight_max: 0 };
     Spare { header, file }
@@ -227,7 +228,7 @@ fn a_waiter_is_kept_once_and_taken_when_his_seq_is_reached() {
     waiters.add(Seq::new(6), acknowledged, thread());
     waiters.add(Seq::new(6), acknowledged, thread());
     assert_eq!(waiters.len(), 6);
-    let other = thread::spawn(|| crate::sync::thread::current()).join().unwrap();
+    let other = thread::spawn(crate::sync::thread::current).join().unwrap();
     waiters.add(Seq::new(6), acknowledged, Waiter::Thread(other));
     assert_eq!(waiters.len(), 7);
     let mut taken = Vec::new();

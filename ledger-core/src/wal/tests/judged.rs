@@ -5,16 +5,16 @@ use frame::{HEADER_BYTES, Header, Kind, Seal};
 use mark::Mark;
 use segment::{FRAMES_AT, LINK_AT, Link, SegmentHeader};
 
-const BLOCK: u64 = 4096;
+pub(super) const BLOCK: u64 = 4096;
 /// The segments of [`small_log`], and the spare behind them.
-const FIRST: u64 = 1;
-const MIDDLE: u64 = 3;
-const LAST: u64 = 5;
-const SPARE: u64 = 6;
+pub(super) const FIRST: u64 = 1;
+pub(super) const MIDDLE: u64 = 3;
+pub(super) const LAST: u64 = 5;
+pub(super) const SPARE: u64 = 6;
 
 /// Three openings of two, three and three commits of one record each: two are closed, the last is killed before the mark
 /// has followed. Frames are of one block.
-fn small_log() -> SimDisk {
+pub(super) fn small_log() -> SimDisk {
     let disk = SimDisk::new(1);
     for (round, commits) in [2, 3, 3].into_iter().enumerate() {
         let (wal, ..) = open(&disk, &manual()).unwrap();
@@ -29,12 +29,12 @@ fn small_log() -> SimDisk {
     unreachable!("the last round returns")
 }
 
-fn seal() -> Seal {
+pub(super) fn seal() -> Seal {
     Seal::of(Uuid::from_u128(0x1ed9e7))
 }
 
 /// The frame at an offset: its header and its payload.
-fn frame_at(disk: &SimDisk, segment: u64, offset: u64) -> (Header, Vec<u8>) {
+pub(super) fn frame_at(disk: &SimDisk, segment: u64, offset: u64) -> (Header, Vec<u8>) {
     let bytes = disk.read(&names::segment(segment)).unwrap();
     let header = Header::decode(&bytes[offset as usize..], seal()).unwrap();
     let payload = &bytes[offset as usize + HEADER_BYTES..][..header.payload_bytes as usize];
@@ -42,7 +42,7 @@ fn frame_at(disk: &SimDisk, segment: u64, offset: u64) -> (Header, Vec<u8>) {
 }
 
 /// Writes a frame, or as much of it as is wanted, with right checksums.
-fn write_frame(disk: &SimDisk, segment: u64, offset: u64, header: Header, payload: &[u8], bytes: usize) {
+pub(super) fn write_frame(disk: &SimDisk, segment: u64, offset: u64, header: Header, payload: &[u8], bytes: usize) {
     let mut buf = vec![0; HEADER_BYTES];
     buf.extend_from_slice(payload);
     frame::finish(&mut buf, header, seal());
@@ -50,10 +50,29 @@ fn write_frame(disk: &SimDisk, segment: u64, offset: u64, header: Header, payloa
 }
 
 /// Changes the header of the frame at an offset and seals it again.
-fn change(disk: &SimDisk, segment: u64, offset: u64, change: impl FnOnce(&mut Header)) {
+pub(super) fn change(disk: &SimDisk, segment: u64, offset: u64, change: impl FnOnce(&mut Header)) {
     let (mut header, payload) = frame_at(disk, segment, offset);
     change(&mut header);
     write_frame(disk, segment, offset, header, &payload, usize::MAX);
+}
+
+/// The chain of the frame that ends at an offset.
+pub(super) fn frame_chain(disk: &SimDisk, segment: u64, end: u64) -> frame::Chain {
+    let bytes = disk.read(&names::segment(segment)).unwrap();
+    u128::from_le_bytes(bytes[end as usize - 16..][..16].try_into().unwrap())
+}
+
+/// The link of a segment, and its header.
+pub(super) fn link_at(disk: &SimDisk, segment: u64) -> (Header, Link) {
+    let (header, payload) = frame_at(disk, segment, LINK_AT);
+    (header, Link::decode(&header, &[&[0; HEADER_BYTES], &payload[..]].concat()).unwrap())
+}
+
+/// Writes a link with right checksums.
+pub(super) fn write_link(disk: &SimDisk, segment: u64, header: Header, link: Link) {
+    let mut buf = Vec::new();
+    link.payload(&mut buf);
+    write_frame(disk, segment, LINK_AT, header, &buf[HEADER_BYTES..], usize::MAX);
 }
 
 fn write_mark(disk: &SimDisk, change: impl FnOnce(&mut Mark)) {

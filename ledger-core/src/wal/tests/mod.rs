@@ -10,7 +10,10 @@ mod judged;
 mod mirror;
 mod salvage;
 mod sleeping;
+mod taken;
 mod threads;
+mod twins;
+mod waiting;
 mod window;
 
 use std::sync::Arc;
