@@ -75,7 +75,7 @@ pub(super) fn write_link(disk: &SimDisk, segment: u64, header: Header, link: Lin
     write_frame(disk, segment, LINK_AT, header, &buf[HEADER_BYTES..], usize::MAX);
 }
 
-fn write_mark(disk: &SimDisk, change: impl FnOnce(&mut Mark)) {
+pub(super) fn write_mark(disk: &SimDisk, change: impl FnOnce(&mut Mark)) {
     let mut mark = Mark::read(&*disk.open(names::MARK).unwrap()).unwrap().unwrap();
     change(&mut mark);
     for count in 0..2 {

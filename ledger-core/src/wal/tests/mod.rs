@@ -7,6 +7,7 @@ mod damage;
 mod faults;
 mod forgery;
 mod judged;
+mod meanwhile;
 mod mirror;
 mod salvage;
 mod sleeping;
