@@ -189,6 +189,38 @@ fn a_frame_that_was_half_written_is_looked_at_again() {
 }
 
 #[test]
+fn what_a_later_frame_tells_on_is_looked_at_once_more() {
+    let whole = gone_on(2, false);
+    // Of two frames the second can be seen first: then the one before it was written, and will be seen.
+    let half = gone_on(2, false);
+    half.overwrite(&names::segment(LAST), FRAMES_AT + 3 * BLOCK + 90, &[0; BLOCK as usize - 90]);
+    let look = |reads: u64| {
+        let disk = Meanwhile::new(&half, &whole, reads);
+        let scanned = scan(&Looked(Arc::clone(&disk)), Start::First, None, &mut |_| ());
+        (scanned.map(|scanned| scanned.last_seq.get()).ok(), disk.reads.load(Ordering::SeqCst))
+    };
+    let (refused, reads) = look(u64::MAX);
+    assert_eq!(refused, None, "it stays so: it is damaged");
+    assert!((0..reads).all(|before| look(before).0 == Some(10)), "up to the last look it may be seen");
+}
+
+#[test]
+fn a_disk_that_fails_meanwhile_is_no_damage() {
+    let off = small_log();
+    off.crash_after(off.operations());
+    off.sync_directory().unwrap_err();
+    let mut failed = 0;
+    for reads in 0..200 {
+        match scan(&Looked(Meanwhile::new(&small_log(), &off, reads)), Start::First, None, &mut |_| ()) {
+            Ok(scanned) => assert_eq!(scanned.last_seq, Seq::new(8)),
+            Err(OpenError::Io { .. }) => failed += 1,
+            Err(other) => panic!("after {reads} reads: {other}"),
+        }
+    }
+    assert!((15..200).contains(&failed), "{failed}");
+}
+
+#[test]
 fn segments_that_come_and_go_meanwhile_are_no_damage() {
     // The ledger goes on in its spare.
     let (before, after) = (small_log(), gone_on(1, false));
