@@ -391,6 +391,8 @@ impl<S: Sum> Inner<S> {
 
 #[cfg(test)]
 mod tests {
+    mod exact;
+
     use std::collections::BTreeMap;
     use std::fmt::Debug;
 

@@ -1,5 +1,7 @@
 //! What is written is what is read, and there is one way to write it.
 
+mod exact;
+
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;

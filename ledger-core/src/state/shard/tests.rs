@@ -8,7 +8,7 @@ use crate::state::apply::Applied;
 use crate::state::{Party, Posting, TransactionEntry, audit};
 use crate::types::{Amount, Epoch, Fingerprint, IdempotencyKey};
 use crate::view::{CurrencyAudit, Status, TransactionKind};
-use crate::withdrawals::BankReference;
+use crate::withdrawals::{BankReference, Event, InquiryAnswer, ReturnCredit, Substatus, Withdrawal, WithdrawalEntry};
 
 const EUR: &str = "EUR";
 
@@ -36,9 +36,20 @@ impl Stage {
     }
 
     fn post(&mut self, kind: TransactionKind, currency: Currency, debit: Party, credit: Party, held: u64) -> Slot {
+        let release_at = (held > 0).then(|| time(self.last + 1 + held));
+        self.post_until(kind, currency, debit, credit, release_at)
+    }
+
+    fn post_until(
+        &mut self,
+        kind: TransactionKind,
+        currency: Currency,
+        debit: Party,
+        credit: Party,
+        release_at: Option<Timestamp>,
+    ) -> Slot {
         self.last += 1;
         let status = if kind == TransactionKind::Withdrawal { Status::Pending } else { Status::Completed };
-        let release_at = (held > 0).then(|| time(self.last + held));
         let amount = Amount::new(100 + self.last).unwrap();
         let entry = TransactionEntry {
             kind,
@@ -59,6 +70,16 @@ impl Stage {
             (None, Some(user)) => self.shard.credit(&entry, posting, user, None, &applied),
             (None, None) => unreachable!("somebody's money"),
         }
+    }
+
+    /// Something happens to the withdrawal that the entry `id` reserved.
+    fn happen(&mut self, id: u64, event: Event, to: Substatus) {
+        self.last += 1;
+        let id = TransactionId::new(id).unwrap();
+        let Withdrawal { user, currency, amount, .. } = self.shard.withdrawals[&id].withdrawal;
+        let (due, evidence, operator, command) = (None, "", None, None);
+        let entry = WithdrawalEntry { id, user, currency, amount, event, to, due, evidence, operator, command };
+        self.shard.apply_withdrawal(&entry, Seq::new(self.last), self.now());
     }
 
     fn charge(&mut self, n: u64, currency: Currency, held: u64) -> Slot {
@@ -218,4 +239,76 @@ fn sums_that_are_not_those_of_the_accounts_are_counted_by_currency() {
     assert_eq!(mismatches(&stages), [(eur(), 1), (Currency::USD, 2)]);
     stages[0].shard.sums_mut(eur()).holds.add(time(500), 3);
     assert_eq!(mismatches(&stages), [(eur(), 2), (Currency::USD, 2)]);
+}
+
+#[test]
+fn what_leaves_for_the_world_outside_is_there() {
+    let mut stage = Stage::new();
+    stage.charge(1, Currency::USD, 0);
+    let owner = Party::User(user(1));
+    let externals = |stage: &Stage| (stage.shard.sums()[0].external, stage.shard.sums()[0].suspense);
+    assert_eq!(externals(&stage), (-101, 0));
+    // No command does so, but an entry may say it: 102 would be more than there is, so it comes first.
+    stage.charge(1, Currency::USD, 0);
+    stage.post(TransactionKind::Transfer, Currency::USD, owner, Party::External, 0);
+    assert_eq!(externals(&stage), (-101 - 102 + 103, 0));
+    assert_eq!(stage.shard.sums()[0].total, 100);
+}
+
+#[test]
+fn a_hold_that_is_over_when_its_entry_is_made_is_none() {
+    let mut stage = Stage::new();
+    let (outside, owner) = (Party::External, Party::User(user(1)));
+    let transfer = TransactionKind::Transfer;
+    for seconds in [1, 2, 3, 4] {
+        // At its own time, and a second later.
+        let now = time(stage.last + 1);
+        let release_at = if seconds % 2 == 0 { time(stage.last + 2) } else { now };
+        let (debit, credit) = if seconds > 2 { (owner, Party::User(user(2))) } else { (outside, owner) };
+        let kind = if seconds > 2 { transfer } else { TransactionKind::Charge };
+        let slot = stage.post_until(kind, Currency::USD, debit, credit, Some(release_at));
+        let shard = &stage.shard;
+        let list = &shard.accounts.get(slot).list;
+        let record = shard.history.get(shard.history.nth(list, list.len() - 1));
+        assert_eq!(record.release_at, (seconds % 2 == 0).then_some(release_at), "{seconds}");
+        if seconds == 1 {
+            assert_eq!(
+                (shard.parts_without_holds(user(1), Currency::USD).is_some(), shard.sums()[0].holds.total()),
+                (true, 0)
+            );
+        }
+        if seconds == 2 {
+            assert_eq!(stage.shard.parts(user(1), Currency::USD, now).0.held, 102);
+            // So that something can be transferred.
+            stage.charge(1, Currency::USD, 0);
+            stage.charge(1, Currency::USD, 0);
+        }
+    }
+}
+
+#[test]
+fn an_account_is_touched_by_what_moves_its_money_and_by_nothing_else() {
+    let mut stage = Stage::new();
+    stage.charge(1, Currency::USD, 0);
+    stage.charge(1, Currency::USD, 0);
+    let owner = Party::User(user(1));
+    stage.post(TransactionKind::Withdrawal, Currency::USD, owner, Party::External, 0);
+    let last = |stage: &Stage| stage.shard.accounts.get(0).last_seq().get();
+    assert_eq!(last(&stage), 3);
+    stage.happen(3, Event::Inquired { answer: InquiryAnswer::Pending }, Substatus::Accepted);
+    assert_eq!(last(&stage), 3, "it was asked about, no more");
+    stage.happen(3, Event::Inquired { answer: InquiryAnswer::Settled }, Substatus::Completed);
+    assert_eq!(last(&stage), 5, "it left");
+    let id = |id| TransactionId::new(id).unwrap();
+    let returned = |credit| Event::Returned { credit, occurred_at: time(1) };
+    stage.happen(3, returned(ReturnCredit::User), Substatus::Returned);
+    assert_eq!(
+        (last(&stage), stage.shard.register.returned(), stage.shard.register.returned_by(id(6))),
+        (6, 1, Some(id(3)))
+    );
+    stage.post(TransactionKind::Withdrawal, Currency::USD, owner, Party::External, 0);
+    stage.happen(7, Event::Inquired { answer: InquiryAnswer::Settled }, Substatus::Completed);
+    stage.happen(7, returned(ReturnCredit::Suspense), Substatus::Returned);
+    assert_eq!((last(&stage), stage.shard.register.returned(), stage.shard.register.returned_by(id(9))), (8, 2, None));
+    assert_eq!(stage.shard.sums()[0].suspense, 107);
 }

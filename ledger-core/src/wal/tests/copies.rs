@@ -107,6 +107,14 @@ fn large_segments_are_copied_piece_by_piece() {
 }
 
 #[test]
+fn a_segment_that_is_full_to_its_last_byte_is_copied_as_it_is() {
+    // Salvage closes segments up behind their last frame.
+    let (.., full) = super::taken::take(&small_log());
+    let records = scan_records(&full).unwrap().1;
+    (1..=8).for_each(|until| assert_eq!(copied(&full, Some(until), &records).0.last_seq, Seq::new(until)));
+}
+
+#[test]
 fn where_there_is_no_log_there_is_nothing_to_copy() {
     let fault = copy(&SimDisk::new(1), &SimDisk::new(2), Start::First, None, 0).unwrap_err();
     assert!(matches!(fault, OpenError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound));

@@ -197,3 +197,39 @@ fn what_a_snapshot_does_not_have_is_read_and_its_anchor_must_be_there() {
     let beyond = base(8, 9, 0);
     assert!(after(&disk, beyond).unwrap_err().to_string().contains("and seqs up to 9 were durable"));
 }
+
+#[test]
+fn a_mark_within_what_is_read_must_be_the_logs_and_one_before_it_cannot_be_checked() {
+    for (seq, is_checked) in [(2, false), (3, true), (4, true)] {
+        let disk = small_log();
+        disk.erase(&names::segment(FIRST));
+        super::judged::write_mark(&disk, |mark| (mark.seq, mark.chain) = (Seq::new(seq), 77));
+        let scanned = scan(&disk, Start::Oldest, None, &mut |_| ());
+        match is_checked {
+            true => {
+                let words = format!("its chain at seq {seq} is not the log's");
+                assert!(scanned.unwrap_err().to_string().contains(&words));
+            }
+            false => assert_eq!(scanned.unwrap().last_seq, Seq::new(8)),
+        }
+    }
+}
+
+#[test]
+fn a_spare_that_cannot_be_prepared_halts_the_log_unless_the_disk_is_full() {
+    for (fault, halts) in [(crate::sim::Fault::Eio, true), (crate::sim::Fault::Enospc, false)] {
+        for operation in 0..4 {
+            let disk = SimDisk::new(1);
+            let (wal, ..) = open(&disk, &manual()).unwrap();
+            append(&wal, 1, b"a").unwrap();
+            assert!(wal.step_by_hand(false) && wal.step_by_hand(false), "it is written and synced");
+            disk.fail_at(disk.operations() + operation, fault);
+            assert!(wal.step_by_hand(false));
+            assert_eq!((wal.halted().is_some(), wal.durable()), (halts, Seq::new(1)), "{fault:?} at {operation}");
+            // What was not finished is not in the way: neither of the next attempt nor of an opening.
+            wal.close().err().iter().for_each(|halted| assert!(!halted.outcome_unknown));
+            drop(wal);
+            assert_eq!(open(&disk.after_kill(), &manual()).unwrap().2.len(), 1);
+        }
+    }
+}

@@ -179,7 +179,9 @@ fn what_follows_the_last_frame_is_torn_if_it_can_have_been_in_flight() {
     let at = FRAMES_AT + 3 * BLOCK;
     let header = SegmentHeader::decode(small_log().read(&names::segment(LAST)).unwrap()[..4096].try_into().unwrap());
     let most = header.unwrap().in_flight_max;
-    assert_eq!(most, manual().in_flight_max());
+    // The largest frame, of 256 KiB and what a frame has besides; four of them where a sync is not waited for.
+    assert_eq!((most, manual().in_flight_max()), (65 * BLOCK + 2 * BLOCK, most));
+    assert_eq!(interval().in_flight_max(), 4 * 65 * BLOCK + 2 * BLOCK);
     for bytes in [1, 2, BLOCK - 1, BLOCK, BLOCK + 1, most - 1, most] {
         let disk = small_log();
         disk.overwrite(&names::segment(LAST), at + bytes - 1, &[7]);
@@ -496,6 +498,11 @@ fn only_the_first_spare_may_hold_the_beginning_of_what_was_torn() {
     refused(&second(true), SPARE + 1, LINK_AT, Some(9), "its link cannot be read");
 }
 
+/// The head of a log at a seq.
+fn disk_head(disk: &SimDisk, seq: u64) -> Head {
+    scan(disk, Start::First, Some(Seq::new(seq)), &mut |_| ()).unwrap().head_then.unwrap()
+}
+
 #[test]
 fn the_head_that_a_link_seals_must_be_the_one_that_is_computed() {
     let disk = small_log();
@@ -513,7 +520,9 @@ fn the_head_that_a_link_seals_must_be_the_one_that_is_computed() {
     let fault = scan_records(&disk).map(|_| ()).unwrap_err();
     let OpenError::Damaged { file, offset, seq, reason } = fault else { panic!("{fault}") };
     assert_eq!((file, offset, seq), (names::segment(LAST), LINK_AT, Some(6)));
+    let computed: String = disk_head(&small_log(), 5).hash.iter().map(|byte| format!("{byte:02x}")).collect();
     assert!(reason.starts_with("it seals the head "), "{reason}");
+    assert!(reason.ends_with(&format!("and what is before it has {computed}")), "{reason}");
     // An opening hashes from the last seal on and believes it, as it does every checksum.
     assert_eq!(open(&disk, &manual()).unwrap().2.len(), 8);
 }

@@ -124,6 +124,14 @@ fn records() -> Vec<NewRecord<'static>> {
         });
     }
     const LONG: &[u8] = &[0xA5; Metadata::BYTES_MAX];
+    const LONG_TEXT: &str = match std::str::from_utf8(&[b'd'; 200]) {
+        Ok(text) => text,
+        Err(_) => panic!(),
+    };
+    // A length that begins no text, and a text that is none without its last byte.
+    for destination in [LONG_TEXT, "\u{fc}"] {
+        records.push(NewRecord { destination: Destination::new(destination), ..narrow() });
+    }
     for length in [1, 255, 256, 257, Metadata::BYTES_MAX] {
         let destination = Destination::new(if length % 2 == 1 { "d" } else { "dd" });
         records.push(NewRecord { metadata: Metadata::new(&LONG[..length]), destination, ..narrow() });

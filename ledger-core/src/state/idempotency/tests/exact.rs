@@ -71,6 +71,7 @@ fn records_lie_in_the_order_in_which_they_were_settled_and_say_who_settled_them(
         assert_eq!((bytes.len(), *of, &text[..]), (HEAD + key(n).len(), id(n), key(n).as_bytes()));
         let by = if n % 3 == 0 { n + 1_000_000 } else { n };
         assert_eq!(shard.settled_by(*address, *of), Seq::new(by));
+        assert_eq!(shard.lookup(hash(n), &key(n)), Lookup::Settled { id: id(n), fingerprint: !n });
     }
     assert_eq!(shard.later.len(), 4_000 / 3);
     let from = all[1_700].0;
