@@ -81,7 +81,7 @@ pub(crate) fn digest(tables: &Tables, last: impl FnOnce() -> Stamp) -> (Seq, u12
         .and_then(|_| copier.copy_locator(&mut digest));
     copied.expect("memory takes everything, and nobody stops it");
     for (shard, changed) in tables.shards.iter().zip(&changed) {
-        shard.lock().end_cut(changed);
+        shard.write().end_cut(changed);
     }
     (last.seq, digest.finish())
 }
