@@ -149,8 +149,10 @@ impl Part<'_> {
         let (id, applied) = applied(origin, stamp, key_hash);
         let settled = Settled { id, fingerprint: entry.fingerprint.get() as u64 };
         check_kind(entry)?;
-        let mut slots: SmallVec<[KnownSlots; 1]> = SmallVec::from_elem([None; 2], entry.postings.len());
-        slots[0] = known;
+        let mut slots: SmallVec<[KnownSlots; 1]> = SmallVec::from_buf([known]);
+        if entry.postings.len() > 1 {
+            slots.resize(entry.postings.len(), [None; 2]);
+        }
         for (posting, [debited, credited]) in entry.postings.iter().zip(&mut slots) {
             let [debit, credit] = posting.users();
             if let Some((shard, user)) = self.shard_with(debit) {
