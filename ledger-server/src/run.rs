@@ -111,6 +111,30 @@ pub fn open(config: &Config) -> Result<Ledger, OpenError> {
     Ok(ledger)
 }
 
+/// As [`open`], on a thread of its own; `None` if `stop` is ready before that is done. Then the process ought to end: the opening
+/// goes on as long as it does, and nothing waits for it. To the directory that is a crash while it was opened, of which
+/// it takes no harm.
+///
+/// # Errors
+/// See [`OpenError`].
+pub async fn open_unless(config: Arc<Config>, stop: impl Future<Output = ()>) -> Result<Option<Ledger>, OpenError> {
+    if config.durability != DurabilityMode::Memory {
+        tracing::info!("opening the ledger in {}", config.data_dir.display());
+    }
+    let opening = tokio::task::spawn_blocking(move || open(&config));
+    tokio::select! {
+        biased;
+        () = stop => {
+            tracing::info!("stopped while the ledger was being opened: nothing was served, and what was recorded is as it was");
+            Ok(None)
+        }
+        opened = opening => match opened {
+            Ok(opened) => opened.map(Some),
+            Err(fault) => std::panic::resume_unwind(fault.into_panic()),
+        },
+    }
+}
+
 /// What an operator should know of the directory that was opened.
 fn tell_what_was_found(ledger: &Ledger) {
     let found = ledger.recovered();
@@ -170,25 +194,19 @@ pub async fn run(
     };
     let state = App::new(ledger.clone(), options);
     announce(&listener, config)?;
-    let (stopping, stopped) = tokio::sync::oneshot::channel();
     let until_stop = {
         let state = state.clone();
         async move {
             stop.await;
             tracing::info!("stopping: no new requests, those in flight are answered");
             state.stop();
-            let _ = stopping.send(());
         }
     };
     let usual = ServeOptions::default();
     let options = ServeOptions { connections_max: connections_max(usual.connections_max), ..usual };
-    let serving = serve(listener, app(state), options, until_stop, config.shutdown_timeout);
-    let draining = async {
-        // Beside the connections: no attempt starts while they end.
-        let _ = stopped.await;
-        payouts.shutdown(config.shutdown_timeout).await;
-    };
-    tokio::join!(serving, draining);
+    // Begun with the stop, beside the connections: no attempt starts while they end.
+    let draining = async { payouts.shutdown(config.shutdown_timeout).await };
+    serve(listener, app(state), options, until_stop, draining, config.shutdown_timeout).await;
     Ok(close(ledger).await)
 }
 
