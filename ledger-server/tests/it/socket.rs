@@ -432,3 +432,30 @@ async fn a_client_that_sends_without_end_is_cut_off_whatever_the_time() {
     let mut stream = served.connect().await;
     assert!(send_before_reading(&mut stream, head, 1 << 30).await.is_err(), "a gigabyte was read and thrown away");
 }
+
+#[tokio::test]
+async fn a_stream_whose_client_does_not_read_is_not_read_either() {
+    let options = ServeOptions { write_deadline: Duration::from_millis(300), ..ServeOptions::default() };
+    let served = Served::new(options, Duration::from_secs(30)).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let mut stream = socket.connect(served.address).await.unwrap();
+    let head =
+        "POST /batch HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // Lines that are no operations have the longest answers for their length.
+    let lines = "{}\n".repeat(20_000);
+    let chunk = format!("{:x}\r\n{lines}\r\n", lines.len());
+    let mut sent = 0;
+    let sending = async {
+        while stream.write_all(chunk.as_bytes()).await.is_ok() {
+            sent += chunk.len();
+            assert!(sent < 8 << 20, "{sent} bytes were taken, and their answers lie in memory");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), sending).await.expect("the server gives up on the client");
+    assert_eq!(
+        served.exchange("GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.contains("ok"),
+        true
+    );
+}
