@@ -45,17 +45,14 @@ fn main() -> ExitCode {
                 Err(fault) => fail(2, &fault),
             }
         }
-        Some(Command::Release { directory }) => told(copies::release(&directory)),
+        Some(Command::Release { directory }) => told(copies::release(&directory, &mut io::stdout(), &mut io::stderr())),
         Some(Command::Salvage { directory, into, .. }) => {
             match salvage::salvage(&directory, &into, &mut io::stdout()) {
                 Ok(()) => ExitCode::SUCCESS,
-                Err(fault) => fail(1, &fault),
+                Err(fault) => fail(fault.exit_code(), &fault),
             }
         }
-        Some(Command::Inspect { directory }) => match inspect::inspect(&directory, &mut io::stdout()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(fault) => fail(1, &fault),
-        },
+        Some(Command::Inspect { directory }) => told(inspect::inspect(&directory, &mut io::stdout())),
     }
 }
 

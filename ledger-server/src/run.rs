@@ -34,19 +34,26 @@ impl StartError {
     /// 1 where the data is damaged.
     pub fn exit_code(&self) -> u8 {
         match self {
-            StartError::Open(OpenError::InUse { .. } | OpenError::InvalidOption { .. } | OpenError::Clock { .. })
-            | StartError::Listen(_) => 2,
-            // A directory that cannot be made or entered is a wrong option; any other fault is the disk's.
-            StartError::Open(OpenError::Io { source, .. }) => match source.kind() {
-                io::ErrorKind::NotFound
-                | io::ErrorKind::PermissionDenied
-                | io::ErrorKind::NotADirectory
-                | io::ErrorKind::AlreadyExists
-                | io::ErrorKind::ReadOnlyFilesystem => 2,
-                _ => 1,
-            },
-            StartError::Open(_) => 1,
+            StartError::Listen(_) => 2,
+            StartError::Open(fault) => exit_code(fault),
         }
+    }
+}
+
+/// The exit code of a command that came to nothing over a directory: see [`StartError::exit_code`].
+pub fn exit_code(fault: &OpenError) -> u8 {
+    match fault {
+        OpenError::InUse { .. } | OpenError::InvalidOption { .. } | OpenError::Clock { .. } => 2,
+        // A directory that cannot be made or entered is a wrong option; any other fault is the disk's.
+        OpenError::Io { source, .. } => match source.kind() {
+            io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::AlreadyExists
+            | io::ErrorKind::ReadOnlyFilesystem => 2,
+            _ => 1,
+        },
+        _ => 1,
     }
 }
 

@@ -225,7 +225,7 @@ fn a_damaged_directory_is_exit_1() {
 
 #[test]
 fn bad_usage_is_exit_2_with_a_reason() {
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 14] = [
         (&["--nonsense"], "--nonsense"),
         (&["nonsense"], "nonsense"),
         (&["--queue", "many"], "many"),
@@ -234,6 +234,11 @@ fn bad_usage_is_exit_2_with_a_reason() {
         (&["--bank", "http://127.0.0.1:9", "--durability", "memory"], "durability is memory"),
         (&["--shutdown-timeout", "1s"], "shutdown-timeout"),
         (&["--config", "/nowhere.toml"], "/nowhere.toml"),
+        (&["--mirror-dir", "m", "--durability", "memory"], "mirror-dir"),
+        (&["--mirror-go-on"], "--mirror-dir"),
+        (&["--bank", "http://127.0.0.1:9", "--bank-latency", "1s"], "bank-latency"),
+        (&["bank", "--late-notice-rate", "0.5"], "--notify"),
+        (&["inspect", "/nowhere"], "/nowhere"),
         (&["--durability", "memory", "--listen", "192.0.2.1:1", "--insecure-listen"], "listen"),
     ];
     for (arguments, reason) in cases {
