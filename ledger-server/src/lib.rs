@@ -32,5 +32,5 @@ mod routes;
 mod run;
 mod wire;
 
-pub use run::{Ended, StartError, open, run};
+pub use run::{Ended, StartError, exit_code, open, open_unless, run};
 pub use wire::operation::Terms;

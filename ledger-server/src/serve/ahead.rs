@@ -67,6 +67,11 @@ impl Ahead {
         Ahead { turns, input: Bytes::new(), output: BytesMut::new(), passing: 0, is_closed: false }
     }
 
+    /// For a connection of which hyper gets everything as it comes.
+    pub(super) fn passing_all(turns: Arc<Turns>) -> Ahead {
+        Ahead { passing: usize::MAX, ..Ahead::new(turns) }
+    }
+
     /// Reads for hyper. `heard` is told that bytes came, or lie here and are no whole head.
     pub(super) fn poll_read(
         &mut self,
