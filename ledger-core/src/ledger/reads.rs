@@ -155,6 +155,7 @@ impl Engine {
 
     pub(crate) fn stats(&self) -> Stats {
         let log = self.wal.stats();
+        let checkpoints = self.checkpoints();
         Stats {
             appended: self.wal.appended(),
             durable: self.wal.durable(),
@@ -167,6 +168,8 @@ impl Engine {
             withdrawal_places_taken: self.places.taken() as u64,
             money: self.cut().0,
             memory: self.tables.memory(),
+            checkpoint_failures: checkpoints.failed,
+            checkpoint_failure: checkpoints.last_error,
         }
     }
 

@@ -1,12 +1,16 @@
 //! Snapshots: what is loaded from one is what the log says, whenever it was made, and a damaged one is never believed.
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ledger_core::sim::{SimClock, SimDisk};
-use ledger_core::{CheckpointError, Ledger, OpenError, Options, Phase, Progress, Storage, verify_storage};
+use ledger_core::{
+    CheckpointError, DirectoryLock, Ledger, OpenError, Options, Phase, Progress, Storage, StorageFile, verify_storage,
+};
 
 use crate::model::Asked;
 use crate::pair::{End, Pair};
@@ -354,6 +358,77 @@ fn a_checkpoint_on_a_full_disk_fails_and_the_next_one_is_made() {
     let digest = ledger.state_digest();
     drop(ledger);
     assert_eq!(options(&clock).open_on(disk).expect("sound").state_digest(), digest);
+}
+
+/// A disk on which a snapshot cannot be created, and whoever tries panics, while `panics` says so.
+struct Panics {
+    disk: SimDisk,
+    panics: Arc<AtomicBool>,
+}
+
+impl Storage for Panics {
+    fn lock(&self) -> io::Result<DirectoryLock> {
+        self.disk.lock()
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        let is_planned = name.ends_with(".snapshot.tmp") && self.panics.load(Ordering::Relaxed);
+        assert!(!is_planned, "a planned panic");
+        self.disk.create(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        self.disk.open(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.disk.sync_directory()
+    }
+
+    fn describe(&self) -> String {
+        self.disk.describe()
+    }
+}
+
+#[test]
+fn a_checkpoint_by_itself_that_fails_is_counted_and_told_until_one_is_made() {
+    let (disk, clock, panics) = (SimDisk::new(1), SimClock::at(START), Arc::new(AtomicBool::new(true)));
+    let storage = Panics { disk, panics: Arc::clone(&panics) };
+    // One is due at each segment.
+    let ledger = options(&clock).threads(true).checkpoint_bytes(Some(1)).open_on(storage).expect("an empty disk");
+    assert_eq!((ledger.stats().checkpoint_failures, ledger.stats().checkpoint_failure), (0, None));
+    // Where nobody tells, this comes to its end.
+    let told = (0..64).find_map(|round| {
+        fill(&ledger, round, 1);
+        ledger.stats().checkpoint_failure
+    });
+    let told = told.expect("it is told");
+    assert!(told.contains("a planned panic"), "{told}");
+    let failures = ledger.stats().checkpoint_failures;
+    assert!(failures > 0 && ledger.checkpoints().made == 0 && ledger.halted().is_none());
+    panics.store(false, Ordering::Relaxed);
+    let made = (64..128).find(|round| {
+        fill(&ledger, *round, 1);
+        ledger.checkpoints().made > 0
+    });
+    assert!(made.is_some(), "the thread that makes them lives");
+    assert!(ledger.stats().checkpoint_failures >= failures);
+    assert_eq!(ledger.stats().checkpoint_failure, None);
+    let digest = ledger.state_digest();
+    ledger.close().expect("nothing is in the way");
+    assert_eq!(ledger.state_digest(), digest);
 }
 
 #[test]
