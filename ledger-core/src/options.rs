@@ -40,6 +40,8 @@ pub struct Options {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) progress: Arc<dyn Fn(Progress) + Send + Sync>,
     pub(crate) threads: bool,
+    /// From this size on a history file is never written again.
+    pub(crate) history_bytes: u64,
     #[cfg(any(test, feature = "sim"))]
     pub(crate) planted: Option<crate::sim::PlantedBug>,
     #[cfg(any(test, feature = "sim"))]
@@ -62,6 +64,7 @@ impl Default for Options {
             clock: Arc::new(SystemClock),
             progress: Arc::new(|_| ()),
             threads: true,
+            history_bytes: crate::checkpoint::HISTORY_BYTES,
             #[cfg(any(test, feature = "sim"))]
             planted: None,
             #[cfg(any(test, feature = "sim"))]
@@ -193,6 +196,14 @@ impl Options {
     #[must_use]
     pub fn planted_bug(mut self, bug: crate::sim::PlantedBug) -> Options {
         self.planted = Some(bug);
+        self
+    }
+
+    /// From how many bytes on a history file is never written again with what comes after it; 0: each checkpoint leaves one.
+    #[cfg(any(test, feature = "sim"))]
+    #[must_use]
+    pub fn history_bytes(mut self, bytes: u64) -> Options {
+        self.history_bytes = bytes;
         self
     }
 

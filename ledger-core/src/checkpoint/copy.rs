@@ -130,13 +130,10 @@ impl Copier<'_> {
         Ok(())
     }
 
-    /// The withdrawals that changed.
-    pub(crate) fn copy_withdrawals(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+    /// The withdrawals that changed, for each shard in the order of their ids, each once.
+    pub(crate) fn copy_withdrawals(&mut self, sink: &mut dyn Sink, ids: &[Vec<TransactionId>]) -> io::Result<()> {
         let mut bytes = Vec::new();
-        for (index, cut) in self.shards.iter().enumerate() {
-            let mut ids: Vec<TransactionId> = cut.withdrawals.clone();
-            ids.sort_unstable();
-            ids.dedup();
+        for (index, ids) in ids.iter().enumerate() {
             for ids in ids.chunks(WITHDRAWALS_AT_ONCE) {
                 self.check_stopped()?;
                 bytes.clear();

@@ -63,9 +63,10 @@ pub(super) fn open_segments(
     start: Start,
 ) -> Result<Vec<Segment>, OpenError> {
     let mut segments: Vec<Segment> = Vec::with_capacity(numbers.len());
+    let mut has_last = false;
     // From the last one back, since those before the start may be half removed.
     for number in numbers.iter().rev() {
-        let segment = match reader::open_segment(storage, reading, *number, mark) {
+        let mut segment = match reader::open_segment(storage, reading, *number, mark) {
             // A running ledger retires segments, and an opening removes its predecessor's spares.
             Err(OpenError::Io { source, .. })
                 if reading == Reading::Shared && source.kind() == std::io::ErrorKind::NotFound =>
@@ -75,6 +76,11 @@ pub(super) fn open_segments(
             segment => segment?,
         };
         let first_seq = segment.first_seq();
+        // At once: a log may have more segments than a process may have files open.
+        if has_last {
+            segment.close();
+        }
+        has_last |= first_seq.is_some();
         segments.push(segment);
         if let (Some(base), Some(first_seq)) = (start.base(), first_seq)
             && first_seq <= base.first_seq_max()
@@ -83,10 +89,6 @@ pub(super) fn open_segments(
         }
     }
     segments.reverse();
-    let linked: Vec<usize> = (0..segments.len()).filter(|index| segments[*index].first_seq().is_some()).collect();
-    if let Some((_, earlier)) = linked.split_last() {
-        earlier.iter().for_each(|index| segments[*index].close());
-    }
     Ok(segments)
 }
 

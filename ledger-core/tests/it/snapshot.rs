@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use ledger_core::sim::{SimClock, SimDisk};
 use ledger_core::{
-    CheckpointError, DirectoryLock, Ledger, OpenError, Options, Phase, Progress, Storage, StorageFile, verify_storage,
+    CancelWithdrawal, CheckpointError, DirectoryLock, Error, IdempotencyKey, Ledger, OpenError, Options, Phase,
+    Progress, Rejection, Storage, StorageFile, verify_storage,
 };
 
 use crate::model::Asked;
 use crate::pair::{End, Pair};
 use crate::stage::{
-    SEGMENT_BYTES, START, World, amount, answer, ask, currency, difference, dump, metadata, options, user,
+    SEGMENT_BYTES, START, World, amount, answer, ask, currency, difference, dump, id, metadata, options, user,
 };
 
 fn names(disk: &SimDisk, suffix: &str) -> Vec<String> {
@@ -45,7 +46,7 @@ fn the_log_is_retired_up_to_the_older_of_two_snapshots() {
         assert_eq!(made.seq, ledger.appended());
         assert!(names(&disk, ".segment").len() <= 7, "{:?}", names(&disk, ".segment"));
         assert_eq!(names(&disk, ".snapshot").len(), 2.min(round as usize + 1));
-        assert_eq!(names(&disk, ".history").len(), round as usize + 1, "written once, and kept");
+        assert!(names(&disk, ".history").len() <= 3, "those of before are merged: {:?}", names(&disk, ".history"));
         assert_eq!(made.segments_retired > 0, round > 0);
         assert_eq!(verify_storage(&disk).expect("sound").last_seq, ledger.appended());
     }
@@ -59,6 +60,79 @@ fn the_log_is_retired_up_to_the_older_of_two_snapshots() {
     assert_eq!(ledger.recovered().snapshot, again.seq);
     assert_eq!(ledger.recovered().replayed, digest.0.get() - again.seq.get());
     assert!(names(&disk, ".tmp").is_empty());
+}
+
+#[test]
+fn a_history_file_is_written_once_when_it_is_large_and_few_are_small() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let opened = || options(&clock).history_bytes(1 << 20).open_on(disk.clone()).expect("sound");
+    let mut ledger = opened();
+    let mut large = Vec::new();
+    for round in 0..60u64 {
+        // Every tenth one has more than a file that is left alone, the others a few hundred bytes.
+        if round % 10 == 9 {
+            fill(&ledger, round, 2);
+        } else {
+            answer(ask(&ledger, &Asked::charge(user(1), amount(10_000), format!("round {round}")))).expect("accepted");
+        }
+        let made = ledger.checkpoint().expect("a disk that works");
+        let files = names(&disk, ".history");
+        let is_large = |name: &&String| disk.read(name).expect("it is there").len() >= 1 << 20;
+        let before = std::mem::replace(&mut large, files.iter().filter(is_large).cloned().collect());
+        assert!(before.iter().all(|name| large.contains(name)), "a large one is kept: {before:?}, {large:?}");
+        assert_eq!(large.len() as u64, (round + 1) / 10, "{large:?}");
+        assert!(files.len() <= large.len() + 3, "few are small: {files:?}");
+        assert!(round % 10 == 9 || made.bytes < 400 << 10, "{} bytes", made.bytes);
+        if round % 7 == 3 {
+            let digest = ledger.state_digest();
+            drop(ledger);
+            assert_eq!(verify_storage(&disk).expect("sound").snapshots, 2);
+            ledger = opened();
+            assert_eq!(ledger.state_digest(), digest);
+            assert_eq!(ledger.recovered().passed_over, Vec::<String>::new());
+        }
+    }
+}
+
+#[test]
+fn keys_and_withdrawals_that_later_entries_changed_are_in_the_file_that_is_written_again() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let opened = || options(&clock).history_bytes(6_000).open_on(disk.clone()).expect("sound");
+    let mut ledger = opened();
+    // The first file is left alone, and has the withdrawals.
+    for n in 0..2 {
+        let noted = metadata(4_000, n);
+        let money = Asked { metadata: Some(noted), ..Asked::charge(user(1), amount(10_000), format!("money {n}")) };
+        answer(ask(&ledger, &money)).expect("accepted");
+    }
+    for n in 0..12 {
+        answer(ask(&ledger, &Asked::withdraw(user(1), amount(10), format!("withdrawal {n}")))).expect("accepted");
+    }
+    ledger.checkpoint().expect("a disk that works");
+    for n in 0..12 {
+        // The key names a transaction that an earlier file has.
+        let key = format!("cancel {n}");
+        let cancel = CancelWithdrawal { id: id(3 + n), key: IdempotencyKey::new(&key).expect("a key") };
+        answer(ledger.cancel_withdrawal(cancel)).expect("it was never attempted");
+        answer(ask(&ledger, &Asked::charge(user(1), amount(1), format!("charge {n}")))).expect("accepted");
+        ledger.checkpoint().expect("a disk that works");
+        if n % 3 == 0 {
+            drop(ledger);
+            ledger = opened();
+        }
+    }
+    let digest = ledger.state_digest();
+    drop(ledger);
+    assert!((2..=6).contains(&names(&disk, ".history").len()), "{:?}", names(&disk, ".history"));
+    assert_eq!(verify_storage(&disk).expect("sound").snapshots, 2);
+    let ledger = opened();
+    assert_eq!((ledger.state_digest(), ledger.recovered().replayed), (digest, 0));
+    for n in 0..12 {
+        let key = format!("cancel {n}");
+        let again = CancelWithdrawal { id: id(3 + n), key: IdempotencyKey::new(&key).expect("a key") };
+        let answered = answer(ledger.cancel_withdrawal(again));
+        assert!(matches!(answered, Err(Error::Rejected(Rejection::DuplicateRequest(_)))), "{key}: {answered:?}");
+    }
 }
 
 #[test]
@@ -239,10 +313,10 @@ fn a_checkpoint_copies_as_little_under_one_lock_from_a_large_ledger_as_from_a_sm
     assert!(large <= MOST && small <= MOST, "{small} bytes of a small ledger, {large} of a large one");
 }
 
-/// A small ledger with two snapshots, closed; its state.
+/// A small ledger with two snapshots that share a history file, closed; its state.
 fn small() -> (SimDisk, (ledger_core::Seq, u128)) {
     let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
-    let ledger = options(&clock).open_on(disk.clone()).expect("an empty disk");
+    let ledger = options(&clock).history_bytes(0).open_on(disk.clone()).expect("an empty disk");
     for round in 0..2u64 {
         let held = Some(START.saturating_add(Duration::from_secs(60)));
         for asked in [
