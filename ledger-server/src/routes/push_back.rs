@@ -120,7 +120,8 @@ mod tests {
         let receipt =
             ledger.charge(Charge::new(user, amount, IdempotencyKey::new("k").unwrap())).unwrap().wait().unwrap();
         // Transfers, from whom to whom. `+`: accepted, `-`: rejected, `o`: no room, `x`: no operation.
-        let cases: [(&str, &[(u64, u64)], &[usize]); 9] = [
+        type Case<'a> = (&'a str, &'a [(u64, u64)], &'a [usize]);
+        let cases: [Case<'_>; 9] = [
             ("+-x+", &[(1, 2), (1, 2), (1, 2), (1, 2)], &[]),
             ("+o", &[(1, 2), (1, 2)], &[1]),
             ("oo", &[(1, 2), (1, 2)], &[0, 1]),
