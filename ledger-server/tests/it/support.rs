@@ -112,7 +112,7 @@ impl Server {
         options: impl FnOnce(AppOptions) -> AppOptions,
     ) -> (Server, Gate, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
-        let (server, switches) = Server::on_a_disk(&directory, options);
+        let (server, switches) = Server::on_a_disk(&directory, |ledger| ledger, options);
         (server, switches.gate, directory)
     }
 
@@ -122,17 +122,29 @@ impl Server {
         (server, full, directory)
     }
 
+    /// The same; it makes a checkpoint whenever a segment of its log is full.
+    pub(crate) fn on_a_filling_disk_with_checkpoints() -> (Server, Arc<AtomicBool>, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = |options: Options| options.checkpoint_bytes(Some(1));
+        let (server, switches) = Server::on_a_disk(&directory, ledger, |app| app);
+        (server, switches.full, directory)
+    }
+
     fn on_a_bad_disk() -> (Server, Arc<AtomicBool>, Arc<AtomicBool>, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
-        let (server, switches) = Server::on_a_disk(&directory, |app| app);
+        let (server, switches) = Server::on_a_disk(&directory, |ledger| ledger, |app| app);
         (server, switches.broken, switches.full, directory)
     }
 
-    fn on_a_disk(directory: &tempfile::TempDir, app: impl FnOnce(AppOptions) -> AppOptions) -> (Server, Switches) {
+    fn on_a_disk(
+        directory: &tempfile::TempDir,
+        ledger: impl FnOnce(Options) -> Options,
+        app: impl FnOnce(AppOptions) -> AppOptions,
+    ) -> (Server, Switches) {
         let (switches, disk) = (Switches::default(), DirectoryStorage::new(directory.path()));
         let clock = ManualClock(Arc::new(AtomicI64::new(START_MICROS)));
         let options = Ledger::options().when_full(WhenFull::Refuse).clock(clock.clone()).segment_bytes(1 << 20);
-        let ledger = options.open_on(FailingStorage { disk, switches: switches.clone() }).unwrap();
+        let ledger = ledger(options).open_on(FailingStorage { disk, switches: switches.clone() }).unwrap();
         (Server::around(ledger, clock, app), switches)
     }
 
