@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, Request};
 use http_body_util::BodyExt;
 use ledger_core::withdrawals::{AttemptClass, Inquiry, InquiryAnswer, NoticeOutcome, Submission};
 use ledger_core::{
-    Clock, Currency, DirectoryLock, DirectoryStorage, Ledger, Notice, Options, Storage, StorageFile, Timestamp,
-    TransactionId, WhenFull,
+    Amount, Charge, Clock, Currency, DirectoryLock, DirectoryStorage, IdempotencyKey, Ledger, Metadata, Notice,
+    Options, Storage, StorageFile, Timestamp, TransactionId, UserId, WhenFull,
 };
 use ledger_server::Terms;
 use ledger_server::app::{App, AppOptions, Http, app};
@@ -136,7 +136,7 @@ impl Server {
         (server, switches.broken, switches.full, directory)
     }
 
-    fn on_a_disk(
+    pub(crate) fn on_a_disk(
         directory: &tempfile::TempDir,
         ledger: impl FnOnce(Options) -> Options,
         app: impl FnOnce(AppOptions) -> AppOptions,
@@ -152,6 +152,29 @@ impl Server {
         let base = AppOptions { clock: Arc::new(clock.clone()), ..AppOptions::new(terms()) };
         let state = App::new(ledger.clone(), options(base));
         Server { http: app(state.clone()), app: state, ledger, clock }
+    }
+
+    /// Fills the pipe to the disk behind a gate, which is shut then: large commands until none has room, then small ones.
+    pub(crate) async fn fill_pipe(&self, gate: &Gate, directory: &tempfile::TempDir) {
+        self.charge(1, 1, "before the gate is shut").await;
+        let is_segment = |file: &std::io::Result<std::fs::DirEntry>| {
+            file.as_ref().unwrap().path().extension().is_some_and(|end| end == "segment")
+        };
+        // Else it is room on the disk that is waited for.
+        while std::fs::read_dir(directory.path()).unwrap().filter(is_segment).count() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        gate.shut(true);
+        for metadata in [900, 0] {
+            let metadata = "x".repeat(metadata);
+            let full = (0..100_000).find(|n| {
+                let key = format!("{} {n}", metadata.len());
+                let (user, amount) = (UserId::new(2).unwrap(), Amount::new(1).unwrap());
+                let charge = Charge::new(user, amount, IdempotencyKey::new(&key).unwrap());
+                self.ledger.charge(Charge { metadata: Metadata::new(metadata.as_bytes()), ..charge }).is_err()
+            });
+            assert!(full.is_some(), "the pipe has no end");
+        }
     }
 
     /// The answer, which must be one that the document of the contract knows.
@@ -248,10 +271,10 @@ impl Gate {
 
 /// What a test does to a disk.
 #[derive(Clone, Default)]
-struct Switches {
-    broken: Arc<AtomicBool>,
-    full: Arc<AtomicBool>,
-    gate: Gate,
+pub(crate) struct Switches {
+    pub(crate) broken: Arc<AtomicBool>,
+    pub(crate) full: Arc<AtomicBool>,
+    pub(crate) gate: Gate,
 }
 
 /// A directory whose files cannot be synced any more once it is broken.
