@@ -25,6 +25,7 @@ pub mod telemetry;
 pub mod verify;
 pub mod withdrawals;
 
+mod checkpoints;
 mod memory;
 mod openapi;
 mod reconciliation;

@@ -11,6 +11,7 @@ use ledger_core::{DirectoryStorage, Durability, Ledger, MirroredStorage, OnSideF
 use tokio::net::TcpListener;
 
 use crate::app::{App, AppOptions, app};
+use crate::checkpoints;
 use crate::config::{BankConfig, Config, Duplicates, DurabilityMode, SimulatedBankConfig};
 use crate::files::connections_max;
 use crate::payouts::{NoPayouts, Payouts};
@@ -213,7 +214,9 @@ pub async fn run(
     let options = ServeOptions { connections_max: connections_max(usual.connections_max), ..usual };
     // Begun with the stop, beside the connections: no attempt starts while they end.
     let draining = async { payouts.shutdown(config.shutdown_timeout).await };
+    let telling = tokio::spawn(checkpoints::tell_failures(ledger.clone()));
     serve(listener, app(state), options, until_stop, draining, config.shutdown_timeout).await;
+    telling.abort();
     Ok(close(ledger).await)
 }
 

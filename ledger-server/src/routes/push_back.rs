@@ -112,6 +112,9 @@ mod tests {
     use crate::wire::fields::Fields;
     use crate::wire::operation::Terms;
 
+    /// What was decided, of transfers from whom to whom, and the indexes of what is offered again.
+    type Case = (&'static str, &'static [(u64, u64)], &'static [usize]);
+
     #[test]
     fn what_lacked_room_is_offered_again_with_what_came_after_and_depends_on_it() {
         let terms = Terms { currency: Currency::USD, currencies: vec![Currency::USD], destination_required: false };
@@ -119,9 +122,8 @@ mod tests {
         let (user, amount) = (UserId::new(1).unwrap(), Amount::new(1).unwrap());
         let receipt =
             ledger.charge(Charge::new(user, amount, IdempotencyKey::new("k").unwrap())).unwrap().wait().unwrap();
-        // Transfers, from whom to whom. `+`: accepted, `-`: rejected, `o`: no room, `x`: no operation.
-        type Case<'a> = (&'a str, &'a [(u64, u64)], &'a [usize]);
-        let cases: [Case<'_>; 9] = [
+        // `+`: accepted, `-`: rejected, `o`: no room, `x`: no operation.
+        let cases: [Case; 9] = [
             ("+-x+", &[(1, 2), (1, 2), (1, 2), (1, 2)], &[]),
             ("+o", &[(1, 2), (1, 2)], &[1]),
             ("oo", &[(1, 2), (1, 2)], &[0, 1]),

@@ -454,6 +454,6 @@ async fn a_stream_whose_client_does_not_read_is_not_read_either() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), sending).await.expect("the server gives up on the client");
-    let answer = served.exchange("GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-    assert!(answer.contains("ok"), "{answer}");
+    let health = served.exchange("GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(health.starts_with("HTTP/1.1 200 "), "{health}");
 }

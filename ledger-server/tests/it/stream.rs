@@ -129,33 +129,7 @@ async fn a_stopping_server_ends_a_stream_without_done() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_waits_for_room_where_the_pipe_is_full() {
     let (server, gate, directory) = Server::on_a_slow_disk();
-    server.charge(1, 1, "before").await;
-    let segments = || {
-        let files = std::fs::read_dir(directory.path()).unwrap();
-        files.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|end| end == "segment")).count()
-    };
-    // Else it is room on the disk that is waited for.
-    while segments() < 2 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    gate.shut(true);
-    // Until nothing more can be on its way to the disk, large or small.
-    for metadata in [900, 0] {
-        let metadata = "x".repeat(metadata);
-        let full = (0..100_000).find(|n| {
-            let key = format!("{} {n}", metadata.len());
-            let charge = ledger_core::Charge {
-                metadata: ledger_core::Metadata::new(metadata.as_bytes()),
-                ..ledger_core::Charge::new(
-                    ledger_core::UserId::new(2).unwrap(),
-                    ledger_core::Amount::new(1).unwrap(),
-                    ledger_core::IdempotencyKey::new(&key).unwrap(),
-                )
-            };
-            server.ledger.charge(charge).is_err()
-        });
-        assert!(full.is_some(), "the pipe has no end");
-    }
+    server.fill_pipe(&gate, &directory).await;
     let withdraw = json!({"type": "withdraw", "user_id": 3, "amount": 5, "idempotency_key": "w".repeat(99)});
     let body = format!("{}\n{withdraw}\n", charge(3, 5, &"c".repeat(99)));
     let single = server.post("/charge", charge(3, 5, &"s".repeat(99)).to_string().replace("\"type\":\"charge\",", ""));
