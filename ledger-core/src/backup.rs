@@ -10,9 +10,10 @@
 
 use crate::error::OpenError;
 use crate::ledger::Ledger;
+use crate::options::Options;
 use crate::recovery::{Opened, snapshots};
 use crate::sync::Arc;
-use crate::sys::Storage;
+use crate::sys::{DirectoryLock, Storage};
 use crate::types::{Seq, Timestamp};
 use crate::wal::{self, Base, Start};
 
@@ -54,7 +55,7 @@ pub enum RestoreTo {
 /// # Errors
 /// What is wrong with the source, and where; or the storage's.
 pub fn backup(from: &dyn Storage, to: &dyn Storage) -> Result<Backup, OpenError> {
-    check_empty(to)?;
+    let _held = take_empty(to)?;
     loop {
         let before = snapshots(from)?;
         let copied = copy(from, to, None, 0);
@@ -71,7 +72,7 @@ pub fn backup(from: &dyn Storage, to: &dyn Storage) -> Result<Backup, OpenError>
 /// # Errors
 /// What is wrong with the source, and where; what is not kept any more; or the storage's.
 pub fn restore(from: &dyn Storage, to: Arc<dyn Storage>, until: RestoreTo) -> Result<Backup, OpenError> {
-    check_empty(&*to)?;
+    let held = take_empty(&*to)?;
     let until = match until {
         RestoreTo::End => None,
         RestoreTo::Seq(seq) => Some(seq),
@@ -84,6 +85,8 @@ pub fn restore(from: &dyn Storage, to: Arc<dyn Storage>, until: RestoreTo) -> Re
     begin(&*to)?;
     let copied = copy(from, &*to, until, wal::epochs_skipped())?;
     until.map_or(Ok(()), |until| check_reaches(copied.last_seq, until))?;
+    // Whoever comes before the next line finds it unfinished.
+    drop(held);
     distrust(to)?;
     Ok(copied)
 }
@@ -123,8 +126,8 @@ pub(crate) fn distrust(to: Arc<dyn Storage>) -> Result<Ledger, OpenError> {
         write_file(&*to, EXECUTOR_STOPPED, &mut |_| Ok(0))?;
         sync(&*to)?;
     }
-    let ledger = Ledger::options().accept_clock(true).checkpoint_bytes(None);
-    let ledger = Ledger::recover(&ledger, Arc::clone(&to))?;
+    let options = Options { finishes: true, ..Ledger::options().accept_clock(true).checkpoint_bytes(None) };
+    let ledger = Ledger::recover(&options, Arc::clone(&to))?;
     ledger.doubt_all_withdrawals().map_err(|err| unfinished(&err.to_string()))?;
     ledger.close().map_err(|err| unfinished(&err.to_string()))?;
     to.remove(UNFINISHED).map_err(io_error("removing", UNFINISHED))?;
@@ -249,11 +252,11 @@ fn write_file(
     }
 }
 
-fn check_empty(to: &dyn Storage) -> Result<(), OpenError> {
-    // Locking makes the directory; nobody else can begin a ledger in it then, either.
-    drop(to.lock().map_err(io_error("locking", &to.describe()))?);
+/// Takes an empty directory, which is made if it is missing: nobody else can begin a ledger in it while it is filled.
+fn take_empty(to: &dyn Storage) -> Result<DirectoryLock, OpenError> {
+    let held = to.lock().map_err(io_error("locking", &to.describe()))?;
     match to.list().map_err(io_error("listing", &to.describe()))?.first() {
-        None => Ok(()),
+        None => Ok(held),
         Some(name) => {
             let reason = format!("{} is not empty (there is {name}); name a new directory", to.describe());
             Err(OpenError::InvalidOption { reason })

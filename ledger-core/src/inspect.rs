@@ -210,12 +210,12 @@ fn scan(
             return;
         }
         let visited = codec::decode(record.bytes).map_err(String::from).and_then(|entry| visit(&record, &entry));
-        wrong = visited.err().map(|reason| (record.seq, reason));
+        wrong = visited.err().map(|reason| record.place.damaged(record.seq, reason));
     })?;
     match wrong {
         None if scanned.uuid.is_none() => Err(no_ledger(&storage.describe())),
         None => Ok(scanned),
-        Some((seq, reason)) => Err(damaged(storage, Some(seq), reason)),
+        Some(damaged) => Err(damaged),
     }
 }
 

@@ -9,7 +9,7 @@ use std::io;
 use crate::backup;
 use crate::error::OpenError;
 use crate::sync::{Arc, AtomicU8, Mutex, OnceLock, Ordering};
-use crate::sys::{DirectoryLock, Storage, StorageFile};
+use crate::sys::{DirectoryLock, Storage, StorageFile, is_out_of_room};
 use crate::wal;
 
 /// What happens when one side fails while the ledger runs.
@@ -68,7 +68,8 @@ struct Pair {
 }
 
 impl Pair {
-    /// Does the same on each side that is there. A full disk is no failure of a side: it is the caller's to handle.
+    /// Does the same on each side that is there. A full disk is no failure of a side,
+    /// and neither is a process without a descriptor: they are the caller's to handle.
     fn on_sides<T>(&self, act: impl Fn(usize) -> io::Result<T>) -> io::Result<[Option<T>; 2]> {
         // Acquire: pairs with the Release of the loss, whose reason is then there.
         let lost = usize::from(self.lost.load(Ordering::Acquire));
@@ -104,8 +105,7 @@ impl Pair {
     }
 
     fn goes_without(&self, fault: &io::Error) -> bool {
-        let is_full = matches!(fault.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        self.on_side_failure == OnSideFailure::GoOn && !is_full
+        self.on_side_failure == OnSideFailure::GoOn && !is_out_of_room(fault)
     }
 
     /// Goes on without `side`. Two threads may find the two sides failing at once: the second one cannot, and gets the

@@ -305,3 +305,98 @@ fn what_rots_between_the_check_and_the_copy_gets_no_checksum_of_its_own() {
     }
     assert!(refused > 100, "{refused} refused, {same} the same");
 }
+
+/// A disk in which a restore begins just before it is locked by somebody else.
+struct BeginsBefore(SimDisk);
+
+impl Storage for BeginsBefore {
+    fn lock(&self) -> io::Result<DirectoryLock> {
+        self.0.create("restore.unfinished")?;
+        self.0.lock()
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.0.list()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        self.0.create(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        self.0.open(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.0.sync_directory()
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+}
+
+#[test]
+fn a_directory_that_begins_to_be_filled_before_it_is_taken_is_not_opened() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    match options(&clock).open_on(BeginsBefore(disk.clone())) {
+        Err(OpenError::InvalidOption { reason }) => assert!(reason.contains("restore.unfinished"), "{reason}"),
+        other => panic!("{:?}", other.map(|ledger| ledger.appended())),
+    }
+    assert_eq!(disk.names(), ["restore.unfinished"], "nothing was changed");
+}
+
+#[test]
+fn nobody_opens_what_is_being_restored() {
+    let (disk, clock) = (with_an_open_withdrawal(&SimClock::at(START)), SimClock::at(START));
+    let to = SimDisk::new(9);
+    let held = to.lock().expect("nobody has it");
+    assert!(matches!(restore(&disk, Arc::new(to.clone()), RestoreTo::End), Err(OpenError::Io { .. })));
+    drop(held);
+    // Asked as each file is read, which is while the directory is filled.
+    struct Asks(SimDisk, SimDisk, SimClock);
+    impl Storage for Asks {
+        fn lock(&self) -> io::Result<DirectoryLock> {
+            self.0.lock()
+        }
+
+        fn list(&self) -> io::Result<Vec<String>> {
+            self.0.list()
+        }
+
+        fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+            self.0.create(name)
+        }
+
+        fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+            let opened = options(&self.2).open_on(self.1.clone());
+            assert!(matches!(opened, Err(OpenError::InUse { .. })), "{:?}", opened.map(|ledger| ledger.appended()));
+            self.0.open(name)
+        }
+
+        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+            self.0.rename(from, to)
+        }
+
+        fn remove(&self, name: &str) -> io::Result<()> {
+            self.0.remove(name)
+        }
+
+        fn sync_directory(&self) -> io::Result<()> {
+            self.0.sync_directory()
+        }
+
+        fn describe(&self) -> String {
+            self.0.describe()
+        }
+    }
+    restore(&Asks(disk, to.clone(), clock), Arc::new(to), RestoreTo::End).expect("a disk that works");
+}

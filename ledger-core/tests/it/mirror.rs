@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use ledger_core::sim::{SimClock, SimDisk};
-use ledger_core::{DirectoryLock, Ledger, MirroredStorage, OnSideFailure, OpenError, Storage, StorageFile};
+use ledger_core::{
+    DirectoryLock, Ledger, MirroredStorage, OnSideFailure, OpenError, Storage, StorageFile, verify_storage,
+};
 
 use crate::model::Asked;
 use crate::stage::{START, amount, answer, ask, options, user};
@@ -59,6 +61,39 @@ fn a_pair_starts_again_after_a_side_failed_anywhere_in_a_checkpoint() {
         }
         open_pair(&clock, [&one.after_kill(), &two.after_kill()]).unwrap_or_else(|err| panic!("cut {cut}: {err}"));
     }
+}
+
+#[test]
+fn a_side_with_sectors_that_cannot_be_read_is_made_a_copy_of_the_other() {
+    let clock = SimClock::at(START);
+    let sides = [SimDisk::new(1), SimDisk::new(2)];
+    let ledger = open_pair(&clock, [&sides[0], &sides[1]]).expect("empty disks");
+    for n in 0..9 {
+        charge(&ledger, n);
+        if n % 4 == 3 {
+            ledger.checkpoint().expect("a disk that works");
+        }
+    }
+    ledger.close().expect("a disk that works");
+    let digest = ledger.state_digest();
+    drop(ledger);
+    let mut mended = 0;
+    for (side, disk) in sides.iter().enumerate() {
+        for file in disk.names().iter().filter(|name| name.ends_with(".segment") || name.ends_with(".mark")) {
+            let written = disk.written(file).expect("it is there");
+            for at in (0..written + 4_096).step_by(4_096) {
+                let pair = sides.each_ref().map(|side| side.after_kill());
+                pair[side].lose_sectors(file, at..at + 512);
+                let ledger = open_pair(&clock, [&pair[0], &pair[1]]).unwrap_or_else(|err| panic!("{file} {at}: {err}"));
+                assert_eq!(ledger.state_digest(), digest, "{file} {at}");
+                drop(ledger);
+                // Each side is whole by itself.
+                pair.iter().for_each(|side| assert!(verify_storage(side).is_ok(), "{file} {at}"));
+                mended += 1;
+            }
+        }
+    }
+    assert!(mended > 20, "{mended}");
 }
 
 /// Asked before a file or the directory is synced.
