@@ -35,7 +35,7 @@ use crate::types::{Seq, TransactionId};
 use crate::wal::{Base, Level, Stamp, Wal};
 
 /// How many snapshots are kept.
-const SNAPSHOTS_KEPT: usize = 2;
+pub(crate) const SNAPSHOTS_KEPT: usize = 2;
 
 /// A checkpoint that was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,6 +5,7 @@
 
 use uuid::Uuid;
 
+use super::copy::EPOCHS_SKIPPED_MIN;
 use super::options::WalOptions;
 use super::reader::{self, Reading};
 use super::segment::{NewFile, during};
@@ -56,10 +57,12 @@ fn judge(primary: &dyn Storage, mirror: &dyn Storage, sides: (Side, Side)) -> Re
         (Side::Sound(_), Side::Empty) => copy(primary, mirror),
         (Side::Damaged(fault), Side::Empty) | (Side::Empty | Side::Damaged(_), Side::Damaged(fault)) => Err(fault),
         (Side::Damaged(fault), Side::Sound(sound)) => {
+            check_no_restore_is_lost(mirror, primary, &fault)?;
             check_covers(sound, primary, fault)?;
             copy(mirror, primary)
         }
         (Side::Sound(sound), Side::Damaged(fault)) => {
+            check_no_restore_is_lost(primary, mirror, &fault)?;
             check_covers(sound, mirror, fault)?;
             copy(primary, mirror)
         }
@@ -80,6 +83,7 @@ fn judge(primary: &dyn Storage, mirror: &dyn Storage, sides: (Side, Side)) -> Re
 /// to their end, and the other everything that it has.
 fn copy_better(better: (&dyn Storage, Sound), worse: (&dyn Storage, Sound)) -> Result<(), OpenError> {
     let ((from, sound), (to, other)) = (better, worse);
+    check_not_restored((from, sound), (to, other))?;
     check_leads(from, sound.head, other.head, to)?;
     match differing(from, to) {
         Err(fault) if fault.is_damage() => {
@@ -88,6 +92,25 @@ fn copy_better(better: (&dyn Storage, Sound), worse: (&dyn Storage, Sound)) -> R
         }
         differing => copy_files_over(from, to, &differing?),
     }
+}
+
+/// A shorter history whose epochs are far above the longer one's is no mirror that fell behind: it was restored or salvaged, which
+/// the longer one would undo.
+fn check_not_restored(better: (&dyn Storage, Sound), worse: (&dyn Storage, Sound)) -> Result<(), OpenError> {
+    let ((from, sound), (to, other)) = (better, worse);
+    let is_older = sound.worth() > other.worth() && sound.epoch.get() + EPOCHS_SKIPPED_MIN <= other.epoch.get();
+    if !is_older {
+        return Ok(());
+    }
+    let reason = format!(
+        "{} was restored or salvaged up to seq {}, and {} goes on to seq {}, which would undo that: empty the latter, and it is \
+         filled from the former; or empty the former to keep the longer history",
+        to.describe(),
+        other.head.seq,
+        from.describe(),
+        sound.head.seq
+    );
+    Err(OpenError::InvalidOption { reason })
 }
 
 fn remove_temporaries(side: &dyn Storage) -> Result<(), OpenError> {
@@ -144,6 +167,20 @@ fn check_leads(better: &dyn Storage, head: Head, shorter: Head, worse: &dyn Stor
     Err(differs(worse, shorter.seq.get(), reason))
 }
 
+/// A damaged side whose withdrawals wait for an operator, as after a restore, is none that the sound one fell behind of.
+fn check_no_restore_is_lost(sound: &dyn Storage, damaged: &dyn Storage, fault: &OpenError) -> Result<(), OpenError> {
+    let waits = |side| Ok::<_, OpenError>(list(side)?.iter().any(|name| name == names::EXECUTOR_STOPPED));
+    if !waits(damaged)? || waits(sound)? {
+        return Ok(());
+    }
+    let reason = format!(
+        "{} is damaged ({fault}) and was restored or salvaged, and {} was not: empty the one that is to be filled from the other",
+        damaged.describe(),
+        sound.describe()
+    );
+    Err(OpenError::InvalidOption { reason })
+}
+
 /// What the damaged side is known to have had must be on the sound one.
 fn check_covers(sound: Sound, damaged: &dyn Storage, fault: OpenError) -> Result<(), OpenError> {
     let (its, durable) = salvage::evidence(damaged)?;
@@ -185,7 +222,9 @@ fn differing(from: &dyn Storage, to: &dyn Storage) -> Result<Vec<String>, OpenEr
 fn copy_files_over(from: &dyn Storage, to: &dyn Storage, differing: &[String]) -> Result<(), OpenError> {
     remove_temporaries(to)?;
     let sources = list(from)?;
-    for name in list(to)?.iter().filter(|name| is_log(name) && !sources.contains(name)) {
+    // What an operator let go on the better side, he let go.
+    let follows = |name: &&String| is_log(name) || *name == names::EXECUTOR_STOPPED;
+    for name in list(to)?.iter().filter(|name| follows(name) && !sources.contains(name)) {
         during(to.remove(name), "removing", name)?;
     }
     differing.iter().try_for_each(|name| copy_file(from, to, name))?;
