@@ -35,7 +35,7 @@ use crate::types::{Seq, TransactionId};
 use crate::wal::{Base, Level, Stamp, Wal};
 
 /// How many snapshots are kept.
-const SNAPSHOTS_KEPT: usize = 2;
+pub(crate) const SNAPSHOTS_KEPT: usize = 2;
 
 /// A checkpoint that was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -357,15 +357,13 @@ impl Checkpointer {
         // Else a power cut may bring back an old snapshot without the log that it needs.
         self.sync_directory(wal)?;
         let oldest = state.kept.first().filter(|_| state.kept.len() == SNAPSHOTS_KEPT);
-        let removed = match oldest {
-            None => 0,
+        match oldest {
+            None => Ok(0),
             Some(kept) => {
                 let retired = wal.retire(&*self.storage, &kept.base);
-                retired.map_err(|(context, source)| CheckpointError::Io { context, source })?
+                retired.map_err(|(context, source)| CheckpointError::Io { context, source })
             }
-        };
-        self.sync_directory(wal)?;
-        Ok(removed)
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::backup;
 use crate::error::OpenError;
 use crate::ledger::Ledger;
 use crate::recovery::Progress;
@@ -42,6 +41,8 @@ pub struct Options {
     pub(crate) threads: bool,
     /// From this size on a history file is never written again.
     pub(crate) history_bytes: u64,
+    /// Whether it is what fills the directory that opens it, to finish it.
+    pub(crate) finishes: bool,
     #[cfg(any(test, feature = "sim"))]
     pub(crate) planted: Option<crate::sim::PlantedBug>,
     #[cfg(any(test, feature = "sim"))]
@@ -65,6 +66,7 @@ impl Default for Options {
             progress: Arc::new(|_| ()),
             threads: true,
             history_bytes: crate::checkpoint::HISTORY_BYTES,
+            finishes: false,
             #[cfg(any(test, feature = "sim"))]
             planted: None,
             #[cfg(any(test, feature = "sim"))]
@@ -229,7 +231,6 @@ impl Options {
     /// # Errors
     /// See [`OpenError`]; nothing was changed.
     pub fn open_on(self, storage: impl Storage) -> Result<Ledger, OpenError> {
-        backup::check_finished(&storage)?;
         Ledger::recover(&self, Arc::new(storage))
     }
 

@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 
 use uuid::Uuid;
 
+use crate::backup;
 use crate::checkpoint::{Checkpointer, Positions, State};
 use crate::error::OpenError;
 use crate::ledger::{Engine, LedgerTime, SHARDS_MAX, Tables};
@@ -78,6 +79,10 @@ pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engin
     let (mut replayed, expected) = (0_u64, Cell::new(0_u64));
     let opened = {
         let mut begin = |log: Option<(Uuid, Seq)>| {
+            // Now that nobody else can begin to fill it.
+            if !options.finishes {
+                backup::check_finished(&*storage)?;
+            }
             let Loaded { tables, kept, positions, small, passed_over } =
                 load(&*storage, log.map(|(uuid, _)| uuid), options)?;
             let start = kept.last().map_or(Start::First, |kept| Start::After(kept.base));

@@ -69,7 +69,7 @@ pub(crate) fn load(storage: &dyn Storage, uuid: Option<Uuid>, options: &Options)
                 let kept = before.map(|opened| opened.kept()).into_iter().chain([kept]).collect();
                 return Ok(Loaded { tables, kept, positions, small, passed_over });
             }
-            Err(err @ OpenError::Damaged { .. }) => {
+            Err(err) if err.is_damage() => {
                 passed_over.push(err.to_string());
                 first_error.get_or_insert(err);
             }
@@ -237,6 +237,14 @@ impl<'s> Opened<'s> {
             }
         }
         Ok(())
+    }
+
+    /// Reads and checks every block of all its files.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub(crate) fn verify(&self) -> Result<(), OpenError> {
+        [&self.snapshot].into_iter().chain(&self.histories).try_for_each(FileReader::verify)
     }
 
     /// The files that it consists of, those first that it names.

@@ -122,11 +122,17 @@ pub(super) fn reaches_back_to_the_first(storage: &dyn Storage) -> Result<bool, O
 }
 
 /// Removes the segments that nobody needs who has a snapshot as old as `base`; gives how many. An interrupted removal is
-/// finished by the next one.
+/// finished by the next one. Each removal is durable before the next: else a power cut could leave an earlier segment and none
+/// after it, and who reads what is left from its beginning on would find a hole.
 ///
 /// # Errors
 /// The storage's.
-pub(super) fn retire(storage: &dyn Storage, uuid: Uuid, base: &Base) -> Result<u64, Failure> {
+pub(super) fn retire(
+    storage: &dyn Storage,
+    uuid: Uuid,
+    base: &Base,
+    sync: &dyn Fn() -> std::io::Result<()>,
+) -> Result<u64, Failure> {
     let names = during(storage.list(), "listing", &storage.describe())?;
     let numbers: Vec<u64> = names.iter().filter_map(|name| names::segment_number(name)).collect();
     let mut oldest = None;
@@ -146,6 +152,7 @@ pub(super) fn retire(storage: &dyn Storage, uuid: Uuid, base: &Base) -> Result<u
     for number in numbers.iter().filter(|number| **number < oldest) {
         let name = names::segment(*number);
         during(storage.remove(&name), "removing", &name)?;
+        during(sync(), "syncing", &storage.describe())?;
         removed += 1;
     }
     Ok(removed)

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ledger_core::sim::{SimClock, SimDisk};
-use ledger_core::{DirectoryLock, Storage, StorageFile, backup, verify_storage};
+use ledger_core::{
+    DirectoryLock, Error, Ledger, MirroredStorage, OnSideFailure, Rejection, Storage, StorageFile, backup,
+    verify_storage,
+};
 
 use crate::model::Asked;
-use crate::stage::{START, amount, answer, ask, options, user};
+use crate::stage::{START, amount, answer, ask, metadata, options, user};
 
 /// A disk of which no more than so many files can be open.
 #[derive(Clone)]
@@ -27,6 +30,15 @@ struct Open {
 impl Limited {
     fn new(disk: SimDisk, most: usize) -> Limited {
         Limited { disk, open: Arc::new(AtomicUsize::new(0)), most: Arc::new(AtomicUsize::new(most)) }
+    }
+
+    /// No more can be opened while as many are open as there are now.
+    fn refuse_more(&self) {
+        self.most.store(self.open.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
+    fn allow(&self, most: usize) {
+        self.most.store(most, Ordering::SeqCst);
     }
 
     fn count(&self, file: impl FnOnce() -> io::Result<Arc<dyn StorageFile>>) -> io::Result<Arc<dyn StorageFile>> {
@@ -148,4 +160,43 @@ fn a_log_of_many_segments_is_read_with_few_files_open() {
     assert_eq!(verify_storage(&few).expect("sound").last_seq.get(), 100);
     backup(&few, &SimDisk::new(2)).expect("a disk that works");
     assert_eq!(options(&clock).open_on(few).expect("sound").appended().get(), 100);
+}
+
+/// Charges until the log wants another segment, which cannot be created; what was said then.
+fn charge_until_refused(ledger: &Ledger) -> Error {
+    let charge = |n: u64| Asked {
+        metadata: Some(metadata(4_000, n)),
+        ..Asked::charge(user(1 + n % 5), amount(1), format!("{} {n}", ledger.appended()))
+    };
+    let mut charges = (0..10_000).map(|n| answer(ask(ledger, &charge(n))));
+    charges.find_map(Result::err).expect("the log is full at some time")
+}
+
+#[test]
+fn a_process_that_has_no_descriptor_left_refuses_as_on_a_full_disk_and_goes_on_when_it_has() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let few = Limited::new(disk.clone(), 100);
+    let ledger = options(&clock).open_on(few.clone()).expect("an empty disk");
+    few.refuse_more();
+    for _ in 0..3 {
+        assert_eq!(charge_until_refused(&ledger), Error::Rejected(Rejection::StorageFull));
+        assert_eq!(ledger.halted(), None);
+    }
+    few.allow(100);
+    let charge = Asked { metadata: Some(metadata(4_000, 1)), ..Asked::charge(user(1), amount(1), "again") };
+    answer(ask(&ledger, &charge)).expect("there is a descriptor now");
+    let digest = ledger.state_digest();
+    drop(ledger);
+    assert_eq!(options(&clock).open_on(disk).expect("sound").state_digest(), digest);
+}
+
+#[test]
+fn a_side_of_a_mirror_is_not_lost_for_want_of_a_descriptor() {
+    let (one, two, clock) = (SimDisk::new(1), SimDisk::new(2), SimClock::at(START));
+    let few = Limited::new(two, 100);
+    let sides = MirroredStorage::open(Arc::new(one), Arc::new(few.clone()), OnSideFailure::GoOn);
+    let ledger = options(&clock).open_on(sides.expect("two empty disks")).expect("an empty disk");
+    few.refuse_more();
+    assert_eq!(charge_until_refused(&ledger), Error::Rejected(Rejection::StorageFull));
+    assert_eq!((ledger.halted(), ledger.degraded()), (None, None));
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use ledger_core::sim::{SimClock, SimDisk};
 use ledger_core::{
-    CancelWithdrawal, CheckpointError, DirectoryLock, Error, IdempotencyKey, Ledger, OpenError, Options, Phase,
-    Progress, Rejection, Storage, StorageFile, verify_storage,
+    CancelWithdrawal, CheckpointError, DirectoryLock, Error, IdempotencyKey, Ledger, MirroredStorage, OnSideFailure,
+    OpenError, Options, Phase, Progress, Rejection, Storage, StorageFile, backup, salvage_on, verify_storage,
 };
 
 use crate::model::Asked;
@@ -197,6 +197,50 @@ fn a_damaged_snapshot_is_passed_over_for_the_older_one_and_more_of_the_log() {
     }
     snapshots.iter().for_each(|name| disk.flip_bit(name, 300, 1));
     assert_eq!(options(&clock).open_on(disk).expect("mended").state_digest(), digest);
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_read_is_passed_over_as_a_damaged_one() {
+    let (disk, state) = small();
+    let newest = names(&disk, ".snapshot")[1].clone();
+    for at in (0..disk.read(&newest).expect("it is there").len() as u64).step_by(512) {
+        let unreadable = disk.survivor(0);
+        unreadable.lose_sectors(&newest, at..at + 512);
+        let ledger = options(&SimClock::at(START)).open_on(unreadable).expect("the older one is there");
+        assert_eq!(ledger.state_digest(), state);
+        assert!(ledger.recovered().passed_over[0].contains(&newest), "{:?}", ledger.recovered().passed_over);
+    }
+}
+
+/// Whoever reads what is left from its beginning on would stop at a hole: a check, a backup, a mirror, a salvage.
+#[test]
+fn a_power_cut_while_the_log_is_retired_leaves_no_hole_in_it() {
+    let clock = SimClock::at(START);
+    let mut looked_at = 0;
+    for seed in 0..12 {
+        let disk = SimDisk::new(seed);
+        let ledger = options(&clock).open_on(disk.clone()).expect("an empty disk");
+        fill(&ledger, 0, 4);
+        ledger.checkpoint().expect("a disk that works");
+        fill(&ledger, 1, 1);
+        let (from, segments) = (disk.operations(), names(&disk, ".segment").len());
+        (from..from + 60).for_each(|at| disk.photograph_at(at, seed + at));
+        assert!(ledger.checkpoint().expect("a disk that works").segments_retired > 2, "of {segments}");
+        let last = ledger.appended();
+        for photo in disk.photographs() {
+            let verified = verify_storage(&photo).unwrap_or_else(|err| panic!("seed {seed}: {err}"));
+            assert_eq!(verified.last_seq, last);
+            let (copy, mirror) = (SimDisk::new(2), SimDisk::new(3));
+            backup(&photo, &copy).unwrap_or_else(|err| panic!("seed {seed}: {err}"));
+            let taken =
+                salvage_on(&photo, Arc::new(SimDisk::new(4))).unwrap_or_else(|err| panic!("seed {seed}: {err}"));
+            assert_eq!(taken.last_seq, last);
+            let sides = MirroredStorage::open(Arc::new(photo), Arc::new(mirror), OnSideFailure::Halt);
+            sides.unwrap_or_else(|err| panic!("seed {seed}: {err}"));
+            looked_at += 1;
+        }
+    }
+    assert!(looked_at > 200, "{looked_at}");
 }
 
 /// The same commands, with and without checkpoints, closed and killed, come to the same state.
