@@ -247,6 +247,8 @@ fn unfilled_bytes<T>(chunk: &Vec<T>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    mod exact;
+
     use super::*;
 
     #[test]

@@ -204,3 +204,6 @@ impl Shard {
         (self.accounts.parts_at(slot, at, recorded), account.last_seq())
     }
 }
+
+#[cfg(test)]
+mod tests;

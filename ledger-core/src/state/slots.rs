@@ -224,6 +224,8 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    mod exact;
+
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
