@@ -7,16 +7,32 @@ use ledger_core::{Checkpoints, Ledger};
 /// How often it is looked whether one did.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Looks at `ledger` for ever, and writes a line for what failed since the last look.
-pub(crate) async fn tell_failures(ledger: Ledger) {
-    let mut told = 0;
-    loop {
-        let checkpoints = ledger.checkpoints();
-        if let Some(line) = news(told, &checkpoints) {
+/// Who tells of a ledger's failed checkpoints.
+pub(crate) struct Teller {
+    ledger: Ledger,
+    told: u64,
+}
+
+impl Teller {
+    pub(crate) fn new(ledger: Ledger) -> Teller {
+        Teller { ledger, told: 0 }
+    }
+
+    /// Looks now and again, for ever.
+    pub(crate) async fn run(&mut self) {
+        loop {
+            self.look();
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Writes a line for what failed since the last look.
+    pub(crate) fn look(&mut self) {
+        let checkpoints = self.ledger.checkpoints();
+        if let Some(line) = news(self.told, &checkpoints) {
             tracing::warn!("{line}");
         }
-        told = checkpoints.failed;
-        tokio::time::sleep(LOOK_EVERY).await;
+        self.told = checkpoints.failed;
     }
 }
 

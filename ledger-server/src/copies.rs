@@ -78,8 +78,7 @@ pub fn release(directory: &Path, out: &mut dyn Write, told: &mut dyn Write) -> R
     } else {
         let directory = directory.display();
         let line = format!(
-            "there was nothing to release: {directory} was not restored or salvaged, or was released before; its withdrawals are \
-             performed\n"
+            "there was nothing to release: {directory} was not restored or salvaged, or was released before\n"
         );
         tell(line.as_bytes(), told)?;
     }

@@ -214,9 +214,13 @@ pub async fn run(
     let options = ServeOptions { connections_max: connections_max(usual.connections_max), ..usual };
     // Begun with the stop, beside the connections: no attempt starts while they end.
     let draining = async { payouts.shutdown(config.shutdown_timeout).await };
-    let telling = tokio::spawn(checkpoints::tell_failures(ledger.clone()));
-    serve(listener, app(state), options, until_stop, draining, config.shutdown_timeout).await;
-    telling.abort();
+    let mut teller = checkpoints::Teller::new(ledger.clone());
+    tokio::select! {
+        () = serve(listener, app(state), options, until_stop, draining, config.shutdown_timeout) => {}
+        () = teller.run() => {}
+    }
+    teller.look();
+    drop(teller);
     Ok(close(ledger).await)
 }
 

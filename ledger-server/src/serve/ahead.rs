@@ -69,6 +69,11 @@ impl Ahead {
         Ahead { turns, input: Bytes::new(), seen: None, output: BytesMut::new(), passing: 0, is_closed: false }
     }
 
+    /// Whether something was read that hyper has not been given.
+    pub(super) fn has_input(&self) -> bool {
+        !self.input.is_empty()
+    }
+
     /// For a connection of which hyper gets everything as it comes.
     pub(super) fn passing_all(turns: Arc<Turns>) -> Ahead {
         Ahead { passing: usize::MAX, ..Ahead::new(turns) }

@@ -129,9 +129,11 @@ impl Acceptor {
     async fn accept_until(&self, end: impl Future<Output = ()>, connections: &watch::Sender<()>, stage: Stage) {
         let mut end = pin!(end);
         loop {
+            // The end first: what it begins may not wait for connections.
             let accepted = tokio::select! {
-                accepted = accept(&self.listener, &self.places) => accepted,
+                biased;
                 () = &mut end => return,
+                accepted = accept(&self.listener, &self.places) => accepted,
             };
             match accepted {
                 Ok((stream, place)) => {
@@ -140,7 +142,10 @@ impl Acceptor {
                 Err(fault) => {
                     // Mostly a lack of file descriptors: others will be closed soon.
                     tracing::warn!(%fault, "no connection could be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    tokio::select! {
+                        () = &mut end => return,
+                        () = tokio::time::sleep(Duration::from_millis(50)) => {}
+                    }
                 }
             }
         }
@@ -172,12 +177,13 @@ fn spawn(
         Stage::Stopping => Ahead::passing_all(Arc::clone(&turns)),
     };
     let socket = Socket::new(stream, ahead, Arc::clone(&turns), Arc::clone(&patience), Arc::clone(&unread), options);
+    let timer = HeadTimer::new(patience, Arc::clone(&unread));
     let service = service_fn({
         let turns = Arc::clone(&turns);
         move |request: Request<Incoming>| turns.serve(request.map(|body| unread.watch(body)))
     });
     let connection = http1::Builder::new()
-        .timer(HeadTimer::new(patience))
+        .timer(timer)
         // The timer above decides how long; this only makes hyper ask it.
         .header_read_timeout(options.header_deadline)
         .keep_alive(stage == Stage::Serving)

@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
@@ -75,6 +76,16 @@ impl Socket {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether the client has sent what nobody will read any more, as one does that has a pipeline full of requests when the
+    /// server stops.
+    fn has_more(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut byte = [0];
+        let mut buf = ReadBuf::new(&mut byte);
+        self.ahead.has_input()
+            || matches!(Pin::new(self.stream.inner_mut()).poll_read(cx, &mut buf), Poll::Ready(Ok(())))
+                && !buf.filled().is_empty()
     }
 
     /// Passes a write's outcome on, unless it has waited for too long.
@@ -142,7 +153,7 @@ impl Write for Socket {
         if self.linger.is_none() {
             ready!(self.poll_write_out(cx))?;
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            if !self.unread.is_answered() {
+            if !self.unread.is_answered() && !self.has_more(cx) {
                 return Poll::Ready(Ok(()));
             }
         }

@@ -40,6 +40,11 @@ impl Unread {
         self.is_answered.store(false, Ordering::Relaxed);
     }
 
+    /// hyper begins to wait for another request, so it has read what was left of the last one, or thrown it away.
+    pub(super) fn drained(&self) {
+        self.is_answered.store(false, Ordering::Relaxed);
+    }
+
     /// Whether an answer was written to a request of which more may come.
     pub(super) fn is_answered(&self) -> bool {
         self.is_answered.load(Ordering::Relaxed)
