@@ -17,7 +17,7 @@ NONE, COVER = 0, 2**32 - 1
 ASLEEP_SECONDS, AWAKE_SHARE = 8, 0.2
 # Tests that take less than this are run so many in one process: first a few, then more and more.
 FAST_SECONDS, FAST_TESTS = 0.15, (6, 20, 60)
-# Who takes so many times as long as without a mutant, and two seconds, is taken for one that never ends.
+# Who takes so many times as long as without a mutant, and a second, is taken for one that never ends.
 TIMES = 5
 
 
@@ -149,7 +149,7 @@ def kill(mutant, known, directory, longest, before):
         usable = [k for k in usable if k["seconds"] > before["longest"] or k["since"] > before["cover"]]
 
     def attempt(command, seconds):
-        ended, _ = run(command, mutant, 2 + TIMES * seconds, directory)
+        ended, _ = run(command, mutant, 1 + TIMES * seconds, directory)
         return ended
 
     for name in ("lib", "it"):

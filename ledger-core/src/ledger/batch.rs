@@ -7,6 +7,7 @@
 
 use std::hint::black_box;
 use std::mem;
+use std::ops::Range;
 
 use smallvec::SmallVec;
 
@@ -29,8 +30,9 @@ use crate::wal::{Reservation, Stamp};
 /// How many commands are claimed and executed together: enough that each lock of keys and each shard has several of them,
 /// whose cache misses then overlap; few enough that another's command on the same key waits a millisecond or two.
 const WINDOW: usize = 4_096;
-/// How many consecutive transfers are executed with their shards locked together.
-const TRANSFERS: usize = TOUCHED_TOGETHER;
+/// How many consecutive transfers are executed with their shards locked together. These are most of the shards, so two threads
+/// take turns; to hand over takes tens of microseconds, and this many transfers as long again.
+const TRANSFERS: usize = 64;
 
 /// One command of a window on its way.
 enum Step {
@@ -228,13 +230,17 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
     fn execute(
         &mut self,
         shards: SmallVec<[usize; 2]>,
-        indexes: impl Iterator<Item = usize> + Clone,
+        indexes: Range<usize>,
         steps: &mut [Step],
     ) -> Result<(), Halted> {
         let _fuse = Fuse(&self.engine.wal);
         let mut locked = self.engine.tables.lock(shards);
-        let found = self.find_ahead(&locked, indexes.clone());
-        self.execute_locked(&mut locked, indexes, found, steps)
+        for start in indexes.clone().step_by(TOUCHED_TOGETHER) {
+            let indexes = start..indexes.end.min(start + TOUCHED_TOGETHER);
+            let found = self.find_ahead(&locked, indexes.clone());
+            self.execute_locked(&mut locked, indexes, found, steps)?;
+        }
+        Ok(())
     }
 
     fn find_ahead(&self, locked: &LockedShards<'_>, indexes: impl Iterator<Item = usize>) -> FoundAhead {

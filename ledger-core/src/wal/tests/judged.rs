@@ -75,7 +75,7 @@ pub(super) fn write_link(disk: &SimDisk, segment: u64, header: Header, link: Lin
     write_frame(disk, segment, LINK_AT, header, &buf[HEADER_BYTES..], usize::MAX);
 }
 
-fn write_mark(disk: &SimDisk, change: impl FnOnce(&mut Mark)) {
+pub(super) fn write_mark(disk: &SimDisk, change: impl FnOnce(&mut Mark)) {
     let mut mark = Mark::read(&*disk.open(names::MARK).unwrap()).unwrap().unwrap();
     change(&mut mark);
     for count in 0..2 {
@@ -341,6 +341,8 @@ fn the_mark_says_how_much_of_the_log_there_must_be() {
         disk.erase(&names::segment(number));
     }
     refused(&disk, 0, 0, Some(1), "it says that seqs 1 to 8 were durable, and there is no segment");
+    write_mark(&disk, |mark| mark.epoch = Epoch::new(0));
+    refused(&disk, 0, 0, Some(1), "it says that seqs 1 to 8 were durable, and there is no segment");
     write_mark(&disk, |mark| (mark.seq, mark.chain, mark.epoch) = (Seq::ZERO, 0, Epoch::new(1)));
     refused(&disk, 0, 0, Some(1), "it says that seqs 1 to 0 were durable, and there is no segment");
     write_mark(&disk, |mark| mark.epoch = Epoch::new(0));
@@ -362,6 +364,10 @@ fn the_newer_slot_of_the_mark_holds_and_the_older_one_where_it_is_torn() {
         disk.flip_bit(names::MARK, of_other * BLOCK + 50, 0);
         assert_eq!(read(&disk), Err(mark::NoMark::Damaged));
     }
+    // Marks are written in turn: the one before is there, whatever becomes of the last.
+    let disk = small_log();
+    disk.flip_bit(names::MARK, mark.count % 2 * BLOCK + 50, 0);
+    assert_eq!(read(&disk).map(|older| older.count), Ok(mark.count - 1));
     disk.overwrite(names::MARK, 0, &mark.encode());
     disk.truncate(names::MARK, BLOCK);
     assert_eq!(read(&disk), Ok(mark));

@@ -1,12 +1,16 @@
 //! The log's behaviour, on the simulated disk and on a real one.
 
 mod behaviour;
+mod copies;
 mod counting;
 mod crash;
 mod damage;
 mod faults;
 mod forgery;
+mod frames;
+mod handles;
 mod judged;
+mod meanwhile;
 mod mirror;
 mod salvage;
 mod sleeping;

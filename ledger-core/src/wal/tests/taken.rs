@@ -10,7 +10,7 @@ use mark::Mark;
 use segment::{FRAMES_AT, LINK_AT};
 
 /// Salvages; what was taken, the seqs that were shown, and the copy.
-fn take(disk: &SimDisk) -> (Taken, Vec<u64>, SimDisk) {
+pub(super) fn take(disk: &SimDisk) -> (Taken, Vec<u64>, SimDisk) {
     let (into, mut seqs) = (SimDisk::new(2), Vec::new());
     let taken = salvage(disk, &into, &|_| Ok(()), &|_, _| panic!("it begins with seq 1"), &mut |record| {
         seqs.push(record.seq.get());
@@ -192,6 +192,19 @@ fn a_link_says_of_a_copy_no_more_than_it_has() {
     assert_eq!((header.first_seq, header.durable), (Seq::new(8), Seq::new(8)));
     disk.flip_bit(&names::segment(last), FRAMES_AT + 90, 1);
     left(&disk, 7, last, FRAMES_AT, "the frame's checksum is wrong");
+}
+
+#[test]
+fn the_records_of_one_frame_are_shown_one_by_one() {
+    let disk = SimDisk::new(1);
+    let (wal, ..) = open(&disk, &manual()).unwrap();
+    let mut reservation = wal.reserve(4, 40).unwrap();
+    let records: [&[u8]; 4] = [b"a", b"b", b"c", b"d"];
+    wal.append_together(&mut reservation, time(1), &records).unwrap();
+    drop(reservation);
+    wal.close().unwrap();
+    let (taken, seqs, _) = take(&disk);
+    assert_eq!((seqs, taken.last), (vec![1, 2, 3, 4], Stamp { seq: Seq::new(4), time: time(1) }));
 }
 
 #[test]
