@@ -77,9 +77,8 @@ pub fn release(directory: &Path, out: &mut dyn Write, told: &mut dyn Write) -> R
         ledger_core::release_executor(&storage)?;
     } else {
         let directory = directory.display();
-        let line = format!(
-            "there was nothing to release: {directory} was not restored or salvaged, or was released before\n"
-        );
+        let line =
+            format!("there was nothing to release: {directory} was not restored or salvaged, or was released before\n");
         tell(line.as_bytes(), told)?;
     }
     let mut line = Vec::new();

@@ -14,7 +14,6 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
@@ -79,13 +78,9 @@ impl Socket {
     }
 
     /// Whether the client has sent what nobody will read any more, as one does that has a pipeline full of requests when the
-    /// server stops.
-    fn has_more(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut byte = [0];
-        let mut buf = ReadBuf::new(&mut byte);
-        self.ahead.has_input()
-            || matches!(Pin::new(self.stream.inner_mut()).poll_read(cx, &mut buf), Poll::Ready(Ok(())))
-                && !buf.filled().is_empty()
+    /// server stops. The kernel is asked: the runtime may not know yet that bytes came.
+    fn has_more(&self) -> bool {
+        self.ahead.has_input() || rustix::io::ioctl_fionread(self.stream.inner()).is_ok_and(|bytes| bytes > 0)
     }
 
     /// Passes a write's outcome on, unless it has waited for too long.
@@ -153,7 +148,7 @@ impl Write for Socket {
         if self.linger.is_none() {
             ready!(self.poll_write_out(cx))?;
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            if !self.unread.is_answered() && !self.has_more(cx) {
+            if !self.unread.is_answered() && !self.has_more() {
                 return Poll::Ready(Ok(()));
             }
         }
