@@ -202,7 +202,10 @@ impl Run {
     /// The options of the next opening; what may differ from one to the next does.
     pub(crate) fn options(&mut self) -> Options {
         let shards = self.chance.pick(&[1, 2, 4]);
+        // Each checkpoint leaves a history file, or they are merged up to a size that a life reaches, or always.
+        let history_bytes = [0, 8 << 10, 64 << 20][(self.seed % 3) as usize];
         let options = Options::default()
+            .history_bytes(history_bytes)
             .threads(false)
             .segment_bytes(self.swarm.segment_bytes)
             .shards(shards)

@@ -8,16 +8,16 @@
 //! What must hold: a directory that is being filled says so from before its first file until that was done, and is no ledger
 //! meanwhile.
 
+use std::collections::BTreeSet;
+
 use crate::error::OpenError;
 use crate::ledger::Ledger;
+use crate::options::Options;
 use crate::recovery::{Opened, snapshots};
 use crate::sync::Arc;
-use crate::sys::Storage;
+use crate::sys::{DirectoryLock, Storage};
 use crate::types::{Seq, Timestamp};
-use crate::wal::{self, Base, Start};
-
-/// The file that keeps withdrawals from being performed until an operator lets them go.
-const EXECUTOR_STOPPED: &str = "executor.stopped";
+use crate::wal::{self, Base, EXECUTOR_STOPPED, Start};
 
 /// The file that stands in a directory while a restore or a salvage fills it.
 const UNFINISHED: &str = "restore.unfinished";
@@ -49,20 +49,51 @@ pub enum RestoreTo {
 }
 
 /// Copies the ledger on `from`, which may be in use, into the empty directory `to`. Entries that are appended meanwhile may
-/// be left out; those that were durable before are in it. If a checkpoint removes what is being copied, it begins anew.
+/// be left out; those that were durable before are in it. If a checkpoint removes what is being copied, it goes on from the
+/// snapshots that are there then, a few times.
 ///
 /// # Errors
-/// What is wrong with the source, and where; or the storage's.
+/// What is wrong with the source, and where; or the storage's, of the kind `ResourceBusy` where checkpoints came faster than it
+/// copied.
 pub fn backup(from: &dyn Storage, to: &dyn Storage) -> Result<Backup, OpenError> {
-    check_empty(to)?;
-    loop {
-        let before = snapshots(from)?;
-        let copied = copy(from, to, None, 0);
-        if copied.is_ok() || snapshots(from)? == before {
-            return copied;
+    let _held = take_empty(to)?;
+    // The files of snapshots that are whole: they never change, so each attempt has less to copy.
+    let mut whole = BTreeSet::new();
+    while_snapshots_change(from, &mut |_| {
+        clear(to, &whole)?;
+        copy(from, to, None, 0, &mut whole)
+    })
+}
+
+/// How often what reads a directory in use begins again.
+const ATTEMPTS_MAX: usize = 16;
+
+/// Reads what the snapshots, newest first, lead to; again where a running ledger has made a checkpoint meanwhile, which removes
+/// what is superfluous then, but not for ever.
+///
+/// # Errors
+/// What `read` says while nothing changed.
+pub(crate) fn while_snapshots_change<T>(
+    from: &dyn Storage,
+    read: &mut dyn FnMut(&[Seq]) -> Result<T, OpenError>,
+) -> Result<T, OpenError> {
+    let mut before = snapshots(from)?;
+    let mut last = None;
+    for _ in 0..ATTEMPTS_MAX {
+        let done = read(&before);
+        let after = snapshots(from)?;
+        match done {
+            Err(err) if after != before => last = Some(err),
+            done => return done,
         }
-        clear(to)?;
+        before = after;
     }
+    let last = last.map_or_else(String::new, |err| format!(" (at last: {err})"));
+    let reason = format!(
+        "a checkpoint removed what was being read, {ATTEMPTS_MAX} times in a row; make fewer checkpoints meanwhile{last}"
+    );
+    let source = std::io::Error::new(std::io::ErrorKind::ResourceBusy, reason);
+    Err(OpenError::Io { context: format!("reading {}", from.describe()), source })
 }
 
 /// Makes a ledger in the empty directory `to` that is what the one on `from`, a backup or a directory in use, was at `until`.
@@ -71,21 +102,39 @@ pub fn backup(from: &dyn Storage, to: &dyn Storage) -> Result<Backup, OpenError>
 /// # Errors
 /// What is wrong with the source, and where; what is not kept any more; or the storage's.
 pub fn restore(from: &dyn Storage, to: Arc<dyn Storage>, until: RestoreTo) -> Result<Backup, OpenError> {
-    check_empty(&*to)?;
+    let held = take_empty(&*to)?;
     let until = match until {
         RestoreTo::End => None,
         RestoreTo::Seq(seq) => Some(seq),
         RestoreTo::Time(time) => Some(last_at(from, time)?),
     };
     if let Some(until) = until {
-        let last_seq = wal::scan(from, choose(from, until.into())?.start, None, &mut |_| ())?.last_seq;
+        let chosen = choose(from, until.into())?;
+        check_is_kept(from, &chosen, until)?;
+        let last_seq = wal::scan(from, chosen.start, None, &mut |_| ())?.last_seq;
         check_reaches(last_seq, until)?;
     }
     begin(&*to)?;
-    let copied = copy(from, &*to, until, wal::epochs_skipped())?;
+    let copied = copy(from, &*to, until, wal::epochs_skipped(), &mut BTreeSet::new())?;
     until.map_or(Ok(()), |until| check_reaches(copied.last_seq, until))?;
+    // Whoever comes before the next line finds it unfinished.
+    drop(held);
     distrust(to)?;
     Ok(copied)
+}
+
+/// Without a snapshot that is early enough, the log must reach back to the first entry.
+fn check_is_kept(from: &dyn Storage, chosen: &Chosen, until: Seq) -> Result<(), OpenError> {
+    match chosen.earliest {
+        Some(earliest) if chosen.snapshots == 0 && !wal::reaches_back_to_the_first(from)? => {
+            let reason = format!(
+                "seq {until} is before what is kept here, from seq {earliest} on (checkpoints replaced the log before): \
+                 name that or a later one, or restore an older backup"
+            );
+            Err(OpenError::InvalidOption { reason })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_reaches(last_seq: Seq, until: Seq) -> Result<(), OpenError> {
@@ -123,8 +172,8 @@ pub(crate) fn distrust(to: Arc<dyn Storage>) -> Result<Ledger, OpenError> {
         write_file(&*to, EXECUTOR_STOPPED, &mut |_| Ok(0))?;
         sync(&*to)?;
     }
-    let ledger = Ledger::options().accept_clock(true).checkpoint_bytes(None);
-    let ledger = Ledger::recover(&ledger, Arc::clone(&to))?;
+    let options = Options { finishes: true, ..Ledger::options().accept_clock(true).checkpoint_bytes(None) };
+    let ledger = Ledger::recover(&options, Arc::clone(&to))?;
     ledger.doubt_all_withdrawals().map_err(|err| unfinished(&err.to_string()))?;
     ledger.close().map_err(|err| unfinished(&err.to_string()))?;
     to.remove(UNFINISHED).map_err(io_error("removing", UNFINISHED))?;
@@ -156,12 +205,28 @@ pub fn release_executor(storage: &dyn Storage) -> Result<(), OpenError> {
     sync(storage)
 }
 
-fn copy(from: &dyn Storage, to: &dyn Storage, until: Option<Seq>, epochs_skipped: u64) -> Result<Backup, OpenError> {
+/// `whole` are files of snapshots that `to` has already, and gets those that are copied.
+fn copy(
+    from: &dyn Storage,
+    to: &dyn Storage,
+    until: Option<Seq>,
+    epochs_skipped: u64,
+    whole: &mut BTreeSet<String>,
+) -> Result<Backup, OpenError> {
     check_finished(from)?;
     let chosen = choose(from, until)?;
+    // Those of snapshots that were removed since.
+    for name in whole.iter().filter(|name| !chosen.files.contains(*name)) {
+        to.remove(name).map_err(io_error("removing", name))?;
+    }
+    whole.retain(|name| chosen.files.contains(name));
     let mut bytes = 0;
     for name in &chosen.files {
+        if whole.contains(name) {
+            continue;
+        }
         bytes += copy_file(from, to, name)?;
+        whole.insert(name.clone());
     }
     let copied = wal::copy(from, to, chosen.start, until, epochs_skipped)?;
     Ok(Backup { last_seq: copied.last_seq, snapshots: chosen.snapshots, bytes: bytes + copied.bytes })
@@ -172,6 +237,8 @@ struct Chosen {
     snapshots: u64,
     /// Of the snapshots.
     files: Vec<String>,
+    /// The earliest entry that a restore can end with, if there is a snapshot.
+    earliest: Option<Seq>,
     /// Where the log begins.
     start: Start,
 }
@@ -179,11 +246,12 @@ struct Chosen {
 /// The snapshots of a log that ends with `until`, and the log that they need.
 fn choose(from: &dyn Storage, until: Option<Seq>) -> Result<Chosen, OpenError> {
     let mut oldest: Option<Base> = None;
-    let (mut count, mut files) = (0, Vec::new());
+    let (mut count, mut files, mut earliest) = (0, Vec::new(), None);
     if let Some(uuid) = wal::identity(from)? {
         for seq in snapshots(from)? {
             let opened = Opened::new(from, uuid, seq)?;
             let base = opened.kept().base;
+            earliest = Some(base.anchor);
             // One that is later, or rests on an entry that is, would be a snapshot of a log that ends before it.
             if until.is_some_and(|until| base.anchor > until) {
                 continue;
@@ -196,7 +264,7 @@ fn choose(from: &dyn Storage, until: Option<Seq>) -> Result<Chosen, OpenError> {
         Some(base) => Start::After(base),
         None => Start::First,
     };
-    Ok(Chosen { snapshots: count, files, start })
+    Ok(Chosen { snapshots: count, files, earliest, start })
 }
 
 /// The last entry of `time` or an earlier one.
@@ -215,11 +283,8 @@ fn last_at(from: &dyn Storage, time: Timestamp) -> Result<Seq, OpenError> {
     Ok(last)
 }
 
-/// Copies a file that is never changed; nothing where the copy has it already.
+/// Copies a file that is never changed.
 fn copy_file(from: &dyn Storage, to: &dyn Storage, name: &str) -> Result<u64, OpenError> {
-    if has(to, name)? {
-        return Ok(0);
-    }
     let file = from.open(name).map_err(io_error("opening", name))?;
     let mut at = 0;
     write_file(to, name, &mut |buf| {
@@ -249,11 +314,11 @@ fn write_file(
     }
 }
 
-fn check_empty(to: &dyn Storage) -> Result<(), OpenError> {
-    // Locking makes the directory; nobody else can begin a ledger in it then, either.
-    drop(to.lock().map_err(io_error("locking", &to.describe()))?);
+/// Takes an empty directory, which is made if it is missing: nobody else can begin a ledger in it while it is filled.
+fn take_empty(to: &dyn Storage) -> Result<DirectoryLock, OpenError> {
+    let held = to.lock().map_err(io_error("locking", &to.describe()))?;
     match to.list().map_err(io_error("listing", &to.describe()))?.first() {
-        None => Ok(()),
+        None => Ok(held),
         Some(name) => {
             let reason = format!("{} is not empty (there is {name}); name a new directory", to.describe());
             Err(OpenError::InvalidOption { reason })
@@ -261,9 +326,12 @@ fn check_empty(to: &dyn Storage) -> Result<(), OpenError> {
     }
 }
 
-/// Removes what an attempt left.
-fn clear(to: &dyn Storage) -> Result<(), OpenError> {
+/// Removes what an attempt left but for the files in `whole`.
+fn clear(to: &dyn Storage, whole: &BTreeSet<String>) -> Result<(), OpenError> {
     for name in to.list().map_err(io_error("listing", &to.describe()))? {
+        if whole.contains(&name) {
+            continue;
+        }
         to.remove(&name).map_err(io_error("removing", &name))?;
     }
     Ok(())

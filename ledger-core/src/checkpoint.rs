@@ -2,8 +2,8 @@
 //! the log before it can go.
 //!
 //! All shards are locked together only for the instant that fixes the entry; then the state is copied piece by piece
-//! while writers go on (see [`crate::state::cut`]). What only grows (records, keys) is written once, into a history file
-//! that later snapshots name.
+//! while writers go on (see [`crate::state::cut`]). What only grows (records, keys) is written into a history file that later
+//! snapshots name; small ones are written again with what comes after them (see [`rewrite`]), large ones never.
 //!
 //! What must hold: a snapshot gets its name only when it was synced and read back, the files that it names have theirs, and
 //! the log is durable up to its entry. The log is retired only up to the older of the two snapshots that are kept, when
@@ -14,6 +14,7 @@ mod copy;
 mod digest;
 mod error;
 mod hold;
+mod rewrite;
 
 use std::io;
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub(crate) use copy::{Copier, Counts, Positions};
 pub(crate) use digest::digest;
 pub use error::CheckpointError;
 use hold::LongestHold;
+pub(crate) use rewrite::{HISTORY_BYTES, Small, small};
 
 use crate::journal::snapshot::rows::{HistoryFile, Meta};
 use crate::journal::snapshot::{FileKind, FileReader, FileWriter, Header, Kind, Sink, names};
@@ -33,7 +35,7 @@ use crate::types::{Seq, TransactionId};
 use crate::wal::{Base, Level, Stamp, Wal};
 
 /// How many snapshots are kept.
-const SNAPSHOTS_KEPT: usize = 2;
+pub(crate) const SNAPSHOTS_KEPT: usize = 2;
 
 /// A checkpoint that was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +63,8 @@ pub(crate) struct Kept {
 /// Makes checkpoints, one at a time.
 pub(crate) struct Checkpointer {
     storage: Arc<dyn Storage>,
+    /// From this size on a history file is left alone.
+    history_bytes: u64,
     state: Mutex<State>,
 }
 
@@ -69,6 +73,20 @@ pub(crate) struct State {
     /// Oldest first.
     pub(crate) kept: Vec<Kept>,
     pub(crate) positions: Positions,
+    /// Of the last history files of the newest snapshot, those that may be written again.
+    pub(crate) small: Vec<Small>,
+}
+
+impl State {
+    /// The history files of the newest snapshot.
+    fn histories(&self) -> &[HistoryFile] {
+        self.kept.last().map_or(&[], |kept| &kept.histories)
+    }
+
+    /// Up to where the tables were copied before the last `files`.
+    fn since(&self, files: usize) -> &Positions {
+        self.small[self.small.len() - files..].first().map_or(&self.positions, |small| &small.since)
+    }
 }
 
 /// The instant of a checkpoint, and its end: a writer sets aside what it changes until this is dropped.
@@ -110,7 +128,7 @@ impl<'a> Cut<'a> {
     fn let_go(&mut self) {
         for (shard, cut) in self.tables.shards.iter().zip(std::mem::take(&mut self.shards)) {
             let not_kept: &[TransactionId] = if self.is_kept { &[] } else { &cut.withdrawals };
-            self.holds.copy(shard.lock(), &mut Vec::<()>::new(), |shard, _| shard.end_cut(not_kept));
+            self.holds.copy(shard.write(), &mut Vec::<()>::new(), |shard, _| shard.end_cut(not_kept));
         }
     }
 }
@@ -128,9 +146,31 @@ struct Written {
     digest: u128,
 }
 
+/// What a checkpoint wrote, and what the next one needs to know.
+struct Made {
+    history: Written,
+    snapshot: Written,
+    kept: Kept,
+    positions: Positions,
+    small: Small,
+}
+
+/// The withdrawals of each shard that changed since the first of the files that are written `again`, in the order of their
+/// ids.
+fn changed_withdrawals(cut: &Cut<'_>, again: &[Small]) -> Vec<Vec<TransactionId>> {
+    let of_shard = |(index, shard): (usize, &ShardCut)| {
+        let before = again.iter().flat_map(|file| &file.withdrawals[index]);
+        let mut ids: Vec<TransactionId> = before.chain(&shard.withdrawals).copied().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    };
+    cut.shards.iter().enumerate().map(of_shard).collect()
+}
+
 impl Checkpointer {
-    pub(crate) fn new(storage: Arc<dyn Storage>, state: State) -> Checkpointer {
-        Checkpointer { storage, state: Mutex::new(state) }
+    pub(crate) fn new(storage: Arc<dyn Storage>, history_bytes: u64, state: State) -> Checkpointer {
+        Checkpointer { storage, history_bytes, state: Mutex::new(state) }
     }
 
     /// Makes a checkpoint of the last entry, unless there is one. Waits for one that is under way. `is_stopped` is asked now
@@ -142,22 +182,31 @@ impl Checkpointer {
         is_stopped: &dyn Fn() -> bool,
     ) -> Result<Checkpoint, CheckpointError> {
         let mut state = self.state.lock();
-        let since = state.positions.seq;
-        if wal.last().seq == since {
+        let (since, last) = (state.positions.seq, wal.last().seq);
+        if last == since {
             let (longest_hold, largest_hold) = (Duration::ZERO, 0);
             return Ok(Checkpoint { seq: since, bytes: 0, segments_retired: 0, longest_hold, largest_hold });
         }
         let is_stopped = || is_stopped() || wal.halted().is_some();
         self.remove_temporaries();
-        let cut = Cut::begin(tables, wal, since);
-        let written = self.write(&cut, &state, wal, &is_stopped).and_then(|written| {
-            self.name(&written.0, wal)?;
-            self.name(&written.1, wal)?;
-            Ok(written)
+        let new_bytes = rewrite::expected_bytes(tables, &state.positions, last);
+        let again = rewrite::rewritten(state.histories(), state.small.len(), new_bytes);
+        let cut = Cut::begin(tables, wal, state.since(again).seq);
+        let written = self.write(&cut, &state, again, wal, &is_stopped).and_then(|made| {
+            self.name(&made.history, wal)?;
+            self.name(&made.snapshot, wal)?;
+            Ok(made)
         });
-        let (history, snapshot, kept, positions) = written.inspect_err(|_| self.remove_temporaries())?;
+        let made = written.inspect_err(|_| self.remove_temporaries())?;
         let (longest_hold, largest_hold) = cut.end();
+        let Made { history, snapshot, kept, positions, small } = made;
         let seq = positions.seq;
+        let others = state.small.len() - again;
+        state.small.truncate(others);
+        match history.bytes < self.history_bytes {
+            true => state.small.push(small),
+            false => state.small.clear(),
+        }
         state.positions = positions;
         state.kept.push(kept);
         let surplus = state.kept.len().saturating_sub(SNAPSHOTS_KEPT);
@@ -183,10 +232,12 @@ impl Checkpointer {
         &self,
         cut: &Cut<'_>,
         state: &State,
+        again: usize,
         wal: &Wal,
         is_stopped: &dyn Fn() -> bool,
-    ) -> Result<(Written, Written, Kept, Positions), CheckpointError> {
-        let (seq, since, epoch) = (cut.last.seq, state.positions.seq, wal.epoch());
+    ) -> Result<Made, CheckpointError> {
+        let from = state.since(again);
+        let (seq, since, epoch) = (cut.last.seq, from.seq, wal.epoch());
         let header = Header { kind: FileKind::History, uuid: wal.uuid(), seq, since, epoch };
         let snapshot_header = Header { kind: FileKind::Snapshot, since: Seq::ZERO, ..header };
         let (history_name, snapshot_name) = (names::history(seq, epoch), names::snapshot(seq));
@@ -196,7 +247,7 @@ impl Checkpointer {
             tables: cut.tables,
             seq,
             shards: &cut.shards,
-            since: &state.positions,
+            since: from,
             is_stopped,
             counts: Counts::default(),
             holds: &cut.holds,
@@ -204,14 +255,16 @@ impl Checkpointer {
         // Accounts first: until they are copied, writers set them aside.
         copier.copy_accounts(&mut snapshot).map_err(writing(&snapshot_name))?;
         copier.copy_records(&mut history, false).map_err(writing(&history_name))?;
-        copier.copy_withdrawals(&mut history).map_err(writing(&history_name))?;
+        let withdrawals = changed_withdrawals(cut, &state.small[state.small.len() - again..]);
+        copier.copy_withdrawals(&mut history, &withdrawals).map_err(writing(&history_name))?;
         let keys = copier.copy_keys(&mut history).map_err(writing(&history_name))?;
         copier.copy_locator(&mut history).map_err(writing(&history_name))?;
         let counts = copier.counts;
         let history = self.finish(history, history_name, &header)?;
         wal.wait(seq, Level::Durable)?;
         let (anchor, chain) = wal.synced();
-        let mut histories = state.kept.last().map_or_else(Vec::new, |kept| kept.histories.clone());
+        let mut histories = state.histories().to_vec();
+        histories.truncate(histories.len() - again);
         let Written { bytes, digest, .. } = history;
         histories.push(HistoryFile { seq, since, epoch, bytes, digest, records: counts.records, keys: counts.keys });
         let meta = Meta {
@@ -230,7 +283,7 @@ impl Checkpointer {
         let snapshot = self.finish(snapshot, snapshot_name, &snapshot_header)?;
         let positions = Positions { seq, history: cut.shards.iter().map(|shard| shard.history).collect(), keys };
         let kept = Kept { base: Base { seq, time: meta.time, anchor, chain, epoch }, histories: meta.histories };
-        Ok((history, snapshot, kept, positions))
+        Ok(Made { history, snapshot, kept, positions, small: Small { since: from.clone(), withdrawals } })
     }
 
     fn create(&self, name: &str, header: &Header) -> Result<FileWriter, CheckpointError> {
@@ -288,23 +341,29 @@ impl Checkpointer {
             |name: &str| names::snapshot_seq(name).is_some() || names::is_history(name) || names::is_temporary(name);
         let mut surplus = self.storage.list().map_err(io_error("listing", &directory))?;
         surplus.retain(|name| is_ours(name) && !is_needed(name));
-        // Snapshots first: who reads the directory meanwhile then finds no snapshot without its files.
-        surplus.sort_by_key(|name| names::snapshot_seq(name).is_none());
-        for name in surplus {
-            self.storage.remove(&name).map_err(io_error("removing", &name))?;
+        // Snapshots first: who reads the directory meanwhile, or after a power cut, then finds none without its files.
+        let (snapshots, others): (Vec<_>, Vec<_>) =
+            surplus.into_iter().partition(|name| names::snapshot_seq(name).is_some());
+        let is_first = !snapshots.is_empty() && !others.is_empty();
+        for name in &snapshots {
+            self.storage.remove(name).map_err(io_error("removing", name))?;
+        }
+        if is_first {
+            self.sync_directory(wal)?;
+        }
+        for name in &others {
+            self.storage.remove(name).map_err(io_error("removing", name))?;
         }
         // Else a power cut may bring back an old snapshot without the log that it needs.
         self.sync_directory(wal)?;
         let oldest = state.kept.first().filter(|_| state.kept.len() == SNAPSHOTS_KEPT);
-        let removed = match oldest {
-            None => 0,
+        match oldest {
+            None => Ok(0),
             Some(kept) => {
                 let retired = wal.retire(&*self.storage, &kept.base);
-                retired.map_err(|(context, source)| CheckpointError::Io { context, source })?
+                retired.map_err(|(context, source)| CheckpointError::Io { context, source })
             }
-        };
-        self.sync_directory(wal)?;
-        Ok(removed)
+        }
     }
 }
 

@@ -24,7 +24,7 @@ pub enum Error {
 pub enum Rejection {
     /// The ledger is closed, or closing.
     ShuttingDown,
-    /// The log has no room. Reads go on; writes resume when there is room.
+    /// The log has no room, or the process no descriptor for one more file of it. Reads go on; writes resume when there is.
     StorageFull,
     /// Too much is in flight, or the memory limit is reached: try again later. Or a shard has as many records (16 GiB) as it
     /// can: open the ledger with more shards.
@@ -89,7 +89,9 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Rejection::ShuttingDown => f.write_str("the ledger is closing; open it again"),
-            Rejection::StorageFull => f.write_str("the log has no room; free space on its disk, then repeat"),
+            Rejection::StorageFull => f.write_str(
+                "the log has no room; free space on its disk, or raise the limit of open files if that is what lacks, then repeat",
+            ),
             Rejection::Overloaded => f.write_str("too much is in flight or in memory; repeat later"),
             Rejection::BatchTooLarge { bytes, bytes_max } => write!(
                 f,
@@ -251,6 +253,17 @@ pub enum OpenError {
         /// Which, and why.
         reason: String,
     },
+}
+
+impl OpenError {
+    /// Whether a file is damaged, or has bytes that the device cannot read: another copy may be sound.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            OpenError::Damaged { .. } => true,
+            OpenError::Io { source, .. } => crate::sys::is_unreadable(source),
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for OpenError {

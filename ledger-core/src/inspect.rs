@@ -10,7 +10,7 @@ use crate::checkpoint::digest;
 use crate::error::OpenError;
 use crate::journal::codec;
 use crate::ledger::{Origin, SHARDS_MAX, Tables};
-use crate::recovery::{load_one, snapshots};
+use crate::recovery::load_one;
 use crate::state::Entry;
 use crate::sys::{DirectoryStorage, Storage};
 use crate::types::{Epoch, Head, Seq, Timestamp};
@@ -95,16 +95,7 @@ pub fn verify_since(path: impl AsRef<Path>, earlier: Head) -> Result<Verified, O
 /// Checks everything; `then` is a seq whose head is looked for.
 fn check(storage: &dyn Storage, then: Option<Seq>) -> Result<(Verified, Scanned), OpenError> {
     backup::check_finished(storage)?;
-    let mut seqs = snapshots(storage)?;
-    loop {
-        let checked = check_once(storage, &seqs, then);
-        // A running ledger that makes a checkpoint meanwhile removes what is superfluous then.
-        let seqs_after = snapshots(storage)?;
-        if checked.is_ok() || seqs_after == seqs {
-            return checked;
-        }
-        seqs = seqs_after;
-    }
+    backup::while_snapshots_change(storage, &mut |seqs| check_once(storage, seqs, then))
 }
 
 /// Checks the snapshots `seqs`, newest first, and the log.
@@ -210,12 +201,12 @@ fn scan(
             return;
         }
         let visited = codec::decode(record.bytes).map_err(String::from).and_then(|entry| visit(&record, &entry));
-        wrong = visited.err().map(|reason| (record.seq, reason));
+        wrong = visited.err().map(|reason| record.place.damaged(record.seq, reason));
     })?;
     match wrong {
         None if scanned.uuid.is_none() => Err(no_ledger(&storage.describe())),
         None => Ok(scanned),
-        Some((seq, reason)) => Err(damaged(storage, Some(seq), reason)),
+        Some(damaged) => Err(damaged),
     }
 }
 

@@ -4,12 +4,16 @@
 //! sides are compared, and the one that is damaged, behind or empty is made a copy of the other. What must hold: a side is
 //! overwritten only by one that has everything that either is known to have had.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use crate::backup;
+use crate::checkpoint::SNAPSHOTS_KEPT;
 use crate::error::OpenError;
+use crate::journal::snapshot::names::{self, is_history};
+use crate::recovery::{Opened, snapshots};
 use crate::sync::{Arc, AtomicU8, Mutex, OnceLock, Ordering};
-use crate::sys::{DirectoryLock, Storage, StorageFile};
+use crate::sys::{DirectoryLock, Storage, StorageFile, is_out_of_room};
 use crate::wal;
 
 /// What happens when one side fails while the ledger runs.
@@ -46,6 +50,7 @@ impl MirroredStorage {
         backup::check_finished(&*primary)?;
         backup::check_finished(&*mirror)?;
         wal::reconcile(&*primary, &*mirror)?;
+        remove_surplus(&*primary, &*mirror)?;
         let pair = Pair { on_side_failure, lost: AtomicU8::new(NONE), reasons: [OnceLock::new(), OnceLock::new()] };
         let held = Mutex::new(Some(DirectoryLock::new(held)));
         Ok(MirroredStorage { sides: [primary, mirror], pair: Arc::new(pair), held })
@@ -54,6 +59,49 @@ impl MirroredStorage {
     fn on_sides<T>(&self, act: impl Fn(&dyn Storage) -> io::Result<T>) -> io::Result<[Option<T>; 2]> {
         self.pair.on_sides(|side| act(&*self.sides[side]))
     }
+}
+
+/// Removes the files of snapshots that one side alone has, as one that was lost for a time does: checkpoints see what both have, and
+/// would leave them for ever. Nothing is removed unless both sides have what two snapshots need.
+fn remove_surplus(primary: &dyn Storage, mirror: &dyn Storage) -> Result<(), OpenError> {
+    let (Some(uuid), one, two) = (wal::identity(primary)?, snapshots(primary)?, snapshots(mirror)?) else {
+        return Ok(());
+    };
+    let (mut needed, mut sound) = (BTreeSet::new(), 0);
+    for seq in one.into_iter().filter(|seq| two.contains(seq)) {
+        match (Opened::new(primary, uuid, seq), Opened::new(mirror, uuid, seq)) {
+            (Ok(of_one), Ok(of_two)) if of_one.file_names() == of_two.file_names() => {
+                needed.extend(of_one.file_names());
+                sound += 1;
+            }
+            _ => return Ok(()),
+        }
+    }
+    if sound < SNAPSHOTS_KEPT {
+        return Ok(());
+    }
+    for side in [primary, mirror] {
+        let listed = side.list().map_err(|source| io_error("listing", &side.describe(), source))?;
+        let is_surplus = |name: &&String| (is_snapshot(name) || is_history(name)) && !needed.contains(*name);
+        // Snapshots first, as when a checkpoint retires them.
+        let (snapshots, histories): (Vec<_>, Vec<_>) =
+            listed.iter().filter(is_surplus).partition(|name| is_snapshot(name));
+        for names in [snapshots, histories].iter().filter(|names| !names.is_empty()) {
+            for name in names {
+                side.remove(name).map_err(|source| io_error("removing", name, source))?;
+            }
+            side.sync_directory().map_err(|source| io_error("syncing", &side.describe(), source))?;
+        }
+    }
+    Ok(())
+}
+
+fn is_snapshot(name: &str) -> bool {
+    names::snapshot_seq(name).is_some()
+}
+
+fn io_error(what: &str, name: &str, source: io::Error) -> OpenError {
+    OpenError::Io { context: format!("{what} {name}"), source }
 }
 
 const NONE: u8 = 2;
@@ -68,7 +116,8 @@ struct Pair {
 }
 
 impl Pair {
-    /// Does the same on each side that is there. A full disk is no failure of a side: it is the caller's to handle.
+    /// Does the same on each side that is there. A full disk is no failure of a side,
+    /// and neither is a process without a descriptor: they are the caller's to handle.
     fn on_sides<T>(&self, act: impl Fn(usize) -> io::Result<T>) -> io::Result<[Option<T>; 2]> {
         // Acquire: pairs with the Release of the loss, whose reason is then there.
         let lost = usize::from(self.lost.load(Ordering::Acquire));
@@ -104,8 +153,7 @@ impl Pair {
     }
 
     fn goes_without(&self, fault: &io::Error) -> bool {
-        let is_full = matches!(fault.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        self.on_side_failure == OnSideFailure::GoOn && !is_full
+        self.on_side_failure == OnSideFailure::GoOn && !is_out_of_room(fault)
     }
 
     /// Goes on without `side`. Two threads may find the two sides failing at once: the second one cannot, and gets the

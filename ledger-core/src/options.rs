@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::backup;
 use crate::error::OpenError;
 use crate::ledger::Ledger;
 use crate::recovery::Progress;
@@ -40,6 +39,10 @@ pub struct Options {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) progress: Arc<dyn Fn(Progress) + Send + Sync>,
     pub(crate) threads: bool,
+    /// From this size on a history file is never written again.
+    pub(crate) history_bytes: u64,
+    /// Whether it is what fills the directory that opens it, to finish it.
+    pub(crate) finishes: bool,
     #[cfg(any(test, feature = "sim"))]
     pub(crate) planted: Option<crate::sim::PlantedBug>,
     #[cfg(any(test, feature = "sim"))]
@@ -62,6 +65,8 @@ impl Default for Options {
             clock: Arc::new(SystemClock),
             progress: Arc::new(|_| ()),
             threads: true,
+            history_bytes: crate::checkpoint::HISTORY_BYTES,
+            finishes: false,
             #[cfg(any(test, feature = "sim"))]
             planted: None,
             #[cfg(any(test, feature = "sim"))]
@@ -196,6 +201,14 @@ impl Options {
         self
     }
 
+    /// From how many bytes on a history file is never written again with what comes after it; 0: each checkpoint leaves one.
+    #[cfg(any(test, feature = "sim"))]
+    #[must_use]
+    pub fn history_bytes(mut self, bytes: u64) -> Options {
+        self.history_bytes = bytes;
+        self
+    }
+
     /// The seed of the keys' hashes in a ledger that has no snapshot yet; by default a random one. How the keys are shared out
     /// decides of how many blocks a snapshot is, and so how much of it a full disk takes.
     #[cfg(any(test, feature = "sim"))]
@@ -218,7 +231,6 @@ impl Options {
     /// # Errors
     /// See [`OpenError`]; nothing was changed.
     pub fn open_on(self, storage: impl Storage) -> Result<Ledger, OpenError> {
-        backup::check_finished(&storage)?;
         Ledger::recover(&self, Arc::new(storage))
     }
 

@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 
 use uuid::Uuid;
 
+use crate::backup;
 use crate::checkpoint::{Checkpointer, Positions, State};
 use crate::error::OpenError;
 use crate::ledger::{Engine, LedgerTime, SHARDS_MAX, Tables};
@@ -78,11 +79,16 @@ pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engin
     let (mut replayed, expected) = (0_u64, Cell::new(0_u64));
     let opened = {
         let mut begin = |log: Option<(Uuid, Seq)>| {
-            let Loaded { tables, kept, positions, passed_over } = load(&*storage, log.map(|(uuid, _)| uuid), options)?;
+            // Now that nobody else can begin to fill it.
+            if !options.finishes {
+                backup::check_finished(&*storage)?;
+            }
+            let Loaded { tables, kept, positions, small, passed_over } =
+                load(&*storage, log.map(|(uuid, _)| uuid), options)?;
             let start = kept.last().map_or(Start::First, |kept| Start::After(kept.base));
             expected.set(log.map_or(0, |(_, durable)| durable.get()).saturating_sub(positions.seq.get()));
             *replay.borrow_mut() = Some(Replay::new(tables, threads(options)));
-            loaded = Some((kept, positions, passed_over));
+            loaded = Some((State { kept, positions, small }, passed_over));
             Ok(start)
         };
         let mut take = |record: Record<'_>| {
@@ -100,19 +106,19 @@ pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engin
     if replayed > 0 {
         (options.progress)(Progress { phase: Phase::Log, done: replayed, total: replayed });
     }
-    let (kept, positions, passed_over) = loaded.expect("the start was asked for");
+    let (state, passed_over) = loaded.expect("the start was asked for");
     let mut tables = replay.into_inner().expect("the start was asked for").into_tables();
     tables.name_ledger(opened.uuid);
     let open = tables.open_withdrawals();
     let recovered = Recovered {
-        snapshot: positions.seq,
+        snapshot: state.positions.seq,
         passed_over,
         replayed,
         log_bytes: opened.log_bytes,
         torn: opened.torn.map(|torn| (torn.file, torn.bytes)),
         was_closed: opened.clean,
     };
-    let checkpointer = Checkpointer::new(storage, State { kept, positions });
+    let checkpointer = Checkpointer::new(storage, options.history_bytes, state);
     let mut engine = Engine::new(options, wal, tables, time, Some(checkpointer), recovered);
     engine.go_on();
     engine.resume(open);
@@ -159,6 +165,7 @@ impl Loaded {
             tables: first_tables(options),
             kept: Vec::new(),
             positions: Positions::start(options.shards),
+            small: Vec::new(),
             passed_over: Vec::new(),
         }
     }

@@ -110,8 +110,13 @@ fn snapshot_files(from: &dyn Storage, uuid: Uuid, last: Seq) -> Result<Vec<Strin
     let mut files = BTreeSet::new();
     for seq in snapshots(from)? {
         match Opened::new(from, uuid, seq) {
-            Ok(opened) if opened.kept().base.anchor <= last => files.extend(opened.file_names()),
-            Ok(_) | Err(OpenError::Damaged { .. }) => {}
+            Ok(opened) if opened.kept().base.anchor > last => {}
+            Ok(opened) => match opened.verify() {
+                Ok(()) => files.extend(opened.file_names()),
+                Err(err) if err.is_damage() => {}
+                Err(other) => return Err(other),
+            },
+            Err(err) if err.is_damage() => {}
             Err(other) => return Err(other),
         }
     }

@@ -378,6 +378,11 @@ pub struct Stats {
     pub money: Vec<CurrencyAudit>,
     /// What the tables take. Looked at shard by shard, so not at one moment.
     pub memory: Memory,
+    /// Checkpoints that failed since the ledger was opened, whoever asked for them; one that was given up because the ledger
+    /// closed did not fail.
+    pub checkpoint_failures: u64,
+    /// Why the last checkpoint failed; `None` when it did not. While it stands, the log grows, and an opening takes longer.
+    pub checkpoint_failure: Option<String>,
 }
 
 /// What the ledger's tables take, in bytes on the heap; the allocator's own overhead apart, and the log's buffers.

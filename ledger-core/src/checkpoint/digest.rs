@@ -56,12 +56,11 @@ pub(crate) fn digest(tables: &Tables, last: impl FnOnce() -> Stamp) -> (Seq, u12
         let last = last();
         let cut = |shard: &mut crate::state::shard::Shard| {
             let changed = shard.begin_cut(last.seq, last.time, Seq::ZERO);
-            let all = ShardCut { withdrawals: shard.withdrawals_since(Seq::ZERO), ..changed };
-            (all, changed.withdrawals)
+            (changed, shard.withdrawals_since(Seq::ZERO))
         };
         (last, shards.iter_mut().map(|shard| cut(shard)).collect::<Vec<_>>())
     };
-    let (cuts, changed): (Vec<ShardCut>, Vec<_>) = shards.into_iter().unzip();
+    let (cuts, withdrawals): (Vec<ShardCut>, Vec<_>) = shards.into_iter().unzip();
     let since = Positions::start(cuts.len());
     let mut copier = Copier {
         tables,
@@ -76,12 +75,12 @@ pub(crate) fn digest(tables: &Tables, last: impl FnOnce() -> Stamp) -> (Seq, u12
     let copied = copier
         .copy_accounts(&mut digest)
         .and_then(|()| copier.copy_records(&mut digest, true))
-        .and_then(|()| copier.copy_withdrawals(&mut digest))
+        .and_then(|()| copier.copy_withdrawals(&mut digest, &withdrawals))
         .and_then(|()| copier.copy_keys(&mut digest))
         .and_then(|_| copier.copy_locator(&mut digest));
     copied.expect("memory takes everything, and nobody stops it");
-    for (shard, changed) in tables.shards.iter().zip(&changed) {
-        shard.lock().end_cut(changed);
+    for (shard, cut) in tables.shards.iter().zip(&cuts) {
+        shard.write().end_cut(&cut.withdrawals);
     }
     (last.seq, digest.finish())
 }

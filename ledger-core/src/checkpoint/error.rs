@@ -22,6 +22,11 @@ pub enum CheckpointError {
         /// Its error.
         source: io::Error,
     },
+    /// A fault of the program ended it. What it had begun is taken back; writers did not notice.
+    Panicked {
+        /// What the fault said.
+        message: String,
+    },
 }
 
 impl fmt::Display for CheckpointError {
@@ -32,6 +37,9 @@ impl fmt::Display for CheckpointError {
             CheckpointError::Halted(halted) => halted.fmt(f),
             CheckpointError::Io { context, source } => {
                 write!(f, "{context}: {source}; the next checkpoint tries again")
+            }
+            CheckpointError::Panicked { message } => {
+                write!(f, "a fault of the program ({message}); the next checkpoint tries again; please report it")
             }
         }
     }

@@ -7,10 +7,12 @@
 
 use std::hint::black_box;
 use std::mem;
+use std::ops::Range;
 
 use smallvec::SmallVec;
 
 use super::engine::{Engine, Fuse, Place, Prepared, Refusal, entry_bytes_max};
+use super::grouped::Grouped;
 use super::keys::{Keys, Settled};
 use super::tables::LockedShards;
 use crate::command::Command;
@@ -28,8 +30,9 @@ use crate::wal::{Reservation, Stamp};
 /// How many commands are claimed and executed together: enough that each lock of keys and each shard has several of them,
 /// whose cache misses then overlap; few enough that another's command on the same key waits a millisecond or two.
 const WINDOW: usize = 4_096;
-/// How many consecutive transfers are executed with their shards locked together.
-const TRANSFERS: usize = TOUCHED_TOGETHER;
+/// How many consecutive transfers are executed with their shards locked together. These are most of the shards, so two threads
+/// take turns; to hand over takes tens of microseconds, and this many transfers as long again.
+const TRANSFERS: usize = 64;
 
 /// One command of a window on its way.
 enum Step {
@@ -227,13 +230,17 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
     fn execute(
         &mut self,
         shards: SmallVec<[usize; 2]>,
-        indexes: impl Iterator<Item = usize> + Clone,
+        indexes: Range<usize>,
         steps: &mut [Step],
     ) -> Result<(), Halted> {
         let _fuse = Fuse(&self.engine.wal);
         let mut locked = self.engine.tables.lock(shards);
-        let found = self.find_ahead(&locked, indexes.clone());
-        self.execute_locked(&mut locked, indexes, found, steps)
+        for start in indexes.clone().step_by(TOUCHED_TOGETHER) {
+            let indexes = start..indexes.end.min(start + TOUCHED_TOGETHER);
+            let found = self.find_ahead(&locked, indexes.clone());
+            self.execute_locked(&mut locked, indexes, found, steps)?;
+        }
+        Ok(())
     }
 
     fn find_ahead(&self, locked: &LockedShards<'_>, indexes: impl Iterator<Item = usize>) -> FoundAhead {
@@ -409,42 +416,6 @@ fn conclude_refused(
             *result = Some(Err(rejection));
             Ok(())
         }
-    }
-}
-
-/// Commands by the lock that they need, each group in their order.
-struct Grouped {
-    sorted: Vec<u32>,
-    /// Where the commands of each lock end.
-    ends: Vec<usize>,
-}
-
-impl Grouped {
-    /// The commands 0 .. `count` by which of so many `locks` `lock_of` says that they need.
-    fn by(count: usize, locks: usize, lock_of: impl Fn(usize) -> usize) -> Grouped {
-        // Sorted by counting: there are few locks. `next` is where the next command of each lock goes.
-        let mut next = vec![0; locks];
-        for index in 0..count {
-            next[lock_of(index)] += 1;
-        }
-        let mut start = 0;
-        for next in &mut next {
-            start += mem::replace(next, start);
-        }
-        let mut sorted = vec![0; count];
-        for index in 0..count {
-            let next = &mut next[lock_of(index)];
-            sorted[*next] = index as u32;
-            *next += 1;
-        }
-        Grouped { sorted, ends: next }
-    }
-
-    fn groups(&self) -> impl Iterator<Item = (usize, &[u32])> {
-        let mut start = 0;
-        let groups = self.ends.iter().enumerate();
-        let groups = groups.map(move |(lock, &end)| (lock, &self.sorted[mem::replace(&mut start, end)..end]));
-        groups.filter(|(_, group)| !group.is_empty())
     }
 }
 

@@ -68,6 +68,20 @@ struct Tally {
     last_error: Option<String>,
 }
 
+/// Makes an error of a panic: else the thread that makes checkpoints would end, and nobody would hear of it. What a checkpoint
+/// holds (its cut of the shards, the lock of the next one) is let go as the panic passes through; the tables it only reads.
+fn caught(make: impl FnOnce() -> Result<Checkpoint, CheckpointError>) -> Result<Checkpoint, CheckpointError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(make)).unwrap_or_else(|payload| {
+        let message = payload.downcast::<String>().map(|message| *message);
+        let message = message.or_else(|payload| payload.downcast::<&str>().map(|message| (*message).to_owned()));
+        match message {
+            Ok(message) => Err(CheckpointError::Panicked { message }),
+            // Not of a fault: a scheduler of interleavings ends its threads so.
+            Err(payload) => std::panic::resume_unwind(payload),
+        }
+    })
+}
+
 /// A command with what is computed of it before any lock is taken.
 pub(super) struct Prepared<'c, 'a> {
     pub(super) command: &'c Command<'a>,
@@ -188,7 +202,9 @@ impl Engine {
             return Err(CheckpointError::Closing);
         }
         let log_bytes = self.log_bytes();
-        let made = match checkpointer.checkpoint(&self.tables, &self.wal, &is_closing) {
+        let made = match caught(|| checkpointer.checkpoint(&self.tables, &self.wal, &is_closing)) {
+            // A fault is told even then.
+            Err(err @ CheckpointError::Panicked { .. }) => Err(err),
             Err(_) if is_closing() => Err(CheckpointError::Closing),
             Err(err) => Err(self.wal.halted().map_or(err, CheckpointError::Halted)),
             made => made,
@@ -199,6 +215,8 @@ impl Engine {
                 tally.made += u64::from(checkpoint.bytes > 0);
                 (tally.last_seq, tally.log_bytes, tally.last_error) = (checkpoint.seq, log_bytes, None);
             }
+            // It was given up, and nothing failed.
+            Err(CheckpointError::Closing) => {}
             Err(err) => {
                 tally.failed += 1;
                 tally.last_error = Some(err.to_string());

@@ -1,7 +1,8 @@
 //! Checkpoints by themselves: a thread that makes one whenever the log has grown by so much, so that an opening never has
 //! to replay more.
 //!
-//! The log says when it begins a segment; nothing is looked at in between. A checkpoint that fails is tried again then.
+//! The log says when it begins a segment; nothing is looked at in between. A checkpoint that fails is counted with its reason,
+//! a panic's included, and tried again then.
 
 use crate::checkpoint::CheckpointError;
 use crate::ledger::Engine;
@@ -15,7 +16,7 @@ use crate::types::Seq;
 pub struct Checkpoints {
     /// How many were made.
     pub made: u64,
-    /// How many failed.
+    /// How many failed; those apart that were given up because the ledger closed.
     pub failed: u64,
     /// The last entry of the newest snapshot, made since or found at the opening; 0: there is none.
     pub last_seq: Seq,

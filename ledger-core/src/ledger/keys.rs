@@ -185,7 +185,7 @@ impl Keys {
         }
     }
 
-    /// Adds the key of a record from a snapshot's section of the shard `index`.
+    /// Adds the key of a record from a snapshot's section of the shard `index`; `seq` as in [`KeyShard::restore`].
     ///
     /// # Errors
     /// Why it is not taken.
@@ -194,12 +194,13 @@ impl Keys {
         shard: &mut KeyShard,
         index: usize,
         record: &KeyRecord<'_>,
+        seq: Seq,
     ) -> Result<(), String> {
         let hash = xxh3_64_with_seed(record.key, self.seed);
         if Self::index(hash) != index || std::str::from_utf8(record.key).is_err() {
             return Err(format!("the key of transaction {} does not belong here", record.id));
         }
-        if shard.restore(hash, record) { Ok(()) } else { Err("more keys than the tables hold".into()) }
+        if shard.restore(hash, record, seq) { Ok(()) } else { Err("more keys than the tables hold".into()) }
     }
 
     /// Locks every `of`th of the locks, from the one at `first` on. Who holds one meanwhile must wait for none.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::{Phase, Progress};
-use crate::checkpoint::{Kept, Positions};
+use crate::checkpoint::{Kept, Positions, Small, small};
 use crate::error::OpenError;
 use crate::journal::snapshot::rows::{self, HistoryFile, Meta};
 use crate::journal::snapshot::{FileKind, FileReader, Kind, names};
@@ -24,6 +24,7 @@ pub(crate) struct Loaded {
     /// The snapshot that was loaded, after the one before it if that is there.
     pub(crate) kept: Vec<Kept>,
     pub(crate) positions: Positions,
+    pub(crate) small: Vec<Small>,
     /// Snapshots that cannot be read, and why.
     pub(crate) passed_over: Vec<String>,
 }
@@ -60,14 +61,15 @@ pub(crate) fn load(storage: &dyn Storage, uuid: Option<Uuid>, options: &Options)
     let mut passed_over = Vec::new();
     let mut first_error = None;
     for (index, seq) in seqs.iter().enumerate() {
-        match load_with(storage, uuid, *seq, super::threads(options), &*options.progress) {
-            Ok((tables, kept)) => {
+        let threads = super::threads(options);
+        match load_with(storage, uuid, *seq, threads, options.history_bytes, &*options.progress) {
+            Ok((tables, kept, small)) => {
                 let positions = Positions::end(&tables, kept.base.seq);
                 let before = seqs[index + 1..].iter().find_map(|seq| Opened::new(storage, uuid, *seq).ok());
                 let kept = before.map(|opened| opened.kept()).into_iter().chain([kept]).collect();
-                return Ok(Loaded { tables, kept, positions, passed_over });
+                return Ok(Loaded { tables, kept, positions, small, passed_over });
             }
-            Err(err @ OpenError::Damaged { .. }) => {
+            Err(err) if err.is_damage() => {
                 passed_over.push(err.to_string());
                 first_error.get_or_insert(err);
             }
@@ -85,7 +87,8 @@ pub(crate) fn load(storage: &dyn Storage, uuid: Option<Uuid>, options: &Options)
 /// # Errors
 /// What is wrong with it, or with a file that it names.
 pub(crate) fn load_one(storage: &dyn Storage, uuid: Uuid, seq: Seq) -> Result<(Tables, Kept), OpenError> {
-    load_with(storage, uuid, seq, 1, &|_| ())
+    let (tables, kept, _) = load_with(storage, uuid, seq, 1, 0, &|_| ())?;
+    Ok((tables, kept))
 }
 
 fn load_with(
@@ -93,13 +96,14 @@ fn load_with(
     uuid: Uuid,
     seq: Seq,
     threads: usize,
+    left_alone: u64,
     tell: Tell<'_>,
-) -> Result<(Tables, Kept), OpenError> {
+) -> Result<(Tables, Kept, Vec<Small>), OpenError> {
     let opened = Opened::new(storage, uuid, seq)?;
     let tables = Tables::seeded(opened.meta.shards.into(), opened.meta.key_seed);
-    opened.load_into(&tables, threads, &Told::new(&opened, tell))?;
+    let small = opened.load_into(&tables, threads, left_alone, &Told::new(&opened, tell))?;
     tell(Progress { phase: Phase::Snapshot, done: seq.get(), total: seq.get() });
-    Ok((tables, opened.kept()))
+    Ok((tables, opened.kept(), small))
 }
 
 /// Who hears how far it has come.
@@ -117,7 +121,7 @@ impl<'a> Told<'a> {
     /// Bytes between two reports.
     const EVERY: u64 = 4 << 20;
 
-    fn new(opened: &Opened, tell: Tell<'a>) -> Told<'a> {
+    fn new(opened: &Opened<'_>, tell: Tell<'a>) -> Told<'a> {
         let files = opened.histories.iter().chain([&opened.snapshot]);
         Told {
             tell,
@@ -139,26 +143,40 @@ impl<'a> Told<'a> {
 }
 
 /// A snapshot with the files that it names, none of which has been read but for their frames.
-pub(crate) struct Opened {
-    snapshot: FileReader,
-    histories: Vec<FileReader>,
+pub(crate) struct Opened<'s> {
+    snapshot: FileReader<'s>,
+    histories: Vec<FileReader<'s>>,
     meta: Meta,
 }
+
+/// History files that are kept open at once. Those after them are opened for each section that is read of them.
+const KEPT_OPEN_MAX: usize = 64;
 
 /// How much was loaded, by all threads together.
 struct Tally<'a> {
     accounts: AtomicU64,
     records: Box<[AtomicU64]>,
     keys: Box<[AtomicU64]>,
+    /// Of the last history files: what the next checkpoint must know to write them again.
+    small: Mutex<Vec<Small>>,
+    /// How many files there are before those.
+    large: usize,
     told: &'a Told<'a>,
 }
 
-impl Opened {
+impl Tally<'_> {
+    /// Notes something of each of the last files, in their order.
+    fn note<T>(&self, found: Vec<T>, note: impl Fn(&mut Small, T)) {
+        self.small.lock().iter_mut().zip(found).for_each(|(small, found)| note(small, found));
+    }
+}
+
+impl<'s> Opened<'s> {
     /// Opens the snapshot at `seq` of the ledger `uuid`.
     ///
     /// # Errors
     /// What is wrong with it, or with a file that it names.
-    pub(crate) fn new(storage: &dyn Storage, uuid: Uuid, seq: Seq) -> Result<Opened, OpenError> {
+    pub(crate) fn new(storage: &'s dyn Storage, uuid: Uuid, seq: Seq) -> Result<Opened<'s>, OpenError> {
         let name = names::snapshot(seq);
         let snapshot = FileReader::open(storage, &name, FileKind::Snapshot, uuid, ReadFrom::Cache)?;
         let mut meta = None;
@@ -173,11 +191,14 @@ impl Opened {
         let mut histories = Vec::with_capacity(meta.histories.len());
         for file in &meta.histories {
             let name = names::history(file.seq, file.epoch);
-            let reader = FileReader::open(storage, &name, FileKind::History, uuid, ReadFrom::Cache)?;
+            let mut reader = FileReader::open(storage, &name, FileKind::History, uuid, ReadFrom::Cache)?;
             let header = reader.header();
             let found = (header.seq, header.since, header.epoch, reader.bytes(), reader.digest());
             if found != (file.seq, file.since, file.epoch, file.bytes, file.digest) {
                 return Err(reader.damaged(0, &format!("it is not the file that {} names", snapshot.name())));
+            }
+            if histories.len() >= KEPT_OPEN_MAX {
+                reader.close();
             }
             histories.push(reader);
         }
@@ -218,6 +239,14 @@ impl Opened {
         Ok(())
     }
 
+    /// Reads and checks every block of all its files.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub(crate) fn verify(&self) -> Result<(), OpenError> {
+        [&self.snapshot].into_iter().chain(&self.histories).try_for_each(FileReader::verify)
+    }
+
     /// The files that it consists of, those first that it names.
     pub(crate) fn file_names(&self) -> Vec<String> {
         self.histories.iter().chain([&self.snapshot]).map(|file| file.name().to_owned()).collect()
@@ -232,11 +261,21 @@ impl Opened {
         }
     }
 
-    /// Every shard is a piece of work of its own.
-    fn load_into(&self, tables: &Tables, threads: usize, told: &Told<'_>) -> Result<(), OpenError> {
+    /// Every shard is a piece of work of its own. Gives what is to be known of the last files that have fewer than
+    /// `left_alone` bytes.
+    fn load_into(
+        &self,
+        tables: &Tables,
+        threads: usize,
+        left_alone: u64,
+        told: &Told<'_>,
+    ) -> Result<Vec<Small>, OpenError> {
         let shards = tables.shards.len();
         let zeros = || self.histories.iter().map(|_| AtomicU64::new(0)).collect();
-        let tally = Tally { accounts: AtomicU64::new(0), records: zeros(), keys: zeros(), told };
+        let files = &self.meta.histories;
+        let large = files.len() - small(files, left_alone);
+        let small = Mutex::new(files[large..].iter().map(|file| Small::start(file.since, shards)).collect());
+        let tally = Tally { accounts: AtomicU64::new(0), records: zeros(), keys: zeros(), small, large, told };
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
         let work = || {
             // Relaxed: a ticket, which orders nothing.
@@ -260,7 +299,10 @@ impl Opened {
         }
         match failed.into_inner() {
             Some(err) => Err(err),
-            None => self.check_counts(&tally).and_then(|()| self.check_books(tables)),
+            None => {
+                self.check_counts(&tally).and_then(|()| self.check_books(tables))?;
+                Ok(tally.small.into_inner())
+            }
         }
     }
 
@@ -285,7 +327,7 @@ impl Opened {
         const SUM_MAX: u128 = 1 << 100;
         let mut books: BTreeMap<_, i128> = BTreeMap::new();
         for shard in &tables.shards {
-            for sums in shard.lock().sums() {
+            for sums in shard.read().sums() {
                 if sums.external.unsigned_abs().max(sums.suspense.unsigned_abs()).max(sums.total) > SUM_MAX {
                     return Err(self.snapshot.damaged(0, &format!("its sums in {} cannot be", sums.currency)));
                 }
@@ -301,7 +343,7 @@ impl Opened {
     }
 
     fn load_shard(&self, tables: &Tables, index: u16, tally: &Tally<'_>) -> Result<(), OpenError> {
-        let shard = &mut *tables.shards[usize::from(index)].lock();
+        let shard = &mut *tables.shards[usize::from(index)].write();
         self.read(&self.snapshot, Kind::Sums, index, tally.told, &mut |bytes| {
             rows::take_sums(bytes, &mut |sums| shard.restore_sums(sums)).map_err(String::from)
         })?;
@@ -320,8 +362,10 @@ impl Opened {
             })
         })?;
         tally.accounts.fetch_add(accounts, Ordering::Relaxed);
-        let (mut anchors, mut changeable) = (Vec::new(), 0);
-        for (file, (history, counted)) in self.meta.histories.iter().zip(self.histories.iter().zip(&tally.records)) {
+        let (mut anchors, mut changeable, mut smalls) = (Vec::new(), 0, Vec::new());
+        let files = self.meta.histories.iter().zip(self.histories.iter().zip(&tally.records));
+        for (number, (file, (history, counted))) in files.enumerate() {
+            let (before, is_small, mut withdrawals) = (shard.history.end(), number >= tally.large, Vec::new());
             self.read(history, Kind::Anchors, index, tally.told, &mut |bytes| {
                 rows::take_anchors(bytes, &mut anchors).map_err(String::from)
             })?;
@@ -344,9 +388,21 @@ impl Opened {
             })?;
             counted.fetch_add(records, Ordering::Relaxed);
             self.read(history, Kind::Withdrawals, index, tally.told, &mut |bytes| {
-                rows::take_withdrawals(bytes, history.header().uuid, &mut |held| shard.restore_withdrawal(held))
+                rows::take_withdrawals(bytes, history.header().uuid, &mut |held| {
+                    if is_small {
+                        withdrawals.push(held.withdrawal.id);
+                    }
+                    shard.restore_withdrawal(held)
+                })
             })?;
+            if is_small {
+                smalls.push((before, withdrawals));
+            }
         }
+        tally.note(smalls, |small, (before, withdrawals)| {
+            small.since.history[usize::from(index)] = before;
+            small.withdrawals[usize::from(index)] = withdrawals;
+        });
         let settled = if changeable == shard.withdrawals.len() {
             shard.settle_withdrawals().and_then(|()| shard.check_restored(self.meta.time))
         } else {
@@ -361,8 +417,15 @@ impl Opened {
         let most = sections.map(|section| section.bytes).sum::<u64>() / KeyRecord::BYTES_MIN as u64;
         let expected = self.meta.histories.iter().map(|file| file.keys / Keys::LOCKS as u64).sum::<u64>();
         keys.with(index, false, |shard| shard.expect(expected.min(most) as usize));
-        for (file, (history, counted)) in self.meta.histories.iter().zip(self.histories.iter().zip(&tally.keys)) {
-            let mut count = 0;
+        let mut smalls = Vec::new();
+        let files = self.meta.histories.iter().zip(self.histories.iter().zip(&tally.keys));
+        for (number, (file, (history, counted))) in files.enumerate() {
+            if number >= tally.large {
+                smalls.push(keys.with(index, false, |shard| shard.end()));
+            }
+            // They come in the order of the entries that settled them, which may be later than their transactions: so each
+            // was settled by an entry of this file's, and not before the key before it.
+            let (mut count, mut settled) = (0, file.since.next());
             self.read(history, Kind::Keys, index as u16, tally.told, &mut |mut bytes| {
                 keys.with(index, false, |shard| {
                     while !bytes.is_empty() {
@@ -370,7 +433,8 @@ impl Opened {
                         if record.id.seq() > file.seq {
                             return Err(format!("the key of transaction {}, which is later", record.id));
                         }
-                        keys.restore_record(shard, index, &record)?;
+                        settled = settled.max(record.id.seq());
+                        keys.restore_record(shard, index, &record, settled)?;
                         count += 1;
                         bytes = &bytes[record.bytes.len()..];
                     }
@@ -379,6 +443,7 @@ impl Opened {
             })?;
             counted.fetch_add(count, Ordering::Relaxed);
         }
+        tally.note(smalls, |small, before| small.since.keys[index] = before);
         Ok(())
     }
 
@@ -406,7 +471,7 @@ impl Opened {
 
     fn read(
         &self,
-        file: &FileReader,
+        file: &FileReader<'_>,
         kind: Kind,
         shard: u16,
         told: &Told<'_>,
@@ -423,7 +488,7 @@ impl Opened {
 }
 
 /// Whether a snapshot's own words agree with each other.
-fn check_meta(snapshot: &FileReader, meta: &Meta, seq: Seq) -> Result<(), String> {
+fn check_meta(snapshot: &FileReader<'_>, meta: &Meta, seq: Seq) -> Result<(), String> {
     let is_itself = meta.seq == seq && snapshot.header().seq == seq && seq > Seq::ZERO;
     let shards_fit = (1..=SHARDS_MAX as u16).contains(&meta.shards);
     if !is_itself || !shards_fit || meta.anchor < seq || seq.get() >= Locator::SEQ_END {

@@ -4,6 +4,7 @@
 use smallvec::smallvec;
 
 use super::*;
+use crate::inspect::verify_storage;
 use crate::journal::codec;
 use crate::ledger::Ledger;
 use crate::sim::{SimClock, SimDisk};
@@ -99,10 +100,13 @@ fn paid_late(to: Substatus) -> Entry<'static> {
     Entry::Withdrawal(about(Event::Contradicted { said, says: Money::Paid, posted: true }, to))
 }
 
-/// Opens a ledger on a log with these entries, a second apart.
-fn open_log(entries: &[Entry<'_>]) -> Result<Ledger, OpenError> {
-    let disk = SimDisk::new(1);
-    let options = Options::default().threads(false).segment_bytes(1 << 20).shards(4).clock(SimClock::at(time(60)));
+fn options() -> Options {
+    Options::default().threads(false).segment_bytes(1 << 20).shards(4).clock(SimClock::at(time(60)))
+}
+
+/// A log with these entries, a second apart.
+fn log_of(entries: &[Entry<'_>]) -> SimDisk {
+    let (disk, options) = (SimDisk::new(1), options());
     let first = &mut |_: Option<(Uuid, Seq)>| Ok(Start::First);
     let (wal, _) = Wal::open_after(Arc::new(disk.clone()), options.wal(), first, &mut |_| Ok(()), &|_| Ok(())).unwrap();
     for (second, entry) in (1..).zip(entries) {
@@ -114,18 +118,32 @@ fn open_log(entries: &[Entry<'_>]) -> Result<Ledger, OpenError> {
         wal.wait(stamp.seq, Level::Durable).unwrap();
     }
     wal.close().unwrap();
-    let ledger = options.open_on(disk)?;
+    disk
+}
+
+/// Opens a ledger on a log with these entries.
+fn open_log(entries: &[Entry<'_>]) -> Result<Ledger, OpenError> {
+    let ledger = options().open_on(log_of(entries))?;
     let audit = ledger.audit_deep().unwrap().wait().unwrap();
     assert!(audit.is_balanced(), "{audit:?}");
     Ok(ledger)
 }
 
-/// That the log opens up to its last entry, and not with that one.
+/// That the log opens up to its last entry, and not with that one; and that a check names the same place.
 fn refuses_the_last(what: &str, entries: &[Entry<'_>]) {
     let last = entries.len();
     follows(what, &entries[..last - 1]);
     match open_log(entries) {
-        Err(OpenError::Damaged { seq, .. }) => assert_eq!(seq, Some(last as u64), "{what}"),
+        Err(OpenError::Damaged { file, offset, seq, .. }) => {
+            assert_eq!(seq, Some(last as u64), "{what}");
+            match verify_storage(&log_of(entries)) {
+                Err(OpenError::Damaged { file: named, offset: at, seq: then, .. }) => {
+                    assert_eq!((named, at, then), (file, offset, seq), "{what}");
+                    assert!(offset >= 8_192, "{what}: a frame's place");
+                }
+                other => panic!("{what}: verify says {other:?}"),
+            }
+        }
         Err(other) => panic!("{what}: {other}"),
         Ok(_) => panic!("{what}: it was opened"),
     }

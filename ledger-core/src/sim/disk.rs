@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 
 use super::Random;
 use super::file::{Content, Data, FileImage};
@@ -218,6 +219,14 @@ impl SimDisk {
         self.edit(file, |content| content.truncate(len));
     }
 
+    /// From now on whoever reads any of these bytes of a file gets an error (EIO), from the cache too. Panics if there is no
+    /// such file.
+    pub fn lose_sectors(&self, file: &str, bytes: Range<u64>) {
+        let mut inner = self.inner.lock();
+        let id = *inner.names.get(file).unwrap_or_else(|| panic!("there is no {file}"));
+        inner.files.get_mut(&id).expect("a name has a file").unreadable = Some(bytes);
+    }
+
     /// Removes a file, durably. Panics if there is no such file.
     pub fn erase(&self, file: &str) {
         let mut inner = self.inner.lock();
@@ -332,6 +341,11 @@ fn power_is_off() -> io::Error {
 
 fn eio() -> io::Error {
     io::Error::other("simulated I/O error")
+}
+
+/// As the system tells of a sector that the device cannot read.
+fn unreadable() -> io::Error {
+    io::Error::from_raw_os_error(5)
 }
 
 fn enospc() -> io::Error {
@@ -450,6 +464,11 @@ impl SimFile {
         Ok(look(&inner.files[&self.id]))
     }
 
+    /// As [`SimFile::seen`], where the device can read all of it.
+    fn read<T>(&self, offset: u64, length: u64, look: impl FnOnce(&FileImage) -> T) -> io::Result<T> {
+        self.seen(|image| image.can_read(offset, length).then(|| look(image)))?.ok_or_else(unreadable)
+    }
+
     /// Writes what `data` gives of the length that gets through.
     fn write(&self, length: u64, offset: u64, data: impl FnOnce(u64) -> Data) -> io::Result<()> {
         let mut inner = self.disk.inner.lock();
@@ -474,15 +493,15 @@ impl StorageFile for SimFile {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.seen(|image| image.seen.read(buf, offset))
+        self.read(offset, buf.len() as u64, |image| image.seen.read(buf, offset))
     }
 
     fn read_device_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.seen(|image| image.on_device(|content| content.read(buf, offset)))
+        self.read(offset, buf.len() as u64, |image| image.on_device(|content| content.read(buf, offset)))
     }
 
     fn zeros_from(&self, from: ReadFrom, offset: u64) -> io::Result<u64> {
-        self.seen(|image| match from {
+        self.read(offset, u64::MAX - offset, |image| match from {
             ReadFrom::Cache => image.seen.zeros_from(offset),
             ReadFrom::Device => image.on_device(|content| content.zeros_from(offset)),
         })

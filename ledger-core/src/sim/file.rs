@@ -2,6 +2,7 @@
 //! which a power cut leaves what chance says. Pages of zeros take no memory.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::Random;
 use crate::sync::Arc;
@@ -16,6 +17,8 @@ pub(super) struct FileImage {
     pub(super) seen: Content,
     durable: Content,
     pending: Vec<Write>,
+    /// The bytes that the device cannot read any more.
+    pub(super) unreadable: Option<Range<u64>>,
 }
 
 #[derive(Clone, Default)]
@@ -179,6 +182,12 @@ impl Write {
 }
 
 impl FileImage {
+    /// Whether the device can give `length` bytes at `offset`.
+    pub(super) fn can_read(&self, offset: u64, length: u64) -> bool {
+        let touches = |lost: &Range<u64>| offset < lost.end && offset + length > lost.start;
+        !self.unreadable.as_ref().is_some_and(touches)
+    }
+
     /// Writes to the cache.
     pub(super) fn write(&mut self, offset: u64, data: Data) {
         self.seen.write(offset, &data);
@@ -212,7 +221,7 @@ impl FileImage {
         for write in &self.pending {
             write.survive(&mut left, random);
         }
-        FileImage { durable: left.clone(), seen: left, pending: Vec::new() }
+        FileImage { durable: left.clone(), seen: left, pending: Vec::new(), unreadable: self.unreadable.clone() }
     }
 
     /// The device's own bytes: reading past the cache first writes out what is dirty, but not what a failed sync

@@ -207,13 +207,17 @@ impl KeyShard {
         self.index.expect(count);
     }
 
-    /// Adds the key of a record that [`KeyShard::piece`] gave; `false`: there is no room.
-    pub(crate) fn restore(&mut self, hash: u64, record: &KeyRecord<'_>) -> bool {
+    /// Adds the key of a record that [`KeyShard::piece`] gave, which was settled by the entry `seq`, or by one after it and
+    /// not after that of the next key; `false`: there is no room.
+    pub(crate) fn restore(&mut self, hash: u64, record: &KeyRecord<'_>, seq: Seq) -> bool {
         if !self.has_room() {
             return false;
         }
-        let reference = self.records.push(record.bytes);
-        self.index.insert(hash, u32::try_from(reference).expect("there is room"));
+        let reference = u32::try_from(self.records.push(record.bytes)).expect("there is room");
+        self.index.insert(hash, reference);
+        if seq != record.id.seq() {
+            self.later.push((reference, seq));
+        }
         true
     }
 

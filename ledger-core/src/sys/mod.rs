@@ -7,3 +7,4 @@ mod storage;
 pub use clock::{Clock, SystemClock};
 pub(crate) use memory::MemoryGauge;
 pub use storage::{DirectoryLock, DirectoryStorage, ReadFrom, Storage, StorageFile};
+pub(crate) use storage::{is_out_of_room, is_unreadable};

@@ -2,9 +2,9 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::sync::{Mutex, OnceLock};
 
@@ -133,16 +133,40 @@ impl std::fmt::Debug for DirectoryLock {
     }
 }
 
+/// Whether there is no room on the disk, or no descriptor for one file more: nothing is broken, nothing was done, and it can be
+/// tried again.
+pub(crate) fn is_out_of_room(err: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let code = err.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(err.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        || matches!(code, Some(Errno::MFILE | Errno::NFILE))
+}
+
+/// Whether the device could not read what was asked of it: it is lost there, as where its bytes are wrong.
+pub(crate) fn is_unreadable(err: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let code = err.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::IO | Errno::NODATA | Errno::BADMSG | Errno::ILSEQ))
+}
+
 /// A directory of the machine's file system.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DirectoryStorage {
     path: PathBuf,
+    /// The directory itself while it is locked: so it can be synced where no descriptor is left to open it again.
+    held: Arc<Mutex<Weak<File>>>,
+}
+
+impl std::fmt::Debug for DirectoryStorage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DirectoryStorage").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl DirectoryStorage {
     /// The directory at `path`; nothing is touched until it is locked.
     pub fn new(path: impl AsRef<Path>) -> DirectoryStorage {
-        DirectoryStorage { path: path.as_ref().to_path_buf() }
+        DirectoryStorage { path: path.as_ref().to_path_buf(), held: Arc::new(Mutex::new(Weak::new())) }
     }
 
     /// Creates the directory with the parents that are missing, each made to survive a power cut in its own parent.
@@ -170,6 +194,11 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
+fn is_at(directory: &File, path: &Path) -> io::Result<bool> {
+    let (held, there) = (directory.metadata()?, fs::metadata(path)?);
+    Ok((held.dev(), held.ino()) == (there.dev(), there.ino()))
+}
+
 fn sync_path(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
@@ -180,7 +209,11 @@ impl Storage for DirectoryStorage {
         // The directory itself: a lock file could be removed by who thinks it stale, and another one locked in its place.
         let file = File::open(&self.path)?;
         match file.try_lock() {
-            Ok(()) => Ok(DirectoryLock::new(file)),
+            Ok(()) => {
+                let file = Arc::new(file);
+                *self.held.lock() = Arc::downgrade(&file);
+                Ok(DirectoryLock::new(file))
+            }
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(err)) => Err(err),
         }
@@ -225,7 +258,12 @@ impl Storage for DirectoryStorage {
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        sync_path(&self.path)
+        let held = self.held.lock().upgrade();
+        match held {
+            // Files are made where the path leads, be that another directory by now.
+            Some(directory) if is_at(&directory, &self.path)? => directory.sync_all(),
+            _ => sync_path(&self.path),
+        }
     }
 
     fn describe(&self) -> String {
@@ -365,6 +403,32 @@ mod tests {
         assert_eq!(fs::metadata(path.join("x")).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(storage.create("x").err().unwrap().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(storage.list().unwrap(), ["x"]);
+    }
+
+    /// In a process of its own, which can have no more than so many files open.
+    #[test]
+    fn a_directory_that_is_held_is_synced_without_another_descriptor() {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+        const NAME: &str = "sys::storage::tests::a_directory_that_is_held_is_synced_without_another_descriptor";
+        let Some(path) = std::env::var_os("LEDGER_TEST_FEW_FILES") else {
+            let directory = tempfile::tempdir().unwrap();
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+            child.args(["--exact", NAME, "--test-threads=1"]).env("LEDGER_TEST_FEW_FILES", directory.path());
+            let child = child.output().unwrap();
+            assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+            assert!(String::from_utf8_lossy(&child.stdout).contains("1 passed"));
+            return;
+        };
+        let storage = DirectoryStorage::new(path);
+        let lock = storage.lock().unwrap();
+        let last = storage.create("last").unwrap();
+        setrlimit(Resource::Nofile, Rlimit { current: Some(40), maximum: Some(40) }).unwrap();
+        let taken: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+        assert!(taken.len() < 40);
+        assert!(is_out_of_room(&storage.create("more").err().unwrap()));
+        last.sync_data().unwrap();
+        storage.sync_directory().unwrap();
+        drop(lock);
     }
 
     #[test]

@@ -32,11 +32,13 @@ pub(crate) struct Copied {
 /// more than any ledger was opened meanwhile, and by another number each time, since of one source several may be made, each
 /// of which gives names by its epochs. By a random one and not by the clock, which may stand where it stood.
 pub(crate) fn epochs_skipped() -> u64 {
-    const OPENINGS_LOG2: u32 = 20;
     const NUMBERS_LOG2: u32 = 28;
     let random = Uuid::new_v4().as_u128() as u64 & ((1 << NUMBERS_LOG2) - 1);
-    (1 + random) << OPENINGS_LOG2
+    (1 + random) * EPOCHS_SKIPPED_MIN
 }
+
+/// More than any ledger is opened.
+pub(super) const EPOCHS_SKIPPED_MIN: u64 = 1 << 20;
 
 /// Copies the log on `from` from `start` on up to `until`, or as far as it goes, to `to`. What a running ledger appends
 /// meanwhile is left out. The copy's next epoch is above the last one's by more than `epochs_skipped`.

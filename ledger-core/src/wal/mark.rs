@@ -8,7 +8,7 @@ use super::frame::{BLOCK, Chain, Seal, u64_at};
 use super::names;
 use super::segment::{Failure, NewFile, during, is_sealed, seal_block};
 use crate::sync::Arc;
-use crate::sys::{Storage, StorageFile};
+use crate::sys::{Storage, StorageFile, is_unreadable};
 use crate::types::{Epoch, Seq};
 
 const MAGIC: [u8; 8] = *b"LEDGRMRK";
@@ -69,12 +69,19 @@ impl Mark {
         })
     }
 
-    /// The newer of the two slots that can be read.
+    /// The newer of the two slots that can be read. One that the device cannot read is as one that is damaged.
     pub(super) fn read(file: &dyn StorageFile) -> std::io::Result<Result<Mark, NoMark>> {
         let mut best: Result<Mark, NoMark> = Err(NoMark::Damaged);
+        let mut lost = None;
         for slot in 0..2 {
             let mut block = [0; BLOCK];
-            let read = file.read_at(&mut block, slot * BLOCK as u64)?;
+            let read = match file.read_at(&mut block, slot * BLOCK as u64) {
+                Err(err) if is_unreadable(&err) => {
+                    lost = Some(err);
+                    0
+                }
+                read => read?,
+            };
             let found = if read == BLOCK { Mark::decode(&block) } else { Err(NoMark::Damaged) };
             best = match (best, found) {
                 (Ok(one), Ok(other)) => Ok(if one.count > other.count { one } else { other }),
@@ -83,7 +90,10 @@ impl Mark {
                 (best, Err(NoMark::Damaged)) => best,
             };
         }
-        Ok(best)
+        match lost {
+            Some(err) if best == Err(NoMark::Damaged) => Err(err),
+            _ => Ok(best),
+        }
     }
 }
 

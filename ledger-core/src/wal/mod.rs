@@ -133,6 +133,7 @@ pub(crate) use salvage::{Left, salvage};
 pub(crate) use start::{Base, Start};
 pub(crate) use stats::{COMMIT_ENTRIES, Counts, FSYNC_MICROS, WalStats};
 
+pub(crate) use names::EXECUTOR_STOPPED;
 pub(crate) use twin::reconcile;
 
 use crate::error::{Halted, OpenError};
@@ -571,7 +572,9 @@ impl Wal {
     /// # Errors
     /// What the storage refused. Nothing that is needed was removed.
     pub(crate) fn retire(&self, storage: &dyn Storage, base: &Base) -> Result<u64, (String, std::io::Error)> {
-        start::retire(storage, self.uuid(), base).map_err(|failure| (failure.context, failure.source))
+        let halt = |err: &std::io::Error| self.halt(&format!("syncing {}: {err}", storage.describe()));
+        let sync = || storage.sync_directory().inspect_err(halt);
+        start::retire(storage, self.uuid(), base, &sync).map_err(|failure| (failure.context, failure.source))
     }
 
     /// The last record that was appended.

@@ -3,6 +3,9 @@
 /// The lower bound of what is durable.
 pub(super) const MARK: &str = "durable.mark";
 
+/// Keeps the withdrawals of a restored ledger from being performed, until an operator lets them go.
+pub(crate) const EXECUTOR_STOPPED: &str = "executor.stopped";
+
 const SEGMENT_SUFFIX: &str = ".segment";
 const TEMPORARY_SUFFIX: &str = ".tmp";
 const TORN_SUFFIX: &str = ".torn";

@@ -19,7 +19,7 @@ use super::segment::{FRAMES_AT, LINK_AT, Link, NewFile, ReadLink, SegmentHeader,
 use super::{FramePlace, Record, Stamp, twin};
 use crate::error::OpenError;
 use crate::sync::Arc;
-use crate::sys::{ReadFrom, Storage, StorageFile};
+use crate::sys::{ReadFrom, Storage, StorageFile, is_unreadable};
 use crate::types::{Epoch, Head, Seq, Timestamp};
 
 /// What was taken, and what was left.
@@ -63,12 +63,18 @@ pub(crate) fn salvage(
     }
     let source = Source::read(from)?;
     begin(into)?;
-    let mut walk = Walk::new(&source, into, visit);
+    // Twice: what the copy says was durable must not be later than its end, and is otherwise left as it is, since a
+    // snapshot names the chains that it is part of.
+    let mut walk = Walk::new(&source, (from, None), Seq::new(u64::MAX), visit);
     let before = walk.at.next_seq;
     walk.run()?;
-    let mut left = walk.left;
+    let (last_seq, first_left) = (Seq::new(walk.at.next_seq.get() - 1), walk.left);
+    let mut only_those = |record: Record<'_>| if record.seq > last_seq { Err(String::new()) } else { Ok(()) };
+    let mut walk = Walk::new(&source, (from, Some(into)), last_seq, &mut only_those);
+    walk.run()?;
+    let mut left = first_left;
     left.extend(source.without_header.iter().cloned());
-    let last_seq = Seq::new(walk.at.next_seq.get() - 1);
+    debug_assert_eq!(last_seq.next(), walk.at.next_seq);
     if walk.at.next_seq == before {
         let (file, offset, reason) = match left.first() {
             Some(first) => (first.file.clone(), first.bytes.start, first.reason.clone()),
@@ -98,17 +104,18 @@ pub(crate) fn salvage(
 pub(super) fn evidence(from: &dyn Storage) -> Result<(Option<Uuid>, Seq), OpenError> {
     let source = match Source::read(from) {
         Ok(source) => source,
-        Err(OpenError::Damaged { .. }) => return Ok((None, Seq::ZERO)),
+        Err(err) if err.is_damage() => return Ok((None, Seq::ZERO)),
         Err(other) => return Err(other),
     };
     let seal = Seal::of(source.uuid);
     let mut durable = source.mark.map_or(Seq::ZERO, |mark| mark.seq);
     for found in &source.segments {
-        let end = during(found.file.zeros_from(ReadFrom::Device, LINK_AT), "reading", &found.name)?;
-        let mut window = Window::new(&*found.file, ReadFrom::Device, end);
+        let file = found.open(from)?;
+        let end = found.written(&*file, LINK_AT)?;
+        let mut window = Window::new(&*file, ReadFrom::Device, end);
         for at in (LINK_AT..end).step_by(BLOCK) {
-            let block = during(window.bytes(at, BLOCK as u64), "reading", &found.name)?;
-            if let Ok(header) = Header::decode(block, seal) {
+            let block = readable(window.bytes(at, BLOCK as u64), &found.name)?;
+            if let Some(Ok(header)) = block.map(|block| Header::decode(block, seal)) {
                 durable = durable.max(header.durable);
             }
         }
@@ -131,14 +138,34 @@ struct Found {
     name: String,
     header: SegmentHeader,
     link: Option<ReadLink>,
-    file: Arc<dyn StorageFile>,
+}
+
+impl Found {
+    /// One at a time: a log may have more segments than a process may have files open.
+    fn open(&self, from: &dyn Storage) -> Result<Arc<dyn StorageFile>, OpenError> {
+        Ok(during(from.open(&self.name), "opening", &self.name)?)
+    }
+
+    /// Where the zeros begin that it ends with; its end, where that cannot be read.
+    fn written(&self, file: &dyn StorageFile, offset: u64) -> Result<u64, OpenError> {
+        let zeros = readable(file.zeros_from(ReadFrom::Device, offset), &self.name)?;
+        Ok(zeros.unwrap_or(self.header.bytes.max(offset)))
+    }
+}
+
+/// `None` where the device cannot read it, which is damage like any other.
+fn readable<T>(read: std::io::Result<T>, name: &str) -> Result<Option<T>, OpenError> {
+    match read {
+        Err(err) if is_unreadable(&err) => Ok(None),
+        read => Ok(Some(during(read, "reading", name)?)),
+    }
 }
 
 impl Source {
     fn read(from: &dyn Storage) -> Result<Source, OpenError> {
         let mark = match reader::read_mark(from) {
             Ok(mark) => mark,
-            Err(OpenError::Damaged { .. }) => None,
+            Err(err) if err.is_damage() => None,
             Err(other) => return Err(other),
         };
         let mut uuid = mark.map(|mark| mark.uuid);
@@ -147,12 +174,12 @@ impl Source {
             let Some(number) = names::segment_number(&name) else { continue };
             let file = during(from.open(&name), "opening", &name)?;
             let mut block = [0; BLOCK];
-            during(file.read_at(&mut block, 0), "reading", &name)?;
+            let is_read = readable(file.read_at(&mut block, 0), &name)?.is_some();
             match SegmentHeader::decode(&block) {
-                Ok(header) if header.number == number && header.uuid == *uuid.get_or_insert(header.uuid) => {
+                Ok(header) if is_read && header.number == number && header.uuid == *uuid.get_or_insert(header.uuid) => {
                     let seal = Seal::of(header.uuid);
                     let link = reader::read_link(&*file, ReadFrom::Device, number, seal);
-                    segments.push(Found { link: during(link, "reading", &name)?, name, header, file });
+                    segments.push(Found { link: readable(link, &name)?.flatten(), name, header });
                 }
                 _ => {
                     let reason = "its header cannot be read, or is another segment's".to_owned();
@@ -185,7 +212,11 @@ struct Place {
 struct Walk<'a> {
     source: &'a Source,
     seal: Seal,
-    into: &'a dyn Storage,
+    from: &'a dyn Storage,
+    /// Nothing is written where there is none.
+    into: Option<&'a dyn Storage>,
+    /// Nothing later was durable, as far as the copy says.
+    durable_max: Seq,
     visit: &'a mut dyn FnMut(Record<'_>) -> Result<(), String>,
     at: Place,
     copy: Option<Copy<'a>>,
@@ -207,7 +238,8 @@ struct Copy<'a> {
 impl<'a> Walk<'a> {
     fn new(
         source: &'a Source,
-        into: &'a dyn Storage,
+        (from, into): (&'a dyn Storage, Option<&'a dyn Storage>),
+        durable_max: Seq,
         visit: &'a mut dyn FnMut(Record<'_>) -> Result<(), String>,
     ) -> Walk<'a> {
         // A log whose older segments were retired begins where its first link says.
@@ -218,7 +250,9 @@ impl<'a> Walk<'a> {
         Walk {
             source,
             seal: Seal::of(source.uuid),
+            from,
             into,
+            durable_max,
             visit,
             at: Place { chain, records_chain: 0, next_seq, time: Timestamp::MIN, epoch: Epoch::new(0), head },
             copy: None,
@@ -271,7 +305,8 @@ impl<'a> Walk<'a> {
     /// Takes a segment's frames up to `end`, or as far as they are whole: then where that is, and why.
     fn take_segment(&mut self, found: &Found, end: Option<u64>) -> Result<Option<(u64, String)>, OpenError> {
         self.begin(found)?;
-        let mut window = Window::new(&*found.file, ReadFrom::Device, found.header.bytes);
+        let file = found.open(self.from)?;
+        let mut window = Window::new(&*file, ReadFrom::Device, found.header.bytes);
         let mut offset = FRAMES_AT;
         let outcome = loop {
             if end == Some(offset) {
@@ -296,7 +331,9 @@ impl<'a> Walk<'a> {
         if offset + BLOCK as u64 > found.header.bytes {
             return bad("the segment is full");
         }
-        let block = during(window.bytes(offset, BLOCK as u64), "reading", &found.name)?;
+        let Some(block) = readable(window.bytes(offset, BLOCK as u64), &found.name)? else {
+            return bad("the device cannot read it");
+        };
         let Ok(header) = Header::decode(block, self.seal) else { return bad("the frame's header cannot be read") };
         let is_next = header.segment == found.header.number
             && header.kind == Kind::Records
@@ -309,7 +346,10 @@ impl<'a> Walk<'a> {
             let is_closing = header.kind == Kind::Closing;
             return bad(if is_closing { "the log was closed here" } else { "the frame is not the next one" });
         }
-        let bytes = during(window.bytes(offset, header.frame_bytes()), "reading", &found.name)?;
+        let Some(bytes) = readable(window.bytes(offset, header.frame_bytes()), &found.name)? else {
+            self.note(&header);
+            return bad("the device cannot read it");
+        };
         let Ok(chain) = frame::check(bytes, self.seal) else { return bad("the frame's checksum is wrong") };
         let mut time = self.at.time;
         for (index, record) in Records::of(&header, bytes).enumerate() {
@@ -326,7 +366,8 @@ impl<'a> Walk<'a> {
         self.note(&header);
         let payload = &bytes[HEADER_BYTES..HEADER_BYTES + header.payload_bytes as usize];
         let head = self.at.head.after(&header, payload);
-        let records_chain = write_frame(&mut self.copy, self.copy_chain, header, payload, self.seal)?;
+        let copied = Header { durable: header.durable.min(self.durable_max), ..header };
+        let records_chain = write_frame(&mut self.copy, self.copy_chain, copied, payload, self.seal)?;
         self.copy_chain = records_chain;
         self.at = Place { chain, records_chain, next_seq: header.next_seq(), time, epoch: header.epoch, head };
         Ok(Ok(offset + header.frame_bytes()))
@@ -335,10 +376,12 @@ impl<'a> Walk<'a> {
     /// Begins the copy's segment for a segment of the source.
     fn begin(&mut self, found: &Found) -> Result<(), OpenError> {
         let link = found.link.expect("only those with a link");
-        let new = NewFile::create(self.into, found.name.clone())?;
+        let Some(into) = self.into else { return Ok(()) };
+        let new = NewFile::create(into, found.name.clone())?;
         let mut payload = Vec::new();
+        // A log of format 1 sealed no heads; one that is added changes the chain.
         Link { head: Some(self.at.head), ..self.copied }.payload(&mut payload);
-        let header = Header { durable: Seq::new(self.at.next_seq.get() - 1), ..link.header };
+        let header = Header { durable: link.header.durable.min(self.durable_max), ..link.header };
         self.copy = Some(Copy { new, header: found.header, offset: LINK_AT });
         self.copy_chain = write_frame(&mut self.copy, self.copy_chain, header, &payload[HEADER_BYTES..], self.seal)?;
         Ok(())
@@ -360,12 +403,15 @@ impl<'a> Walk<'a> {
 
     /// Lists a segment from `offset` on, if there is anything.
     fn leave(&mut self, found: &Found, offset: u64, reason: String) -> Result<(), OpenError> {
-        let end = during(found.file.zeros_from(ReadFrom::Device, offset), "reading", &found.name)?;
-        let mut window = Window::new(&*found.file, ReadFrom::Device, end);
+        let file = found.open(self.from)?;
+        let end = found.written(&*file, offset)?;
+        let mut window = Window::new(&*file, ReadFrom::Device, end);
         let (mut seqs, mut is_closing) = (None, end > offset);
         for at in (offset..end).step_by(BLOCK) {
-            let block = during(window.bytes(at, BLOCK as u64), "reading", &found.name)?;
-            let header = Header::decode(block, self.seal).ok().filter(|header| header.segment == found.header.number);
+            let block = readable(window.bytes(at, BLOCK as u64), &found.name)?;
+            let header = block
+                .and_then(|block| Header::decode(block, self.seal).ok())
+                .filter(|header| header.segment == found.header.number);
             is_closing &= header.is_some_and(|header| header.kind == Kind::Closing);
             let Some(header) = header else { continue };
             self.note(&header);
@@ -389,7 +435,7 @@ fn write_frame(
     payload: &[u8],
     seal: Seal,
 ) -> Result<Chain, OpenError> {
-    let copy = copy.as_mut().expect("a segment was begun");
+    let Some(copy) = copy else { return Ok(previous) };
     let mut buf = vec![0; HEADER_BYTES];
     buf.extend_from_slice(payload);
     let chain = frame::finish(&mut buf, Header { previous, ..header }, seal);

@@ -8,7 +8,7 @@ use super::frame::{BLOCK, Chain, HEADER_BYTES, Header, Seal, u64_at};
 use super::head::HeadHash;
 use super::names;
 use crate::sync::Arc;
-use crate::sys::{Storage, StorageFile};
+use crate::sys::{Storage, StorageFile, is_out_of_room};
 use crate::types::{Epoch, Seq};
 
 const MAGIC: [u8; 8] = *b"LEDGRWAL";
@@ -150,8 +150,9 @@ pub(super) struct Failure {
 }
 
 impl Failure {
+    /// Nothing is broken, and it may be tried again.
     pub(super) fn is_full(&self) -> bool {
-        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        is_out_of_room(&self.source)
     }
 }
 

@@ -63,9 +63,10 @@ pub(super) fn open_segments(
     start: Start,
 ) -> Result<Vec<Segment>, OpenError> {
     let mut segments: Vec<Segment> = Vec::with_capacity(numbers.len());
+    let mut has_last = false;
     // From the last one back, since those before the start may be half removed.
     for number in numbers.iter().rev() {
-        let segment = match reader::open_segment(storage, reading, *number, mark) {
+        let mut segment = match reader::open_segment(storage, reading, *number, mark) {
             // A running ledger retires segments, and an opening removes its predecessor's spares.
             Err(OpenError::Io { source, .. })
                 if reading == Reading::Shared && source.kind() == std::io::ErrorKind::NotFound =>
@@ -75,6 +76,11 @@ pub(super) fn open_segments(
             segment => segment?,
         };
         let first_seq = segment.first_seq();
+        // At once: a log may have more segments than a process may have files open.
+        if has_last {
+            segment.close();
+        }
+        has_last |= first_seq.is_some();
         segments.push(segment);
         if let (Some(base), Some(first_seq)) = (start.base(), first_seq)
             && first_seq <= base.first_seq_max()
@@ -83,10 +89,6 @@ pub(super) fn open_segments(
         }
     }
     segments.reverse();
-    let linked: Vec<usize> = (0..segments.len()).filter(|index| segments[*index].first_seq().is_some()).collect();
-    if let Some((_, earlier)) = linked.split_last() {
-        earlier.iter().for_each(|index| segments[*index].close());
-    }
     Ok(segments)
 }
 
@@ -120,11 +122,17 @@ pub(super) fn reaches_back_to_the_first(storage: &dyn Storage) -> Result<bool, O
 }
 
 /// Removes the segments that nobody needs who has a snapshot as old as `base`; gives how many. An interrupted removal is
-/// finished by the next one.
+/// finished by the next one. Each removal is durable before the next: else a power cut could leave an earlier segment and none
+/// after it, and who reads what is left from its beginning on would find a hole.
 ///
 /// # Errors
 /// The storage's.
-pub(super) fn retire(storage: &dyn Storage, uuid: Uuid, base: &Base) -> Result<u64, Failure> {
+pub(super) fn retire(
+    storage: &dyn Storage,
+    uuid: Uuid,
+    base: &Base,
+    sync: &dyn Fn() -> std::io::Result<()>,
+) -> Result<u64, Failure> {
     let names = during(storage.list(), "listing", &storage.describe())?;
     let numbers: Vec<u64> = names.iter().filter_map(|name| names::segment_number(name)).collect();
     let mut oldest = None;
@@ -144,6 +152,7 @@ pub(super) fn retire(storage: &dyn Storage, uuid: Uuid, base: &Base) -> Result<u
     for number in numbers.iter().filter(|number| **number < oldest) {
         let name = names::segment(*number);
         during(storage.remove(&name), "removing", &name)?;
+        during(sync(), "syncing", &storage.describe())?;
         removed += 1;
     }
     Ok(removed)

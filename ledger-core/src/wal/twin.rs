@@ -5,12 +5,13 @@
 
 use uuid::Uuid;
 
+use super::copy::EPOCHS_SKIPPED_MIN;
 use super::options::WalOptions;
 use super::reader::{self, Reading};
 use super::segment::{NewFile, during};
 use super::{Start, names, recovery, salvage};
 use crate::error::OpenError;
-use crate::sys::Storage;
+use crate::sys::{Storage, is_unreadable};
 use crate::types::{Epoch, Head, Seq};
 
 /// What one side holds.
@@ -56,10 +57,12 @@ fn judge(primary: &dyn Storage, mirror: &dyn Storage, sides: (Side, Side)) -> Re
         (Side::Sound(_), Side::Empty) => copy(primary, mirror),
         (Side::Damaged(fault), Side::Empty) | (Side::Empty | Side::Damaged(_), Side::Damaged(fault)) => Err(fault),
         (Side::Damaged(fault), Side::Sound(sound)) => {
+            check_no_restore_is_lost(mirror, primary, &fault)?;
             check_covers(sound, primary, fault)?;
             copy(mirror, primary)
         }
         (Side::Sound(sound), Side::Damaged(fault)) => {
+            check_no_restore_is_lost(primary, mirror, &fault)?;
             check_covers(sound, mirror, fault)?;
             copy(primary, mirror)
         }
@@ -68,14 +71,46 @@ fn judge(primary: &dyn Storage, mirror: &dyn Storage, sides: (Side, Side)) -> Re
                 return Err(differs(mirror, 0, "it holds another ledger than the primary directory".to_owned()));
             }
             if one.worth() >= two.worth() {
-                check_leads(primary, one.head, two.head, mirror)?;
-                copy(primary, mirror)
+                copy_better((primary, one), (mirror, two))
             } else {
-                check_leads(mirror, two.head, one.head, primary)?;
-                copy(mirror, primary)
+                copy_better((mirror, two), (primary, one))
             }
         }
     }
+}
+
+/// Copies the better one of two sound logs over the other; the other way round where the better one has files that cannot be read
+/// to their end, and the other everything that it has.
+fn copy_better(better: (&dyn Storage, Sound), worse: (&dyn Storage, Sound)) -> Result<(), OpenError> {
+    let ((from, sound), (to, other)) = (better, worse);
+    check_not_restored((from, sound), (to, other))?;
+    check_leads(from, sound.head, other.head, to)?;
+    match differing(from, to) {
+        Err(fault) if fault.is_damage() => {
+            check_covers(other, from, fault)?;
+            copy(to, from)
+        }
+        differing => copy_files_over(from, to, &differing?),
+    }
+}
+
+/// A shorter history whose epochs are far above the longer one's is no mirror that fell behind: it was restored or salvaged, which
+/// the longer one would undo.
+fn check_not_restored(better: (&dyn Storage, Sound), worse: (&dyn Storage, Sound)) -> Result<(), OpenError> {
+    let ((from, sound), (to, other)) = (better, worse);
+    let is_older = sound.worth() > other.worth() && sound.epoch.get() + EPOCHS_SKIPPED_MIN <= other.epoch.get();
+    if !is_older {
+        return Ok(());
+    }
+    let reason = format!(
+        "{} was restored or salvaged up to seq {}, and {} goes on to seq {}, which would undo that: empty the latter, and it is \
+         filled from the former; or empty the former to keep the longer history",
+        to.describe(),
+        other.head.seq,
+        from.describe(),
+        sound.head.seq
+    );
+    Err(OpenError::InvalidOption { reason })
 }
 
 fn remove_temporaries(side: &dyn Storage) -> Result<(), OpenError> {
@@ -100,7 +135,7 @@ fn look(side: &dyn Storage) -> Result<Side, OpenError> {
             head: log.end.head.at(log.end.last_seq),
             epoch: log.epoch_max,
         })),
-        Err(fault @ OpenError::Damaged { .. }) => Ok(Side::Damaged(fault)),
+        Err(fault) if fault.is_damage() => Ok(Side::Damaged(fault)),
         Err(other) => Err(other),
     }
 }
@@ -132,6 +167,20 @@ fn check_leads(better: &dyn Storage, head: Head, shorter: Head, worse: &dyn Stor
     Err(differs(worse, shorter.seq.get(), reason))
 }
 
+/// A damaged side whose withdrawals wait for an operator, as after a restore, is none that the sound one fell behind of.
+fn check_no_restore_is_lost(sound: &dyn Storage, damaged: &dyn Storage, fault: &OpenError) -> Result<(), OpenError> {
+    let waits = |side| Ok::<_, OpenError>(list(side)?.iter().any(|name| name == names::EXECUTOR_STOPPED));
+    if !waits(damaged)? || waits(sound)? {
+        return Ok(());
+    }
+    let reason = format!(
+        "{} is damaged ({fault}) and was restored or salvaged, and {} was not: empty the one that is to be filled from the other",
+        damaged.describe(),
+        sound.describe()
+    );
+    Err(OpenError::InvalidOption { reason })
+}
+
 /// What the damaged side is known to have had must be on the sound one.
 fn check_covers(sound: Sound, damaged: &dyn Storage, fault: OpenError) -> Result<(), OpenError> {
     let (its, durable) = salvage::evidence(damaged)?;
@@ -153,17 +202,32 @@ fn is_log(name: &str) -> bool {
 /// Makes the log on `to` that on `from`, file by file; what is equal is left alone. Other files are added and never
 /// overwritten: which of two is right is for who reads them to say.
 fn copy(from: &dyn Storage, to: &dyn Storage) -> Result<(), OpenError> {
-    remove_temporaries(to)?;
-    let (sources, targets) = (list(from)?, list(to)?);
-    for name in targets.iter().filter(|name| is_log(name) && !sources.contains(name)) {
-        during(to.remove(name), "removing", name)?;
-    }
+    copy_files_over(from, to, &differing(from, to)?)
+}
+
+/// The files of `from` that `to` has otherwise or not at all, in the order in which they are copied. All of the log on `from` is
+/// read for it, but for files that `to` does not have.
+fn differing(from: &dyn Storage, to: &dyn Storage) -> Result<Vec<String>, OpenError> {
+    let targets = list(to)?;
+    let mut differing = Vec::new();
     // The mark comes last in the order of the names, so it never promises more than is there.
-    for name in sources.iter().filter(|name| !names::is_temporary(name)) {
-        if !targets.contains(name) || is_log(name) && !is_equal(from, to, name)? {
-            copy_file(from, to, name)?;
+    for name in list(from)?.into_iter().filter(|name| !names::is_temporary(name)) {
+        if !targets.contains(&name) || is_log(&name) && !is_equal(from, to, &name)? {
+            differing.push(name);
         }
     }
+    Ok(differing)
+}
+
+fn copy_files_over(from: &dyn Storage, to: &dyn Storage, differing: &[String]) -> Result<(), OpenError> {
+    remove_temporaries(to)?;
+    let sources = list(from)?;
+    // What an operator let go on the better side, he let go.
+    let follows = |name: &&String| is_log(name) || *name == names::EXECUTOR_STOPPED;
+    for name in list(to)?.iter().filter(|name| follows(name) && !sources.contains(name)) {
+        during(to.remove(name), "removing", name)?;
+    }
+    differing.iter().try_for_each(|name| copy_file(from, to, name))?;
     Ok(during(to.sync_directory(), "syncing", &to.describe())?)
 }
 
@@ -210,7 +274,11 @@ fn is_equal(from: &dyn Storage, to: &dyn Storage, name: &str) -> Result<bool, Op
     let (mut one, mut two) = (vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]);
     for at in (0..length).step_by(CHUNK_BYTES) {
         let read = during(source.read_device_at(&mut one, at), "reading", name)?;
-        if during(target.read_device_at(&mut two, at), "reading", name)? != read || one[..read] != two[..read] {
+        let found = match target.read_device_at(&mut two, at) {
+            Err(err) if is_unreadable(&err) => return Ok(false),
+            found => during(found, "reading", name)?,
+        };
+        if found != read || one[..read] != two[..read] {
             return Ok(false);
         }
     }

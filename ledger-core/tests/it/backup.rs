@@ -76,7 +76,10 @@ fn a_ledger_is_restored_to_any_entry() {
         for seq in (1..=last.get()).rev().step_by(3).map(Seq::new).chain(states.keys().copied()) {
             let to = match restored(&disk, RestoreTo::Seq(seq)) {
                 Ok(to) => to,
-                Err(OpenError::Damaged { .. }) if seq <= oldest => continue,
+                Err(OpenError::InvalidOption { reason }) if seq < oldest => {
+                    assert!(reason.contains(&format!("from seq {oldest} on")), "{reason}");
+                    continue;
+                }
                 Err(err) => panic!("seq {seq}: {err}"),
             };
             assert_eq!(verify_storage(&to).expect("sound").last_seq, seq);
@@ -202,6 +205,119 @@ fn a_restore_or_salvage_that_is_cut_off_anywhere_leaves_nothing_that_pays() {
     }
 }
 
+#[test]
+fn a_restore_to_before_what_is_kept_says_from_where_on_there_is_something() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let (ledger, states) = written(&disk, &clock, true);
+    // So much that the log before the older snapshot is retired.
+    for round in 0..2u64 {
+        let noted = |n| Asked {
+            metadata: Some(metadata(4_000, n)),
+            ..Asked::charge(user(1), amount(1), format!("{round}-{n}"))
+        };
+        (0..400).for_each(|n| assert!(answer(ask(&ledger, &noted(n))).is_ok()));
+        ledger.checkpoint().expect("a disk that works");
+    }
+    drop(ledger);
+    let oldest = names_seq(&disk);
+    let (first, (_, time)) = states.first_key_value().expect("it was written");
+    for until in [RestoreTo::Seq(*first), RestoreTo::Seq(Seq::new(oldest.get() - 1)), RestoreTo::Time(*time)] {
+        match restored(&disk, until) {
+            Err(OpenError::InvalidOption { reason }) => {
+                let says = reason.contains(&format!("from seq {oldest} on")) || reason.contains("the log begins with");
+                assert!(says, "{until:?}: {reason}");
+            }
+            other => panic!("{until:?}: {other:?}"),
+        }
+    }
+    assert!(restored(&disk, RestoreTo::Seq(oldest)).is_ok());
+}
+
+/// The disk of a ledger that makes two checkpoints whenever somebody opens a snapshot, so many times.
+struct Busy {
+    disk: SimDisk,
+    ledger: Ledger,
+    left: AtomicU64,
+    opened: AtomicU64,
+}
+
+impl Storage for Busy {
+    fn lock(&self) -> io::Result<DirectoryLock> {
+        self.disk.lock()
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        self.disk.create(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        let nth = self.opened.fetch_add(1, Ordering::Relaxed);
+        assert!(nth < 2_000, "it begins again for ever");
+        if name.ends_with(".snapshot") && self.left.load(Ordering::Relaxed) > 0 {
+            self.left.fetch_sub(1, Ordering::Relaxed);
+            for half in 0..2 {
+                answer(ask(
+                    &self.ledger,
+                    &Asked::charge(user(1), amount(1), format!("busy {} {half}", self.ledger.appended())),
+                ))
+                .expect("accepted");
+                self.ledger.checkpoint().expect("a disk that works");
+            }
+        }
+        self.disk.open(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.disk.sync_directory()
+    }
+
+    fn describe(&self) -> String {
+        self.disk.describe()
+    }
+}
+
+#[test]
+fn a_backup_and_a_check_beside_constant_checkpoints_come_to_an_end() {
+    for (checkpoints, is_made) in [(5, true), (1_000_000, false)] {
+        let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+        let (ledger, _) = written(&disk, &clock, true);
+        let busy = || Busy {
+            disk: disk.clone(),
+            ledger: ledger.clone(),
+            left: AtomicU64::new(checkpoints),
+            opened: AtomicU64::new(0),
+        };
+        let to = SimDisk::new(2);
+        let ends = [backup(&busy(), &to).map(drop), verify_storage(&busy()).map(drop)];
+        for end in ends {
+            match end {
+                Ok(()) => assert!(is_made),
+                Err(OpenError::Io { source, .. }) => {
+                    assert!(!is_made && source.kind() == io::ErrorKind::ResourceBusy, "{source}");
+                    assert!(source.to_string().contains("make fewer checkpoints"), "{source}");
+                }
+                Err(err) => panic!("{err}"),
+            }
+        }
+        if is_made {
+            let copy = verify_storage(&to).expect("sound");
+            assert_eq!(copy.snapshots, 2);
+        }
+    }
+}
+
 /// A disk on which a byte of the segments is another one from the second time on that a segment is opened.
 struct Rots {
     disk: SimDisk,
@@ -304,4 +420,99 @@ fn what_rots_between_the_check_and_the_copy_gets_no_checksum_of_its_own() {
         }
     }
     assert!(refused > 100, "{refused} refused, {same} the same");
+}
+
+/// A disk in which a restore begins just before it is locked by somebody else.
+struct BeginsBefore(SimDisk);
+
+impl Storage for BeginsBefore {
+    fn lock(&self) -> io::Result<DirectoryLock> {
+        self.0.create("restore.unfinished")?;
+        self.0.lock()
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.0.list()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        self.0.create(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        self.0.open(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.0.sync_directory()
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+}
+
+#[test]
+fn a_directory_that_begins_to_be_filled_before_it_is_taken_is_not_opened() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    match options(&clock).open_on(BeginsBefore(disk.clone())) {
+        Err(OpenError::InvalidOption { reason }) => assert!(reason.contains("restore.unfinished"), "{reason}"),
+        other => panic!("{:?}", other.map(|ledger| ledger.appended())),
+    }
+    assert_eq!(disk.names(), ["restore.unfinished"], "nothing was changed");
+}
+
+#[test]
+fn nobody_opens_what_is_being_restored() {
+    let (disk, clock) = (with_an_open_withdrawal(&SimClock::at(START)), SimClock::at(START));
+    let to = SimDisk::new(9);
+    let held = to.lock().expect("nobody has it");
+    assert!(matches!(restore(&disk, Arc::new(to.clone()), RestoreTo::End), Err(OpenError::Io { .. })));
+    drop(held);
+    // Asked as each file is read, which is while the directory is filled.
+    struct Asks(SimDisk, SimDisk, SimClock);
+    impl Storage for Asks {
+        fn lock(&self) -> io::Result<DirectoryLock> {
+            self.0.lock()
+        }
+
+        fn list(&self) -> io::Result<Vec<String>> {
+            self.0.list()
+        }
+
+        fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+            self.0.create(name)
+        }
+
+        fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+            let opened = options(&self.2).open_on(self.1.clone());
+            assert!(matches!(opened, Err(OpenError::InUse { .. })), "{:?}", opened.map(|ledger| ledger.appended()));
+            self.0.open(name)
+        }
+
+        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+            self.0.rename(from, to)
+        }
+
+        fn remove(&self, name: &str) -> io::Result<()> {
+            self.0.remove(name)
+        }
+
+        fn sync_directory(&self) -> io::Result<()> {
+            self.0.sync_directory()
+        }
+
+        fn describe(&self) -> String {
+            self.0.describe()
+        }
+    }
+    restore(&Asks(disk, to.clone(), clock), Arc::new(to), RestoreTo::End).expect("a disk that works");
 }

@@ -9,6 +9,7 @@
 mod backup;
 mod concurrent;
 mod crash;
+mod descriptors;
 mod engine;
 mod format;
 mod golden;

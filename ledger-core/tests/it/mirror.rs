@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use ledger_core::sim::{SimClock, SimDisk};
-use ledger_core::{DirectoryLock, Ledger, MirroredStorage, OnSideFailure, OpenError, Storage, StorageFile};
+use ledger_core::{
+    DirectoryLock, Ledger, MirroredStorage, OnSideFailure, OpenError, RestoreTo, Seq, Storage, StorageFile,
+    is_executor_stopped, release_executor, restore, verify_storage,
+};
 
 use crate::model::Asked;
 use crate::stage::{START, amount, answer, ask, options, user};
@@ -59,6 +62,131 @@ fn a_pair_starts_again_after_a_side_failed_anywhere_in_a_checkpoint() {
         }
         open_pair(&clock, [&one.after_kill(), &two.after_kill()]).unwrap_or_else(|err| panic!("cut {cut}: {err}"));
     }
+}
+
+#[test]
+fn a_side_with_sectors_that_cannot_be_read_is_made_a_copy_of_the_other() {
+    let clock = SimClock::at(START);
+    let sides = [SimDisk::new(1), SimDisk::new(2)];
+    let ledger = open_pair(&clock, [&sides[0], &sides[1]]).expect("empty disks");
+    for n in 0..9 {
+        charge(&ledger, n);
+        if n % 4 == 3 {
+            ledger.checkpoint().expect("a disk that works");
+        }
+    }
+    ledger.close().expect("a disk that works");
+    let digest = ledger.state_digest();
+    drop(ledger);
+    let mut mended = 0;
+    for (side, disk) in sides.iter().enumerate() {
+        for file in disk.names().iter().filter(|name| name.ends_with(".segment") || name.ends_with(".mark")) {
+            let written = disk.written(file).expect("it is there");
+            for at in (0..written + 4_096).step_by(4_096) {
+                let pair = sides.each_ref().map(|side| side.after_kill());
+                pair[side].lose_sectors(file, at..at + 512);
+                let ledger = open_pair(&clock, [&pair[0], &pair[1]]).unwrap_or_else(|err| panic!("{file} {at}: {err}"));
+                assert_eq!(ledger.state_digest(), digest, "{file} {at}");
+                drop(ledger);
+                // Each side is whole by itself.
+                pair.iter().for_each(|side| assert!(verify_storage(side).is_ok(), "{file} {at}"));
+                mended += 1;
+            }
+        }
+    }
+    assert!(mended > 20, "{mended}");
+}
+
+fn names(disk: &SimDisk, suffixes: &[&str]) -> Vec<String> {
+    disk.names().into_iter().filter(|name| suffixes.iter().any(|suffix| name.ends_with(suffix))).collect()
+}
+
+#[test]
+fn a_restore_is_not_undone_by_a_longer_mirror() {
+    let clock = SimClock::at(START);
+    let (one, two) = (SimDisk::new(1), SimDisk::new(2));
+    let ledger = open_pair(&clock, [&one, &two]).expect("empty disks");
+    (0..9).for_each(|n| charge(&ledger, n));
+    ledger.close().expect("a disk that works");
+    for until in [5, 9] {
+        let new = SimDisk::new(3);
+        restore(&one, Arc::new(new.clone()), RestoreTo::Seq(Seq::new(until))).expect("a disk that works");
+        for is_released in [false, true] {
+            if is_released {
+                release_executor(&new).expect("a disk that works");
+            }
+            for sides in [[&new, &two], [&two, &new]] {
+                let sides = sides.map(SimDisk::after_kill);
+                let opened = open_pair(&clock.clone(), [&sides[0], &sides[1]]);
+                match opened {
+                    // It has all that the mirror has.
+                    Ok(ledger) => assert_eq!((until, ledger.appended().get()), (9, 9)),
+                    Err(OpenError::InvalidOption { reason }) => {
+                        assert!(until < 9 && reason.contains("was restored or salvaged up to seq 5"), "{reason}");
+                        assert!(reason.contains("empty"), "{reason}");
+                    }
+                    Err(err) => panic!("until {until}: {err}"),
+                }
+            }
+        }
+        // With the mirror emptied it is filled.
+        let two = SimDisk::new(4);
+        assert_eq!(open_pair(&clock, [&new, &two]).expect("an empty mirror").appended().get(), until);
+        assert!(two.names().len() > 1);
+    }
+}
+
+#[test]
+fn a_release_reaches_the_mirror() {
+    let clock = SimClock::at(START);
+    let whole = SimDisk::new(1);
+    let ledger = options(&clock).open_on(whole.clone()).expect("an empty disk");
+    (0..3).for_each(|n| charge(&ledger, n));
+    ledger.close().expect("a disk that works");
+    let (one, two) = (SimDisk::new(2), SimDisk::new(3));
+    restore(&whole, Arc::new(one.clone()), RestoreTo::End).expect("a disk that works");
+    open_pair(&clock, [&one, &two]).expect("an empty mirror").close().expect("disks that work");
+    assert!(
+        is_executor_stopped(&one).expect("a disk that works") && is_executor_stopped(&two).expect("a disk that works")
+    );
+    release_executor(&one).expect("a disk that works");
+    open_pair(&clock, [&one, &two]).expect("sound").close().expect("disks that work");
+    assert!(!is_executor_stopped(&two).expect("a disk that works"));
+    // Also where the mirror fills the primary directory.
+    let one = SimDisk::new(4);
+    open_pair(&clock, [&one, &two]).expect("sound");
+    assert!(!is_executor_stopped(&one).expect("a disk that works"));
+}
+
+#[test]
+fn what_a_side_that_was_lost_for_a_time_has_too_much_is_removed() {
+    let clock = SimClock::at(START);
+    let (one, two) = (SimDisk::new(1), SimDisk::new(2));
+    let open = |two: &SimDisk| {
+        let sides = MirroredStorage::open(Arc::new(one.clone()), Arc::new(two.clone()), OnSideFailure::GoOn);
+        options(&clock).history_bytes(600).open_on(sides.expect("a sound side")).expect("sound")
+    };
+    let ledger = open(&two);
+    let checkpoints = |ledger: &Ledger, from: u64| {
+        for n in from..from + 4 {
+            charge(ledger, n);
+            ledger.checkpoint().expect("a disk that works");
+        }
+    };
+    checkpoints(&ledger, 0);
+    two.crash_after(two.operations());
+    checkpoints(&ledger, 4);
+    assert!(ledger.degraded().is_some());
+    ledger.close().expect("a side that works");
+    let two = two.after_kill();
+    let files = [".snapshot", ".history"];
+    assert!(names(&two, &files).iter().any(|name| !names(&one, &files).contains(name)), "it has old ones");
+    let ledger = open(&two);
+    assert_eq!(names(&one, &files), names(&two, &files));
+    checkpoints(&ledger, 8);
+    drop(ledger);
+    assert_eq!(names(&one, &files), names(&two, &files));
+    [&one, &two].into_iter().for_each(|side| assert_eq!(verify_storage(side).expect("sound").snapshots, 2));
 }
 
 /// Asked before a file or the directory is synced.

@@ -1,17 +1,22 @@
 //! Snapshots: what is loaded from one is what the log says, whenever it was made, and a damaged one is never believed.
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ledger_core::sim::{SimClock, SimDisk};
-use ledger_core::{CheckpointError, Ledger, OpenError, Options, Phase, Progress, Storage, verify_storage};
+use ledger_core::{
+    CancelWithdrawal, CheckpointError, DirectoryLock, Error, IdempotencyKey, Ledger, MirroredStorage, OnSideFailure,
+    OpenError, Options, Phase, Progress, Rejection, Storage, StorageFile, backup, salvage_on, verify_storage,
+};
 
 use crate::model::Asked;
 use crate::pair::{End, Pair};
 use crate::stage::{
-    SEGMENT_BYTES, START, World, amount, answer, ask, currency, difference, dump, metadata, options, user,
+    SEGMENT_BYTES, START, World, amount, answer, ask, currency, difference, dump, id, metadata, options, user,
 };
 
 fn names(disk: &SimDisk, suffix: &str) -> Vec<String> {
@@ -41,7 +46,7 @@ fn the_log_is_retired_up_to_the_older_of_two_snapshots() {
         assert_eq!(made.seq, ledger.appended());
         assert!(names(&disk, ".segment").len() <= 7, "{:?}", names(&disk, ".segment"));
         assert_eq!(names(&disk, ".snapshot").len(), 2.min(round as usize + 1));
-        assert_eq!(names(&disk, ".history").len(), round as usize + 1, "written once, and kept");
+        assert!(names(&disk, ".history").len() <= 3, "those of before are merged: {:?}", names(&disk, ".history"));
         assert_eq!(made.segments_retired > 0, round > 0);
         assert_eq!(verify_storage(&disk).expect("sound").last_seq, ledger.appended());
     }
@@ -55,6 +60,79 @@ fn the_log_is_retired_up_to_the_older_of_two_snapshots() {
     assert_eq!(ledger.recovered().snapshot, again.seq);
     assert_eq!(ledger.recovered().replayed, digest.0.get() - again.seq.get());
     assert!(names(&disk, ".tmp").is_empty());
+}
+
+#[test]
+fn a_history_file_is_written_once_when_it_is_large_and_few_are_small() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let opened = || options(&clock).history_bytes(1 << 20).open_on(disk.clone()).expect("sound");
+    let mut ledger = opened();
+    let mut large = Vec::new();
+    for round in 0..60u64 {
+        // Every tenth one has more than a file that is left alone, the others a few hundred bytes.
+        if round % 10 == 9 {
+            fill(&ledger, round, 2);
+        } else {
+            answer(ask(&ledger, &Asked::charge(user(1), amount(10_000), format!("round {round}")))).expect("accepted");
+        }
+        let made = ledger.checkpoint().expect("a disk that works");
+        let files = names(&disk, ".history");
+        let is_large = |name: &&String| disk.read(name).expect("it is there").len() >= 1 << 20;
+        let before = std::mem::replace(&mut large, files.iter().filter(is_large).cloned().collect());
+        assert!(before.iter().all(|name| large.contains(name)), "a large one is kept: {before:?}, {large:?}");
+        assert_eq!(large.len() as u64, (round + 1) / 10, "{large:?}");
+        assert!(files.len() <= large.len() + 3, "few are small: {files:?}");
+        assert!(round % 10 == 9 || made.bytes < 400 << 10, "{} bytes", made.bytes);
+        if round % 7 == 3 {
+            let digest = ledger.state_digest();
+            drop(ledger);
+            assert_eq!(verify_storage(&disk).expect("sound").snapshots, 2);
+            ledger = opened();
+            assert_eq!(ledger.state_digest(), digest);
+            assert_eq!(ledger.recovered().passed_over, Vec::<String>::new());
+        }
+    }
+}
+
+#[test]
+fn keys_and_withdrawals_that_later_entries_changed_are_in_the_file_that_is_written_again() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let opened = || options(&clock).history_bytes(6_000).open_on(disk.clone()).expect("sound");
+    let mut ledger = opened();
+    // The first file is left alone, and has the withdrawals.
+    for n in 0..2 {
+        let noted = metadata(4_000, n);
+        let money = Asked { metadata: Some(noted), ..Asked::charge(user(1), amount(10_000), format!("money {n}")) };
+        answer(ask(&ledger, &money)).expect("accepted");
+    }
+    for n in 0..12 {
+        answer(ask(&ledger, &Asked::withdraw(user(1), amount(10), format!("withdrawal {n}")))).expect("accepted");
+    }
+    ledger.checkpoint().expect("a disk that works");
+    for n in 0..12 {
+        // The key names a transaction that an earlier file has.
+        let key = format!("cancel {n}");
+        let cancel = CancelWithdrawal { id: id(3 + n), key: IdempotencyKey::new(&key).expect("a key") };
+        answer(ledger.cancel_withdrawal(cancel)).expect("it was never attempted");
+        answer(ask(&ledger, &Asked::charge(user(1), amount(1), format!("charge {n}")))).expect("accepted");
+        ledger.checkpoint().expect("a disk that works");
+        if n % 3 == 0 {
+            drop(ledger);
+            ledger = opened();
+        }
+    }
+    let digest = ledger.state_digest();
+    drop(ledger);
+    assert!((2..=6).contains(&names(&disk, ".history").len()), "{:?}", names(&disk, ".history"));
+    assert_eq!(verify_storage(&disk).expect("sound").snapshots, 2);
+    let ledger = opened();
+    assert_eq!((ledger.state_digest(), ledger.recovered().replayed), (digest, 0));
+    for n in 0..12 {
+        let key = format!("cancel {n}");
+        let again = CancelWithdrawal { id: id(3 + n), key: IdempotencyKey::new(&key).expect("a key") };
+        let answered = answer(ledger.cancel_withdrawal(again));
+        assert!(matches!(answered, Err(Error::Rejected(Rejection::DuplicateRequest(_)))), "{key}: {answered:?}");
+    }
 }
 
 #[test]
@@ -119,6 +197,50 @@ fn a_damaged_snapshot_is_passed_over_for_the_older_one_and_more_of_the_log() {
     }
     snapshots.iter().for_each(|name| disk.flip_bit(name, 300, 1));
     assert_eq!(options(&clock).open_on(disk).expect("mended").state_digest(), digest);
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_read_is_passed_over_as_a_damaged_one() {
+    let (disk, state) = small();
+    let newest = names(&disk, ".snapshot")[1].clone();
+    for at in (0..disk.read(&newest).expect("it is there").len() as u64).step_by(512) {
+        let unreadable = disk.survivor(0);
+        unreadable.lose_sectors(&newest, at..at + 512);
+        let ledger = options(&SimClock::at(START)).open_on(unreadable).expect("the older one is there");
+        assert_eq!(ledger.state_digest(), state);
+        assert!(ledger.recovered().passed_over[0].contains(&newest), "{:?}", ledger.recovered().passed_over);
+    }
+}
+
+/// Whoever reads what is left from its beginning on would stop at a hole: a check, a backup, a mirror, a salvage.
+#[test]
+fn a_power_cut_while_the_log_is_retired_leaves_no_hole_in_it() {
+    let clock = SimClock::at(START);
+    let mut looked_at = 0;
+    for seed in 0..12 {
+        let disk = SimDisk::new(seed);
+        let ledger = options(&clock).open_on(disk.clone()).expect("an empty disk");
+        fill(&ledger, 0, 4);
+        ledger.checkpoint().expect("a disk that works");
+        fill(&ledger, 1, 1);
+        let (from, segments) = (disk.operations(), names(&disk, ".segment").len());
+        (from..from + 60).for_each(|at| disk.photograph_at(at, seed + at));
+        assert!(ledger.checkpoint().expect("a disk that works").segments_retired > 2, "of {segments}");
+        let last = ledger.appended();
+        for photo in disk.photographs() {
+            let verified = verify_storage(&photo).unwrap_or_else(|err| panic!("seed {seed}: {err}"));
+            assert_eq!(verified.last_seq, last);
+            let (copy, mirror) = (SimDisk::new(2), SimDisk::new(3));
+            backup(&photo, &copy).unwrap_or_else(|err| panic!("seed {seed}: {err}"));
+            let taken =
+                salvage_on(&photo, Arc::new(SimDisk::new(4))).unwrap_or_else(|err| panic!("seed {seed}: {err}"));
+            assert_eq!(taken.last_seq, last);
+            let sides = MirroredStorage::open(Arc::new(photo), Arc::new(mirror), OnSideFailure::Halt);
+            sides.unwrap_or_else(|err| panic!("seed {seed}: {err}"));
+            looked_at += 1;
+        }
+    }
+    assert!(looked_at > 200, "{looked_at}");
 }
 
 /// The same commands, with and without checkpoints, closed and killed, come to the same state.
@@ -235,10 +357,10 @@ fn a_checkpoint_copies_as_little_under_one_lock_from_a_large_ledger_as_from_a_sm
     assert!(large <= MOST && small <= MOST, "{small} bytes of a small ledger, {large} of a large one");
 }
 
-/// A small ledger with two snapshots, closed; its state.
+/// A small ledger with two snapshots that share a history file, closed; its state.
 fn small() -> (SimDisk, (ledger_core::Seq, u128)) {
     let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
-    let ledger = options(&clock).open_on(disk.clone()).expect("an empty disk");
+    let ledger = options(&clock).history_bytes(0).open_on(disk.clone()).expect("an empty disk");
     for round in 0..2u64 {
         let held = Some(START.saturating_add(Duration::from_secs(60)));
         for asked in [
@@ -354,6 +476,77 @@ fn a_checkpoint_on_a_full_disk_fails_and_the_next_one_is_made() {
     let digest = ledger.state_digest();
     drop(ledger);
     assert_eq!(options(&clock).open_on(disk).expect("sound").state_digest(), digest);
+}
+
+/// A disk on which a snapshot cannot be created, and whoever tries panics, while `panics` says so.
+struct Panics {
+    disk: SimDisk,
+    panics: Arc<AtomicBool>,
+}
+
+impl Storage for Panics {
+    fn lock(&self) -> io::Result<DirectoryLock> {
+        self.disk.lock()
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        let is_planned = name.ends_with(".snapshot.tmp") && self.panics.load(Ordering::Relaxed);
+        assert!(!is_planned, "a planned panic");
+        self.disk.create(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        self.disk.open(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.disk.sync_directory()
+    }
+
+    fn describe(&self) -> String {
+        self.disk.describe()
+    }
+}
+
+#[test]
+fn a_checkpoint_by_itself_that_fails_is_counted_and_told_until_one_is_made() {
+    let (disk, clock, panics) = (SimDisk::new(1), SimClock::at(START), Arc::new(AtomicBool::new(true)));
+    let storage = Panics { disk, panics: Arc::clone(&panics) };
+    // One is due at each segment.
+    let ledger = options(&clock).threads(true).checkpoint_bytes(Some(1)).open_on(storage).expect("an empty disk");
+    assert_eq!((ledger.stats().checkpoint_failures, ledger.stats().checkpoint_failure), (0, None));
+    // Where nobody tells, this comes to its end.
+    let told = (0..64).find_map(|round| {
+        fill(&ledger, round, 1);
+        ledger.stats().checkpoint_failure
+    });
+    let told = told.expect("it is told");
+    assert!(told.contains("a planned panic"), "{told}");
+    let failures = ledger.stats().checkpoint_failures;
+    assert!(failures > 0 && ledger.checkpoints().made == 0 && ledger.halted().is_none());
+    panics.store(false, Ordering::Relaxed);
+    let made = (64..128).find(|round| {
+        fill(&ledger, *round, 1);
+        ledger.checkpoints().made > 0
+    });
+    assert!(made.is_some(), "the thread that makes them lives");
+    assert!(ledger.stats().checkpoint_failures >= failures);
+    assert_eq!(ledger.stats().checkpoint_failure, None);
+    let digest = ledger.state_digest();
+    ledger.close().expect("nothing is in the way");
+    assert_eq!(ledger.state_digest(), digest);
 }
 
 #[test]

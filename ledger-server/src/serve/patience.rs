@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use super::unread::Unread;
+
 /// What is known of one connection's silence.
 pub(super) struct Patience {
     header_deadline: Duration,
@@ -75,12 +77,13 @@ impl Patience {
 /// The timer that hyper is given for one connection.
 pub(super) struct HeadTimer {
     patience: Arc<Patience>,
+    unread: Arc<Unread>,
     reused: AtomicBool,
 }
 
 impl HeadTimer {
-    pub(super) fn new(patience: Arc<Patience>) -> HeadTimer {
-        HeadTimer { patience, reused: AtomicBool::new(false) }
+    pub(super) fn new(patience: Arc<Patience>, unread: Arc<Unread>) -> HeadTimer {
+        HeadTimer { patience, unread, reused: AtomicBool::new(false) }
     }
 }
 
@@ -91,6 +94,7 @@ impl hyper::rt::Timer for HeadTimer {
 
     /// hyper asks for this when it begins to wait for a head.
     fn sleep_until(&self, _deadline: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        self.unread.drained();
         self.patience.begin(self.reused.swap(true, Ordering::Relaxed));
         Box::pin(HeadWait { patience: Arc::clone(&self.patience) })
     }

@@ -8,7 +8,7 @@
 //! | name | what |
 //! | --- | --- |
 //! | `<seq, 16 hex digits>.snapshot` | the accounts at that entry, and a list of history files; two are kept |
-//! | `<seq, 16 hex digits>-<epoch, 8 hex digits>.history` | what came to be since the history file before, up to that entry: records, keys, withdrawals; written once, and named by every later snapshot |
+//! | `<seq, 16 hex digits>-<epoch, 8 hex digits>.history` | what came to be since the history file before, up to that entry: records, keys, withdrawals; written once, and named by every later snapshot, until one that names a file with all that it has and more, while it is small |
 //! | `<any of these>.tmp` | not whole yet; in the way of nothing |
 //!
 //! A file appears under its name when all its bytes are durable and were read back: temporary name, write, fsync, read and

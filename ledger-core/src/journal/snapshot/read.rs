@@ -17,10 +17,13 @@ const WINDOW_BYTES: u64 = 1 << 20;
 /// A block with all around it.
 const BLOCK_BYTES_MAX: u64 = (BLOCK_HEAD_BYTES + PAYLOAD_BYTES_MAX + CHECKSUM_BYTES) as u64;
 
-/// A file whose frame was read and checked. Its blocks are checked when they are read.
-pub(crate) struct FileReader {
+/// A file whose frame was read and checked. Its blocks are checked when they are read, and are this file's by their seed, also
+/// where it was closed and is opened again.
+pub(crate) struct FileReader<'s> {
+    storage: &'s dyn Storage,
     name: String,
-    file: Arc<dyn StorageFile>,
+    /// `None`: it is opened for each section that is read of it.
+    file: Option<Arc<dyn StorageFile>>,
     header: Header,
     seed: Seed,
     bytes: u64,
@@ -29,27 +32,25 @@ pub(crate) struct FileReader {
     from: ReadFrom,
 }
 
-impl FileReader {
+impl<'s> FileReader<'s> {
     /// Opens the file `name` of the ledger `uuid`.
     ///
     /// # Errors
     /// What is wrong with it, and where.
     pub(crate) fn open(
-        storage: &dyn Storage,
+        storage: &'s dyn Storage,
         name: &str,
         kind: FileKind,
         uuid: Uuid,
         from: ReadFrom,
-    ) -> Result<FileReader, OpenError> {
+    ) -> Result<FileReader<'s>, OpenError> {
         let refuse = |offset: u64, reason: String| damaged(name, offset, reason);
-        let file = match storage.open(name) {
-            Err(err) if err.kind() == ErrorKind::NotFound => return Err(refuse(0, "it is missing".into())),
-            opened => opened.map_err(|source| OpenError::Io { context: format!("opening {name}"), source })?,
-        };
+        let file = open_file(storage, name)?;
         let bytes = file.len().map_err(|source| OpenError::Io { context: format!("reading {name}"), source })?;
         let mut reader = FileReader {
+            storage,
             name: name.to_owned(),
-            file,
+            file: Some(Arc::clone(&file)),
             header: Header {
                 kind,
                 uuid,
@@ -67,7 +68,7 @@ impl FileReader {
             return Err(refuse(bytes, format!("it has {bytes} bytes, too few for a snapshot's file")));
         }
         let mut header = [0; HEADER_BYTES];
-        reader.read(&mut header, 0)?;
+        reader.read(&*file, &mut header, 0)?;
         (reader.header, reader.seed) = match Header::decode(&header) {
             Ok(decoded) => decoded,
             Err(NotAHeader::Newer(reason)) => return Err(OpenError::Unsupported { file: name.to_owned(), reason }),
@@ -79,14 +80,19 @@ impl FileReader {
         if reader.header.kind != kind {
             return Err(refuse(12, "it is another kind of file under this name".into()));
         }
-        reader.read_directory(&header)?;
+        reader.read_directory(&*file, &header)?;
         Ok(reader)
     }
 
-    fn read_directory(&mut self, header: &[u8; HEADER_BYTES]) -> Result<(), OpenError> {
+    /// Keeps it open no longer: a ledger may have more files than a process may have open.
+    pub(crate) fn close(&mut self) {
+        self.file = None;
+    }
+
+    fn read_directory(&mut self, file: &dyn StorageFile, header: &[u8; HEADER_BYTES]) -> Result<(), OpenError> {
         let end = self.bytes - TRAILER_BYTES as u64;
         let mut trailer = [0; TRAILER_BYTES];
-        self.read(&mut trailer, end)?;
+        self.read(file, &mut trailer, end)?;
         let Some(trailer) = Trailer::decode(&trailer, self.seed) else {
             return Err(self.damaged(end, "its trailer cannot be read"));
         };
@@ -97,7 +103,7 @@ impl FileReader {
             return Err(self.damaged(end, "its directory does not end where its trailer begins"));
         }
         let mut directory = vec![0; trailer.directory_bytes as usize];
-        self.read(&mut directory, trailer.directory)?;
+        self.read(file, &mut directory, trailer.directory)?;
         if trailer.digest != self.seed.digest(&[&header[..], &directory].concat()) {
             return Err(self.damaged(trailer.directory, "its directory's checksum is wrong"));
         }
@@ -152,6 +158,10 @@ impl FileReader {
         section: &Section,
         visit: &mut dyn FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<(), OpenError> {
+        let file = match &self.file {
+            Some(file) => Arc::clone(file),
+            None => open_file(self.storage, &self.name)?,
+        };
         let end = section.offset + section.bytes;
         let mut checksums = Vec::with_capacity(section.blocks as usize % (1 << 20) * CHECKSUM_BYTES);
         let mut window = Vec::new();
@@ -159,7 +169,7 @@ impl FileReader {
         let (mut ordinal, mut blocks) = (None, 0);
         while at < end {
             let left = end - at;
-            let head = self.window(&mut window, &mut start, at, left.min(BLOCK_HEAD_BYTES as u64), end)?;
+            let head = self.window(&*file, &mut window, &mut start, at, left.min(BLOCK_HEAD_BYTES as u64), end)?;
             if head.len() < BLOCK_HEAD_BYTES {
                 return Err(self.damaged(at, "a block is cut off"));
             }
@@ -169,7 +179,7 @@ impl FileReader {
             if bytes > BLOCK_BYTES_MAX.min(left) {
                 return Err(self.damaged(at, "a block is longer than what is left of its section"));
             }
-            let block = self.window(&mut window, &mut start, at, bytes, end)?;
+            let block = self.window(&*file, &mut window, &mut start, at, bytes, end)?;
             let (body, checksum) = block.split_at(BLOCK_HEAD_BYTES + payload);
             let is_expected = body[..BLOCK_HEAD_BYTES] == block_head(payload, section.kind, section.shard, this)
                 && ordinal.is_none_or(|before: u64| this == before + 1);
@@ -204,6 +214,7 @@ impl FileReader {
     /// `length` bytes at `at`, from memory or read with what follows them up to `end`.
     fn window<'w>(
         &self,
+        file: &dyn StorageFile,
         window: &'w mut Vec<u8>,
         start: &mut u64,
         at: u64,
@@ -212,15 +223,15 @@ impl FileReader {
     ) -> Result<&'w [u8], OpenError> {
         if at + length > *start + window.len() as u64 {
             window.resize(WINDOW_BYTES.max(length).min(end - at) as usize, 0);
-            self.read(window, at)?;
+            self.read(file, window, at)?;
             *start = at;
         }
         let from = (at - *start) as usize;
         Ok(&window[from..from + length as usize])
     }
 
-    fn read(&self, buf: &mut [u8], offset: u64) -> Result<(), OpenError> {
-        let read = self.file.read_from(self.from, buf, offset);
+    fn read(&self, file: &dyn StorageFile, buf: &mut [u8], offset: u64) -> Result<(), OpenError> {
+        let read = file.read_from(self.from, buf, offset);
         let read = read.map_err(|source| OpenError::Io { context: format!("reading {}", self.name), source })?;
         if read == buf.len() { Ok(()) } else { Err(self.damaged(offset + read as u64, "it ends early")) }
     }
@@ -228,6 +239,13 @@ impl FileReader {
     /// Says where in this file something is wrong.
     pub(crate) fn damaged(&self, offset: u64, reason: &str) -> OpenError {
         damaged(&self.name, offset, reason.to_owned())
+    }
+}
+
+fn open_file(storage: &dyn Storage, name: &str) -> Result<Arc<dyn StorageFile>, OpenError> {
+    match storage.open(name) {
+        Err(err) if err.kind() == ErrorKind::NotFound => Err(damaged(name, 0, "it is missing".into())),
+        opened => opened.map_err(|source| OpenError::Io { context: format!("opening {name}"), source }),
     }
 }
 

@@ -28,14 +28,14 @@ fn header() -> Header {
     Header { kind: FileKind::History, uuid: UUID, seq, since, epoch }
 }
 
-fn open(disk: &SimDisk) -> Result<FileReader, OpenError> {
+fn open(disk: &SimDisk) -> Result<FileReader<'_>, OpenError> {
     FileReader::open(disk, NAME, FileKind::History, UUID, ReadFrom::Cache)
 }
 
 /// A block: which section it is of, and what it says.
 type Block = (Kind, u16, Vec<u8>);
 
-fn blocks_of(file: &FileReader) -> Result<Vec<Block>, OpenError> {
+fn blocks_of(file: &FileReader<'_>) -> Result<Vec<Block>, OpenError> {
     let mut blocks = Vec::new();
     for section in file.sections() {
         file.read_section(section, &mut |payload| {
@@ -63,6 +63,14 @@ fn sections() -> impl Strategy<Value = Vec<Block>> {
         };
         sections.into_iter().flat_map(blocks).collect()
     })
+}
+
+#[test]
+fn a_block_that_is_too_long_is_an_error_and_no_panic() {
+    let disk = SimDisk::new(1);
+    let mut writer = FileWriter::create(&disk, NAME, &header()).unwrap();
+    let err = writer.block(Kind::Meta, 0, &vec![0; PAYLOAD_BYTES_MAX + 1]).unwrap_err();
+    assert!(err.to_string().contains("1048577 bytes"), "{err}");
 }
 
 proptest! {

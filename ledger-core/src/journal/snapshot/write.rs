@@ -115,7 +115,10 @@ impl FileWriter {
 
 impl Sink for FileWriter {
     fn block(&mut self, kind: Kind, shard: u16, payload: &[u8]) -> io::Result<()> {
-        assert!(payload.len() <= PAYLOAD_BYTES_MAX, "a block's payload has a limit");
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            let reason = format!("a block of kind {kind:?} has {} bytes, more than {PAYLOAD_BYTES_MAX}", payload.len());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
         let is_same = self.sections.last().is_some_and(|last| (last.kind, last.shard) == (kind, shard));
         if !is_same {
             self.end_section();

@@ -28,7 +28,8 @@ const LAST_SEQ: u64 = 320;
 const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000).expect("a time of this century");
 
 fn options(clock: &SimClock) -> Options {
-    Options::default().threads(false).segment_bytes(1 << 20).shards(SHARDS).accept_clock(true).clock(clock.clone())
+    let options = Options::default().threads(false).segment_bytes(1 << 20).shards(SHARDS);
+    options.history_bytes(0).accept_clock(true).clock(clock.clone())
 }
 
 fn user(number: u64) -> UserId {
@@ -83,7 +84,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn of(file: &FileReader) -> Parts {
+    fn of(file: &FileReader<'_>) -> Parts {
         let mut blocks = Vec::new();
         for section in file.sections() {
             let visit = &mut |payload: &[u8]| {
@@ -499,7 +500,7 @@ fn withdrawals_that_records_do_not_know_are_refused() {
         let since = forged.meta.histories[1].since;
         forged.change_withdrawals(|rows| {
             let (shard, held) = rows.iter_mut().find(|row| row.1.withdrawal.id.seq() > since).unwrap();
-            let shard = tables.shards[usize::from(*shard)].lock();
+            let shard = tables.shards[usize::from(*shard)].write();
             let list = &shard.accounts.get(held.slot).list;
             let charge = shard.history.nth(list, 0);
             (held.withdrawal.id, held.record) = (shard.history.get(charge).id, charge);

@@ -139,9 +139,12 @@ fn the_parts_of_an_account_are_those_of_its_slot() {
     let matured = Parts { matured: true, ..of(102, 0, 0, None) };
     assert_eq!(shard.parts_of(Some(1), time(12)), (matured, Seq::new(2)));
     assert_eq!(shard.parts(user(3), Currency::USD, now), (Parts::default(), Seq::ZERO));
-    assert_eq!(shard.parts_without_holds(user(1), Currency::USD), Some((of(101, 0, 103, None), Seq::new(3))));
-    assert_eq!(shard.parts_without_holds(user(2), Currency::USD), None);
-    assert_eq!(shard.parts_without_holds(user(3), Currency::USD), Some((Parts::default(), Seq::ZERO)));
+    assert_eq!(
+        shard.parts_without_holds(shard.slot(user(1), Currency::USD)),
+        Some((of(101, 0, 103, None), Seq::new(3)))
+    );
+    assert_eq!(shard.parts_without_holds(shard.slot(user(2), Currency::USD)), None);
+    assert_eq!(shard.parts_without_holds(shard.slot(user(3), Currency::USD)), Some((Parts::default(), Seq::ZERO)));
     assert_eq!(shard.parts_at(user(1), Currency::USD, time(2)), (of(101, 0, 0, None), Seq::new(3)));
     assert_eq!(shard.parts_at(user(2), Currency::USD, time(2)), (of(102, 102, 0, Some(time(12))), Seq::new(2)));
     assert_eq!(shard.parts_at(user(2), Currency::USD, time(1)), (Parts::default(), Seq::new(2)));

@@ -1,7 +1,7 @@
 //! Bytes of a segment, read ahead a piece at a time.
 
 use super::end::Unsettled;
-use crate::sys::{ReadFrom, StorageFile};
+use crate::sys::{ReadFrom, StorageFile, is_unreadable};
 use crate::wal::frame::{self, HEADER_BYTES, Seal};
 
 /// A piece of a file in memory, moved along as frames are asked for.
@@ -36,7 +36,15 @@ impl<'a> Window<'a> {
                 self.buf.resize(wanted, 0);
             }
             self.len = 0;
-            let read = self.file.read_from(self.from, &mut self.buf[..wanted], offset)?;
+            let mut wanted = wanted;
+            let read = match self.file.read_from(self.from, &mut self.buf[..wanted], offset) {
+                // What lies ahead cannot be read: it is nobody's concern yet.
+                Err(err) if is_unreadable(&err) && wanted as u64 > length => {
+                    wanted = length as usize;
+                    self.file.read_from(self.from, &mut self.buf[..wanted], offset)?
+                }
+                read => read?,
+            };
             self.buf[read..wanted].fill(0);
             (self.start, self.len) = (offset, wanted);
         }

@@ -133,12 +133,12 @@ fn segments_are_retired_that_nobody_needs_who_has_the_snapshot() {
         [(0, 1, 0), (1, 8, 0), (2, 8, 1), (2, 2, 0), (3, 3, 1), (4, 8, 1), (5, 8, 2), (5, 5, 1), (8, 8, 2), (7, 7, 2)]
     {
         let disk = small_log();
-        let retired = start::retire(&disk, uuid, &base(seq, anchor, 0)).unwrap();
+        let retired = start::retire(&disk, uuid, &base(seq, anchor, 0), &|| disk.sync_directory()).unwrap();
         let left: Vec<_> = disk.names().iter().filter_map(|name| names::segment_number(name)).collect();
         let expected = &[FIRST, MIDDLE, LAST, SPARE][removed..];
         assert_eq!((retired as usize, &left[..]), (removed, expected), "{seq}, {anchor}");
         assert_eq!(reaches_back_to_the_first(&disk).unwrap(), removed == 0);
-        assert_eq!(start::retire(&disk, uuid, &base(seq, anchor, 0)).unwrap(), 0);
+        assert_eq!(start::retire(&disk, uuid, &base(seq, anchor, 0), &|| disk.sync_directory()).unwrap(), 0);
     }
     let disk = small_log();
     let (wal, ..) = open(&disk, &manual()).unwrap();

@@ -91,7 +91,7 @@ fn restored_keys_are_what_they_were() {
     assert_eq!(expected, expectation.bytes());
     for (n, (address, bytes, ..)) in (1..).zip(records(&shard, 0)) {
         assert_eq!(again.end(), address);
-        assert!(again.restore(hash(n), &KeyRecord::first(&bytes).unwrap()));
+        assert!(again.restore(hash(n), &KeyRecord::first(&bytes).unwrap(), id(n).seq()));
     }
     for n in 1..=500 {
         assert_eq!(again.lookup(hash(n), &key(n)), Lookup::Settled { id: id(n), fingerprint: !n });
