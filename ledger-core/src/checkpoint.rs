@@ -128,7 +128,7 @@ impl<'a> Cut<'a> {
     fn let_go(&mut self) {
         for (shard, cut) in self.tables.shards.iter().zip(std::mem::take(&mut self.shards)) {
             let not_kept: &[TransactionId] = if self.is_kept { &[] } else { &cut.withdrawals };
-            self.holds.copy(shard.lock(), &mut Vec::<()>::new(), |shard, _| shard.end_cut(not_kept));
+            self.holds.copy(shard.write(), &mut Vec::<()>::new(), |shard, _| shard.end_cut(not_kept));
         }
     }
 }

@@ -26,5 +26,5 @@ mod native {
     pub(crate) use std::sync::{Arc, OnceLock, Weak};
     pub(crate) use std::thread;
 
-    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 }

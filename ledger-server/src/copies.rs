@@ -65,12 +65,30 @@ pub fn restore(from: &Path, to: &Path, until: RestoreTo, out: &mut dyn Write) ->
     print(&made, out)
 }
 
-/// Lets the withdrawals of the restored ledger in `directory` be performed, from its server's next start on.
+/// Lets the withdrawals of the restored ledger in `directory` be performed, from its server's next start on. Prints whether there
+/// was anything to release to `out`, and if not, says so to `told`.
 ///
 /// # Errors
-/// The file system's.
-pub fn release(directory: &Path) -> Result<(), OpenError> {
-    ledger_core::release_executor(&DirectoryStorage::new(directory))
+/// The file system's; or `out` cannot be written.
+pub fn release(directory: &Path, out: &mut dyn Write, told: &mut dyn Write) -> Result<(), OpenError> {
+    let storage = DirectoryStorage::new(directory);
+    let is_released = ledger_core::is_executor_stopped(&storage)?;
+    if is_released {
+        ledger_core::release_executor(&storage)?;
+    } else {
+        let directory = directory.display();
+        let line = format!(
+            "there was nothing to release: {directory} was not restored or salvaged, or was released before; its withdrawals are \
+             performed\n"
+        );
+        tell(line.as_bytes(), told)?;
+    }
+    let mut line = Vec::new();
+    let mut object = Object::begin(&mut line);
+    object.bool("released", is_released);
+    object.end();
+    line.push(b'\n');
+    tell(&line, out)
 }
 
 /// Up to where: a seq, a time such as `2026-01-15T12:00:00Z`, or all.

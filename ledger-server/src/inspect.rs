@@ -5,16 +5,16 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use ledger_core::withdrawals::Event;
-use ledger_core::{Entry, Epoch, Party, Posting, Seq, Timestamp, TransactionEntry};
+use ledger_core::{Entry, Epoch, OpenError, Party, Posting, Seq, Timestamp, TransactionEntry};
 
 use crate::wire::json::{self, Object};
 use crate::wire::metadata;
 
-/// Prints the entries of `directory` to `out`, oldest first.
+/// Prints the entries of `directory` to `out`, oldest first. Who closes `out` (`| head`) has seen enough, which is no fault.
 ///
 /// # Errors
-/// What stopped it, for the operator.
-pub fn inspect(directory: &Path, out: &mut dyn Write) -> Result<(), String> {
+/// What is wrong with the directory, and where; or `out` cannot be written.
+pub fn inspect(directory: &Path, out: &mut dyn Write) -> Result<(), OpenError> {
     let mut out = io::BufWriter::with_capacity(1 << 16, out);
     let mut line = Vec::with_capacity(1024);
     let mut failed = None;
@@ -29,9 +29,13 @@ pub fn inspect(directory: &Path, out: &mut dyn Write) -> Result<(), String> {
                 ControlFlow::Break(())
             }
         }
-    })
-    .map_err(|fault| fault.to_string())?;
-    failed.map_or_else(|| out.flush(), Err).map_err(|fault| format!("the entries cannot be written: {fault}"))
+    })?;
+    match failed.map_or_else(|| out.flush(), Err) {
+        Err(fault) if fault.kind() != io::ErrorKind::BrokenPipe => {
+            Err(OpenError::Io { context: "writing the entries".to_owned(), source: fault })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn write_entry(out: &mut Vec<u8>, seq: Seq, epoch: Epoch, time: Timestamp, entry: &Entry<'_>) {

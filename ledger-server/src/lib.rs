@@ -25,6 +25,7 @@ pub mod telemetry;
 pub mod verify;
 pub mod withdrawals;
 
+mod checkpoints;
 mod memory;
 mod openapi;
 mod reconciliation;
@@ -32,5 +33,5 @@ mod routes;
 mod run;
 mod wire;
 
-pub use run::{Ended, StartError, open, run};
+pub use run::{Ended, StartError, exit_code, open, open_unless, run};
 pub use wire::operation::Terms;

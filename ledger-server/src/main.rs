@@ -3,13 +3,15 @@
 
 use std::io;
 use std::path::Path;
+use std::pin::pin;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use ledger_core::OpenError;
 use ledger_server::bank::{self, BankArguments, BankError};
 use ledger_server::config::{Command, CommandLine, Config, Settings, command_line};
 use ledger_server::serve::listen;
-use ledger_server::{Ended, StartError, copies, files, inspect, open, run, salvage, telemetry, verify};
+use ledger_server::{Ended, StartError, copies, files, inspect, open_unless, run, salvage, telemetry, verify};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -43,17 +45,14 @@ fn main() -> ExitCode {
                 Err(fault) => fail(2, &fault),
             }
         }
-        Some(Command::Release { directory }) => told(copies::release(&directory)),
+        Some(Command::Release { directory }) => told(copies::release(&directory, &mut io::stdout(), &mut io::stderr())),
         Some(Command::Salvage { directory, into, .. }) => {
             match salvage::salvage(&directory, &into, &mut io::stdout()) {
                 Ok(()) => ExitCode::SUCCESS,
-                Err(fault) => fail(1, &fault),
+                Err(fault) => fail(fault.exit_code(), &fault),
             }
         }
-        Some(Command::Inspect { directory }) => match inspect::inspect(&directory, &mut io::stdout()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(fault) => fail(1, &fault),
-        },
+        Some(Command::Inspect { directory }) => told(inspect::inspect(&directory, &mut io::stdout())),
     }
 }
 
@@ -72,7 +71,7 @@ fn told(done: Result<(), OpenError>) -> ExitCode {
 
 fn serve(flags: Settings) -> ExitCode {
     let config = match Config::load(flags, &|name| std::env::var(name).ok()) {
-        Ok(config) => config,
+        Ok(config) => Arc::new(config),
         Err(fault) => return fail(2, &fault),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(config.threads).enable_all().build();
@@ -90,17 +89,17 @@ fn serve(flags: Settings) -> ExitCode {
     }
 }
 
-async fn start(config: &Config) -> Result<Ended, StartError> {
+async fn start(config: &Arc<Config>) -> Result<Ended, StartError> {
     // The address first: a wrong one is known at once, and opening a long log takes its time.
     let listener = listen(config.listen).map_err(StartError::Listen)?;
     let (mut terminate, mut interrupt) = signals().map_err(StartError::Listen)?;
-    let ledger = open(config)?;
-    let stop = async move {
+    let mut stop = pin!(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-    };
+    });
+    let Some(ledger) = open_unless(Arc::clone(config), &mut stop).await? else { return Ok(Ended::Cleanly) };
     run(listener, ledger, config, stop).await.map_err(StartError::Listen)
 }
 

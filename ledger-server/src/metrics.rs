@@ -131,6 +131,8 @@ fn engine(page: &mut Page, stats: &Stats) {
     page.gauge("ledger_durable_seq", "The last entry that survives a power cut.", stats.durable.get());
     page.head("ledger_fsync_duration_seconds", "histogram", "How long each sync of the log took.");
     page.histogram("ledger_fsync_duration_seconds", "", &stats.fsync_seconds);
+    let help = "Checkpoints that failed, asked for or not. Until one is made, the log grows.";
+    page.counter("ledger_checkpoint_failures_total", help, stats.checkpoint_failures);
     page.head("ledger_commit_entries", "histogram", "How many entries each commit carried.");
     page.histogram("ledger_commit_entries", "", &stats.commit_entries);
 }

@@ -11,6 +11,7 @@ use ledger_core::{DirectoryStorage, Durability, Ledger, MirroredStorage, OnSideF
 use tokio::net::TcpListener;
 
 use crate::app::{App, AppOptions, app};
+use crate::checkpoints;
 use crate::config::{BankConfig, Config, Duplicates, DurabilityMode, SimulatedBankConfig};
 use crate::files::connections_max;
 use crate::payouts::{NoPayouts, Payouts};
@@ -34,19 +35,26 @@ impl StartError {
     /// 1 where the data is damaged.
     pub fn exit_code(&self) -> u8 {
         match self {
-            StartError::Open(OpenError::InUse { .. } | OpenError::InvalidOption { .. } | OpenError::Clock { .. })
-            | StartError::Listen(_) => 2,
-            // A directory that cannot be made or entered is a wrong option; any other fault is the disk's.
-            StartError::Open(OpenError::Io { source, .. }) => match source.kind() {
-                io::ErrorKind::NotFound
-                | io::ErrorKind::PermissionDenied
-                | io::ErrorKind::NotADirectory
-                | io::ErrorKind::AlreadyExists
-                | io::ErrorKind::ReadOnlyFilesystem => 2,
-                _ => 1,
-            },
-            StartError::Open(_) => 1,
+            StartError::Listen(_) => 2,
+            StartError::Open(fault) => exit_code(fault),
         }
+    }
+}
+
+/// The exit code of a command that came to nothing over a directory: see [`StartError::exit_code`].
+pub fn exit_code(fault: &OpenError) -> u8 {
+    match fault {
+        OpenError::InUse { .. } | OpenError::InvalidOption { .. } | OpenError::Clock { .. } => 2,
+        // A directory that cannot be made or entered is a wrong option; any other fault is the disk's.
+        OpenError::Io { source, .. } => match source.kind() {
+            io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::AlreadyExists
+            | io::ErrorKind::ReadOnlyFilesystem => 2,
+            _ => 1,
+        },
+        _ => 1,
     }
 }
 
@@ -111,6 +119,30 @@ pub fn open(config: &Config) -> Result<Ledger, OpenError> {
     Ok(ledger)
 }
 
+/// As [`open`], on a thread of its own; `None` if `stop` is ready before that is done. Then the process ought to end: the opening
+/// goes on as long as it does, and nothing waits for it. To the directory that is a crash while it was opened, of which
+/// it takes no harm.
+///
+/// # Errors
+/// See [`OpenError`].
+pub async fn open_unless(config: Arc<Config>, stop: impl Future<Output = ()>) -> Result<Option<Ledger>, OpenError> {
+    if config.durability != DurabilityMode::Memory {
+        tracing::info!("opening the ledger in {}", config.data_dir.display());
+    }
+    let opening = tokio::task::spawn_blocking(move || open(&config));
+    tokio::select! {
+        biased;
+        () = stop => {
+            tracing::info!("stopped while the ledger was being opened: nothing was served, and what was recorded is as it was");
+            Ok(None)
+        }
+        opened = opening => match opened {
+            Ok(opened) => opened.map(Some),
+            Err(fault) => std::panic::resume_unwind(fault.into_panic()),
+        },
+    }
+}
+
 /// What an operator should know of the directory that was opened.
 fn tell_what_was_found(ledger: &Ledger) {
     let found = ledger.recovered();
@@ -170,25 +202,21 @@ pub async fn run(
     };
     let state = App::new(ledger.clone(), options);
     announce(&listener, config)?;
-    let (stopping, stopped) = tokio::sync::oneshot::channel();
     let until_stop = {
         let state = state.clone();
         async move {
             stop.await;
             tracing::info!("stopping: no new requests, those in flight are answered");
             state.stop();
-            let _ = stopping.send(());
         }
     };
     let usual = ServeOptions::default();
     let options = ServeOptions { connections_max: connections_max(usual.connections_max), ..usual };
-    let serving = serve(listener, app(state), options, until_stop, config.shutdown_timeout);
-    let draining = async {
-        // Beside the connections: no attempt starts while they end.
-        let _ = stopped.await;
-        payouts.shutdown(config.shutdown_timeout).await;
-    };
-    tokio::join!(serving, draining);
+    // Begun with the stop, beside the connections: no attempt starts while they end.
+    let draining = async { payouts.shutdown(config.shutdown_timeout).await };
+    let telling = tokio::spawn(checkpoints::tell_failures(ledger.clone()));
+    serve(listener, app(state), options, until_stop, draining, config.shutdown_timeout).await;
+    telling.abort();
     Ok(close(ledger).await)
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use ledger_core::{GivenUp, OpenError, Salvaged, Seq};
 
+use crate::run::exit_code;
 use crate::wire::json::{self, Object};
 
 /// Why a salvage came to nothing.
@@ -27,6 +28,16 @@ impl std::fmt::Display for SalvageError {
 }
 
 impl std::error::Error for SalvageError {}
+
+impl SalvageError {
+    /// The process's exit code: 2 for what the operator can mend by what is said on the command line, 1 for the rest.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            SalvageError::Ledger(fault) => exit_code(fault),
+            SalvageError::Report(_) => 1,
+        }
+    }
+}
 
 /// Salvages `from` into the new directory `into` and prints the report to `out`.
 ///

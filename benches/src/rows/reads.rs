@@ -21,6 +21,8 @@ const READERS: usize = 2;
 /// The writer's batch and how often it comes: 100,000 charges a second, which leaves the cores to the readers.
 const WRITER_BATCH: usize = 1_000;
 const WRITER_EVERY: Duration = Duration::from_millis(10);
+/// How many accounts one call of `balances` is asked for.
+const TOGETHER: usize = 1_024;
 /// How many reads pass between two looks at the clock.
 const READS: u64 = 1_024;
 
@@ -99,12 +101,23 @@ pub(super) fn balances(scale: &Scale) -> Vec<Row> {
     let durable = |account: u64| {
         black_box(ledger.balance(user(account), Currency::USD).and_then(ledger_core::Commit::wait).expect("durable"));
     };
+    let together = |first: u64| {
+        let mut random = Random::new(first);
+        let accounts: [_; TOGETHER] = std::array::from_fn(|_| (user(random.below(scale.accounts)), Currency::USD));
+        black_box(&ledger.balances(&accounts).expect("the ledger runs"));
+    };
+    let together = Pairs::measure(
+        scale.pairs,
+        || TOGETHER as f64 * ledger_reads(scale, &ledger, together),
+        || map_reads(scale, &map),
+    );
     let applied = Pairs::measure(scale.pairs, || ledger_reads(scale, &ledger, applied), || map_reads(scale, &map));
     let durable = Pairs::measure(scale.pairs, || ledger_reads(scale, &ledger, durable), || map_reads(scale, &map));
     let baseline = "dashmap get";
     vec![
         Row::new("balances as applied, 2 readers, 100 k charges/s beside them", "15 M/s").rates(&applied, baseline),
         Row::new("the same, each waited for until durable", "").rates(&durable, baseline),
+        Row::new(format!("the same as applied, {TOGETHER} a call"), "15 M/s").rates(&together, baseline),
     ]
 }
 

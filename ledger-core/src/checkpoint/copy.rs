@@ -37,7 +37,7 @@ impl Positions {
 
     /// All that the tables have up to `seq`, their last entry, is copied.
     pub(crate) fn end(tables: &Tables, seq: Seq) -> Positions {
-        let history = tables.shards.iter().map(|shard| shard.lock().history.end()).collect();
+        let history = tables.shards.iter().map(|shard| shard.read().history.end()).collect();
         let keys = (0..Keys::LOCKS).map(|index| tables.keys.with(index, false, |shard| shard.end())).collect();
         Positions { seq, history, keys }
     }
@@ -81,7 +81,8 @@ impl Copier<'_> {
             loop {
                 self.check_stopped()?;
                 accounts.clear();
-                self.holds.copy(self.tables.shards[index].lock(), &mut accounts, |shard, out| shard.copy_accounts(out));
+                self.holds
+                    .copy(self.tables.shards[index].write(), &mut accounts, |shard, out| shard.copy_accounts(out));
                 if accounts.is_empty() {
                     break;
                 }
@@ -103,7 +104,7 @@ impl Copier<'_> {
             while anchor < cut.history.anchors {
                 bytes.clear();
                 let until = cut.history.anchors.min(anchor + ANCHORS_AT_ONCE);
-                self.holds.copy(self.tables.shards[index].lock(), &mut bytes, |shard, bytes| {
+                self.holds.copy(self.tables.shards[index].write(), &mut bytes, |shard, bytes| {
                     (anchor..until).for_each(|anchor| rows::put_anchor(shard.history.anchor(anchor), bytes));
                 });
                 sink.block(Kind::Anchors, index as u16, &bytes)?;
@@ -114,7 +115,7 @@ impl Copier<'_> {
                 self.check_stopped()?;
                 bytes.clear();
                 bytes.extend_from_slice(&address.to_le_bytes());
-                let next = self.holds.copy(self.tables.shards[index].lock(), &mut bytes, |shard, bytes| {
+                let next = self.holds.copy(self.tables.shards[index].write(), &mut bytes, |shard, bytes| {
                     let (piece, next) = shard.history.piece(address, cut.history.address);
                     bytes.extend_from_slice(piece);
                     next
@@ -136,7 +137,7 @@ impl Copier<'_> {
             for ids in ids.chunks(WITHDRAWALS_AT_ONCE) {
                 self.check_stopped()?;
                 bytes.clear();
-                self.holds.copy(self.tables.shards[index].lock(), &mut bytes, |shard, bytes| {
+                self.holds.copy(self.tables.shards[index].write(), &mut bytes, |shard, bytes| {
                     for id in ids {
                         shard.copy_withdrawal(*id, |held| rows::put_withdrawal(held, bytes));
                     }

@@ -80,7 +80,7 @@ pub(crate) fn digest(tables: &Tables, last: impl FnOnce() -> Stamp) -> (Seq, u12
         .and_then(|_| copier.copy_locator(&mut digest));
     copied.expect("memory takes everything, and nobody stops it");
     for (shard, cut) in tables.shards.iter().zip(&cuts) {
-        shard.lock().end_cut(&cut.withdrawals);
+        shard.write().end_cut(&cut.withdrawals);
     }
     (last.seq, digest.finish())
 }

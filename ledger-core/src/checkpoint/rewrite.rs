@@ -59,7 +59,7 @@ pub(crate) fn rewritten(files: &[HistoryFile], known: usize, new_bytes: u64) -> 
 
 /// About how long a history file would be of what the tables have since `since`, up to `last`.
 pub(crate) fn expected_bytes(tables: &Tables, since: &Positions, last: Seq) -> u64 {
-    let ends = tables.shards.iter().map(|shard| shard.lock().history.end().address);
+    let ends = tables.shards.iter().map(|shard| shard.read().history.end().address);
     let records: u64 = ends.zip(&since.history).map(|(end, since)| end - since.address).sum();
     records + (last.get() - since.seq.get()) * ENTRY_BYTES
 }

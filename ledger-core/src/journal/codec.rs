@@ -78,12 +78,14 @@ pub(crate) fn encode_transaction(entry: &TransactionEntry<'_>, out: &mut Vec<u8>
     let key = entry.key.as_str().as_bytes();
     out.extend_from_slice(&[TRANSACTION, kind_code(entry.kind), flags, key.len() as u8]);
     out.extend_from_slice(key);
-    let mut counted = [0; 17];
-    counted[..16].copy_from_slice(&entry.fingerprint.get().to_le_bytes());
-    counted[16] = entry.postings.len() as u8;
-    out.extend_from_slice(&counted);
+    // Laid out in place and copied at once: a push of each byte asks for room each time.
+    let mut bytes = Output { bytes: [0; OUTPUT_BYTES], len: 0 };
+    bytes.put(&entry.fingerprint.get().to_le_bytes());
+    bytes.put(&[entry.postings.len() as u8]);
     for posting in &entry.postings {
-        encode_posting(posting, out);
+        encode_posting(posting, &mut bytes);
+        out.extend_from_slice(&bytes.bytes[..bytes.len]);
+        bytes.len = 0;
     }
     if let Some(destination) = entry.destination {
         out.push(destination.as_str().len() as u8);
@@ -99,16 +101,15 @@ pub(crate) fn encode_transaction(entry: &TransactionEntry<'_>, out: &mut Vec<u8>
     }
 }
 
-fn encode_posting(posting: &Posting, out: &mut Vec<u8>) {
+#[inline]
+fn encode_posting(posting: &Posting, bytes: &mut Output) {
     let currency = posting.currency.as_bytes();
     let mut shape = party_code(posting.debit) | party_code(posting.credit) << 2 | ((currency.len() - 3) as u8) << 5;
     if posting.release_at.is_some() {
         shape |= HAS_RELEASE;
     }
-    // Laid out in place and copied at once: a push of each byte asks for room each time.
-    let mut bytes = Output { bytes: [0; POSTING_BYTES_MAX], len: 0 };
     bytes.put(&[shape]);
-    bytes.put(currency);
+    bytes.put_currency(posting.currency);
     bytes.put_varint(posting.amount.minor());
     for party in [posting.debit, posting.credit] {
         if let Party::User(user) = party {
@@ -118,15 +119,14 @@ fn encode_posting(posting: &Posting, out: &mut Vec<u8>) {
     if let Some(release_at) = posting.release_at {
         bytes.put_varint(zigzag(release_at.micros()));
     }
-    out.extend_from_slice(&bytes.bytes[..bytes.len]);
 }
 
-/// A shape, a currency, and four numbers.
-const POSTING_BYTES_MAX: usize = 1 + 8 + 4 * 10;
+/// More than a fingerprint, how many postings there are, and one of them: a shape, a currency, and four numbers.
+const OUTPUT_BYTES: usize = 128;
 
-/// Bytes of a posting on their way.
+/// Bytes of an entry on their way.
 struct Output {
-    bytes: [u8; POSTING_BYTES_MAX],
+    bytes: [u8; OUTPUT_BYTES],
     len: usize,
 }
 
@@ -138,13 +138,19 @@ impl Output {
     }
 
     #[inline]
+    fn put_currency(&mut self, currency: Currency) {
+        self.bytes[self.len..][..8].copy_from_slice(&currency.padded());
+        self.len += currency.as_bytes().len();
+    }
+
+    #[inline]
     fn put_varint(&mut self, mut value: u64) {
         while value >= 0x80 {
-            self.bytes[self.len] = value as u8 | 0x80;
+            self.bytes[self.len % OUTPUT_BYTES] = value as u8 | 0x80;
             self.len += 1;
             value >>= 7;
         }
-        self.bytes[self.len] = value as u8;
+        self.bytes[self.len % OUTPUT_BYTES] = value as u8;
         self.len += 1;
     }
 }

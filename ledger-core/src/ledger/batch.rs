@@ -11,6 +11,7 @@ use std::mem;
 use smallvec::SmallVec;
 
 use super::engine::{Engine, Fuse, Place, Prepared, Refusal, entry_bytes_max};
+use super::grouped::Grouped;
 use super::keys::{Keys, Settled};
 use super::tables::LockedShards;
 use crate::command::Command;
@@ -409,42 +410,6 @@ fn conclude_refused(
             *result = Some(Err(rejection));
             Ok(())
         }
-    }
-}
-
-/// Commands by the lock that they need, each group in their order.
-struct Grouped {
-    sorted: Vec<u32>,
-    /// Where the commands of each lock end.
-    ends: Vec<usize>,
-}
-
-impl Grouped {
-    /// The commands 0 .. `count` by which of so many `locks` `lock_of` says that they need.
-    fn by(count: usize, locks: usize, lock_of: impl Fn(usize) -> usize) -> Grouped {
-        // Sorted by counting: there are few locks. `next` is where the next command of each lock goes.
-        let mut next = vec![0; locks];
-        for index in 0..count {
-            next[lock_of(index)] += 1;
-        }
-        let mut start = 0;
-        for next in &mut next {
-            start += mem::replace(next, start);
-        }
-        let mut sorted = vec![0; count];
-        for index in 0..count {
-            let next = &mut next[lock_of(index)];
-            sorted[*next] = index as u32;
-            *next += 1;
-        }
-        Grouped { sorted, ends: next }
-    }
-
-    fn groups(&self) -> impl Iterator<Item = (usize, &[u32])> {
-        let mut start = 0;
-        let groups = self.ends.iter().enumerate();
-        let groups = groups.map(move |(lock, &end)| (lock, &self.sorted[mem::replace(&mut start, end)..end]));
-        groups.filter(|(_, group)| !group.is_empty())
     }
 }
 

@@ -36,7 +36,7 @@ impl Engine {
         let looks = (LOOKS_MAX / self.tables.shards.len()).max(1);
         let (mut ids, mut looked_until) = (Vec::new(), None::<TransactionId>);
         for shard in &self.tables.shards {
-            let until = collect(&shard.lock(), query, looks, &mut ids);
+            let until = collect(&shard.read(), query, looks, &mut ids);
             looked_until = [looked_until, until].into_iter().flatten().min();
         }
         // What one shard has after the place where another's search stopped comes in a later page.
@@ -59,7 +59,7 @@ impl Engine {
         let mut figures = WithdrawalFigures::default();
         let (mut reserved, mut suspense) = (Vec::new(), Vec::new());
         for shard in &self.tables.shards {
-            let shard = shard.lock();
+            let shard = shard.read();
             for (index, substatus) in Substatus::ALL.into_iter().enumerate() {
                 figures.by_substatus[index] += shard.register.count(substatus);
             }

@@ -4,6 +4,7 @@ mod atomic;
 mod batch;
 mod engine;
 mod fingerprint;
+mod grouped;
 mod keeper;
 mod keys;
 mod lists;
@@ -154,6 +155,28 @@ impl Ledger {
     /// [`Halted`].
     pub fn balance(&self, user: UserId, currency: Currency) -> Result<Commit<Balance>, Error> {
         self.engine.balance(user, currency)
+    }
+
+    /// Several accounts now, in the order in which they are named, with one wait: faster than one by one, since what each
+    /// waits for in memory is waited for together. Each is as it stands at some moment of the call; they need not be of one
+    /// moment, for which see [`Ledger::audit`]. An account may be named twice, and one that was never used has zeros.
+    ///
+    /// # Errors
+    /// [`Halted`].
+    ///
+    /// ```
+    /// use ledger_core::{Amount, Charge, Currency, IdempotencyKey, Ledger, UserId};
+    ///
+    /// let ledger = Ledger::options().in_memory()?;
+    /// let (ann, bob) = (UserId::new(1).unwrap(), UserId::new(2).unwrap());
+    /// let charge = Charge::new(ann, Amount::new(500).unwrap(), IdempotencyKey::new("charge-1").unwrap());
+    /// ledger.charge(charge)?.wait()?;
+    /// let balances = ledger.balances(&[(ann, Currency::USD), (bob, Currency::USD)])?.wait()?;
+    /// assert_eq!(balances.iter().map(|balance| balance.total()).collect::<Vec<_>>(), [500, 0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn balances(&self, accounts: &[(UserId, Currency)]) -> Result<Commit<Vec<Balance>>, Error> {
+        self.engine.balances(accounts)
     }
 
     /// An account at any time, past or future: money as recorded by then (in the future: as recorded now), holds as

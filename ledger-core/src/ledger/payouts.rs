@@ -119,7 +119,7 @@ impl Engine {
     pub(crate) fn doubt_all_withdrawals(&self) -> Result<(), Error> {
         for index in 0..self.tables.shards.len() {
             let open: Vec<TransactionId> = {
-                let shard = self.tables.shards[index].lock();
+                let shard = self.tables.shards[index].read();
                 let open = |id: &TransactionId| shard.withdrawals[id].withdrawal.substatus.is_open();
                 shard.register.after(None).filter(open).collect()
             };
@@ -301,7 +301,7 @@ impl Engine {
         let mut bytes = Vec::with_capacity(bytes_max);
         {
             let _fuse = Fuse(&self.wal);
-            let mut shard = self.tables.home(id).ok_or(Rejection::TransactionNotFound)?;
+            let mut shard = self.tables.home_mut(id).ok_or(Rejection::TransactionNotFound)?;
             let held = shard.withdrawals.get(&id).ok_or(Rejection::TransactionNotFound)?;
             // Under the lock: while it was waited for, a window may have closed.
             let now = self.now();

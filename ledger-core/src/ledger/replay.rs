@@ -17,7 +17,7 @@ use crate::state::idempotency::KeyShard;
 use crate::state::locator::Locator;
 use crate::state::shard::{FoundAhead, Shard, TOUCHED_TOGETHER, find_ahead};
 use crate::state::{Entry, KnownSlots, TransactionEntry};
-use crate::sync::MutexGuard;
+use crate::sync::{MutexGuard, RwLockWriteGuard};
 use crate::types::{IdempotencyKey, Seq, UserId};
 use crate::wal::Stamp;
 use crate::withdrawals::WithdrawalEntry;
@@ -30,7 +30,7 @@ pub(crate) struct Part<'a> {
     tables: &'a Tables,
     index: usize,
     of: usize,
-    shards: Vec<MutexGuard<'a, Shard>>,
+    shards: Vec<RwLockWriteGuard<'a, Shard>>,
     keys: Vec<MutexGuard<'a, KeyShard>>,
 }
 
@@ -41,7 +41,7 @@ impl Tables {
             tables: self,
             index,
             of,
-            shards: self.shards.iter().skip(index).step_by(of).map(|shard| shard.lock()).collect(),
+            shards: self.shards.iter().skip(index).step_by(of).map(|shard| shard.write()).collect(),
             keys: self.keys.lock_every(index, of),
         }
     }
@@ -149,8 +149,10 @@ impl Part<'_> {
         let (id, applied) = applied(origin, stamp, key_hash);
         let settled = Settled { id, fingerprint: entry.fingerprint.get() as u64 };
         check_kind(entry)?;
-        let mut slots: SmallVec<[KnownSlots; 1]> = SmallVec::from_elem([None; 2], entry.postings.len());
-        slots[0] = known;
+        let mut slots: SmallVec<[KnownSlots; 1]> = SmallVec::from_buf([known]);
+        if entry.postings.len() > 1 {
+            slots.resize(entry.postings.len(), [None; 2]);
+        }
         for (posting, [debited, credited]) in entry.postings.iter().zip(&mut slots) {
             let [debit, credit] = posting.users();
             if let Some((shard, user)) = self.shard_with(debit) {

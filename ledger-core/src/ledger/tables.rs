@@ -13,9 +13,9 @@ use crate::state::apply::Applied;
 use crate::state::audit;
 use crate::state::locator::Locator;
 use crate::state::plan::Movement;
-use crate::state::shard::Shard;
+use crate::state::shard::{Shard, TOUCHED_TOGETHER};
 use crate::state::{KnownSlots, TransactionEntry};
-use crate::sync::{CachePadded, Mutex, MutexGuard};
+use crate::sync::{CachePadded, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::types::{Epoch, Timestamp, TransactionId, UserId};
 use crate::view::{CurrencyAudit, Memory};
 use crate::wal::Stamp;
@@ -23,14 +23,26 @@ use crate::withdrawals::{BankReference, Event, ReturnCredit, Withdrawal, Withdra
 
 /// The state of the whole ledger.
 pub(crate) struct Tables {
-    pub(crate) shards: Box<[CachePadded<Mutex<Shard>>]>,
+    pub(crate) shards: Box<[CachePadded<RwLock<Shard>>]>,
     pub(crate) keys: Keys,
     pub(crate) locator: Locator,
 }
 
-/// Locked shards, in rising order of their index. The only way to hold more than one.
+/// Locked shards that nobody changes, in rising order of their index.
+pub(super) struct SeenShards<'a> {
+    indexes: SmallVec<[usize; TOUCHED_TOGETHER]>,
+    guards: SmallVec<[RwLockReadGuard<'a, Shard>; TOUCHED_TOGETHER]>,
+}
+
+impl SeenShards<'_> {
+    pub(super) fn get(&self, index: usize) -> &Shard {
+        &self.guards[self.indexes.binary_search(&index).expect("the shard was locked for this")]
+    }
+}
+
+/// Locked shards, in rising order of their index. The only way to hold more than one and change them.
 pub(super) struct LockedShards<'a> {
-    guards: SmallVec<[(usize, MutexGuard<'a, Shard>); 2]>,
+    guards: SmallVec<[(usize, RwLockWriteGuard<'a, Shard>); 2]>,
 }
 
 impl<'a> LockedShards<'a> {
@@ -55,6 +67,9 @@ impl<'a> LockedShards<'a> {
     }
 
     fn position(&self, index: usize) -> usize {
+        if self.guards[0].0 == index {
+            return 0;
+        }
         self.guards.binary_search_by_key(&index, |guard| guard.0).expect("the shard was locked for this")
     }
 }
@@ -74,7 +89,7 @@ impl Tables {
     /// With the keys' hashes seeded as they were in an earlier process.
     pub(crate) fn seeded(shards: usize, key_seed: u64) -> Tables {
         let hasher = RandomState::default();
-        let shard = || CachePadded::new(Mutex::new(Shard::new(hasher.clone())));
+        let shard = || CachePadded::new(RwLock::new(Shard::new(hasher.clone())));
         Tables { shards: (0..shards).map(|_| shard()).collect(), keys: Keys::new(key_seed), locator: Locator::new() }
     }
 
@@ -87,7 +102,19 @@ impl Tables {
     pub(super) fn lock(&self, mut indexes: SmallVec<[usize; 2]>) -> LockedShards<'_> {
         indexes.sort_unstable();
         indexes.dedup();
-        LockedShards { guards: indexes.into_iter().map(|index| (index, self.shards[index].lock())).collect() }
+        LockedShards { guards: indexes.into_iter().map(|index| (index, self.shards[index].write())).collect() }
+    }
+
+    /// Locks the shards `sorted` for a look at them, each once.
+    pub(super) fn lock_each(&self, sorted: impl Iterator<Item = usize>) -> SeenShards<'_> {
+        let mut indexes: SmallVec<[usize; TOUCHED_TOGETHER]> = SmallVec::new();
+        for index in sorted {
+            debug_assert!(indexes.last().is_none_or(|last| *last <= index), "rising, as everybody locks several");
+            if indexes.last() != Some(&index) {
+                indexes.push(index);
+            }
+        }
+        SeenShards { guards: indexes.iter().map(|&index| self.shards[index].read()).collect(), indexes }
     }
 
     /// The shards of the users whom a movement names.
@@ -105,24 +132,29 @@ impl Tables {
         };
         let mut guards = SmallVec::new();
         for index in [first, second].into_iter().flatten() {
-            guards.push((index, self.shards[index].lock()));
+            guards.push((index, self.shards[index].write()));
         }
         LockedShards { guards }
     }
 
     /// Locks all shards, for an instant.
-    pub(crate) fn lock_all(&self) -> Vec<MutexGuard<'_, Shard>> {
-        self.shards.iter().map(|shard| shard.lock()).collect()
+    pub(crate) fn lock_all(&self) -> Vec<RwLockWriteGuard<'_, Shard>> {
+        self.shards.iter().map(|shard| shard.write()).collect()
     }
 
-    /// Locks the shard in which `user`'s accounts are.
-    pub(super) fn shard(&self, user: UserId) -> MutexGuard<'_, Shard> {
-        self.shards[self.shard_of(user)].lock()
+    /// Locks the shard in which `user`'s accounts are, for a look at it.
+    pub(super) fn shard(&self, user: UserId) -> RwLockReadGuard<'_, Shard> {
+        self.shards[self.shard_of(user)].read()
     }
 
-    /// Locks the shard with the source user's view of the transaction.
-    pub(super) fn home(&self, id: TransactionId) -> Option<MutexGuard<'_, Shard>> {
-        Some(self.shards[usize::from(self.locator.get(id.seq())?)].lock())
+    /// Locks the shard with the source user's view of the transaction, for a look at it.
+    pub(super) fn home(&self, id: TransactionId) -> Option<RwLockReadGuard<'_, Shard>> {
+        Some(self.shards[usize::from(self.locator.get(id.seq())?)].read())
+    }
+
+    /// As [`Tables::home`], to change it.
+    pub(super) fn home_mut(&self, id: TransactionId) -> Option<RwLockWriteGuard<'_, Shard>> {
+        Some(self.shards[usize::from(self.locator.get(id.seq())?)].write())
     }
 
     /// The shard with the source user's view of the transaction (of a charge, the credited user's).
@@ -143,8 +175,9 @@ impl Tables {
         key_hash: u64,
     ) -> (TransactionId, Slot) {
         let (id, applied) = applied(origin, stamp, key_hash);
-        let mut viewers = None;
-        for (posting, known) in entry.postings.iter().zip([known].into_iter().chain(std::iter::repeat([None; 2]))) {
+        let (mut viewers, mut known) = (None, known);
+        for posting in &entry.postings {
+            let known = std::mem::take(&mut known);
             let [debit, credit] = posting.users();
             if let Some(user) = debit {
                 let shard = shards.get_mut(self.shard_of(user));
@@ -193,7 +226,7 @@ impl Tables {
         let locator = self.locator.bytes() as u64;
         let (keys, unfilled) = self.keys.bytes();
         let rest = Memory { keys: keys as u64, locator, unfilled: unfilled as u64, ..Memory::default() };
-        self.shards.iter().map(|shard| shard.lock().memory()).fold(rest, |sum, shard| Memory {
+        self.shards.iter().map(|shard| shard.read().memory()).fold(rest, |sum, shard| Memory {
             accounts: sum.accounts + shard.accounts,
             history: sum.history + shard.history,
             withdrawals: sum.withdrawals + shard.withdrawals,

@@ -327,7 +327,7 @@ impl<'s> Opened<'s> {
         const SUM_MAX: u128 = 1 << 100;
         let mut books: BTreeMap<_, i128> = BTreeMap::new();
         for shard in &tables.shards {
-            for sums in shard.lock().sums() {
+            for sums in shard.read().sums() {
                 if sums.external.unsigned_abs().max(sums.suspense.unsigned_abs()).max(sums.total) > SUM_MAX {
                     return Err(self.snapshot.damaged(0, &format!("its sums in {} cannot be", sums.currency)));
                 }
@@ -343,7 +343,7 @@ impl<'s> Opened<'s> {
     }
 
     fn load_shard(&self, tables: &Tables, index: u16, tally: &Tally<'_>) -> Result<(), OpenError> {
-        let shard = &mut *tables.shards[usize::from(index)].lock();
+        let shard = &mut *tables.shards[usize::from(index)].write();
         self.read(&self.snapshot, Kind::Sums, index, tally.told, &mut |bytes| {
             rows::take_sums(bytes, &mut |sums| shard.restore_sums(sums)).map_err(String::from)
         })?;

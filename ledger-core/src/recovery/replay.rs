@@ -203,6 +203,8 @@ impl Stretch {
 
 #[cfg(test)]
 mod tests {
+    mod exact;
+
     use proptest::prelude::*;
     use smallvec::smallvec;
 

@@ -367,6 +367,8 @@ impl AccountTable {
 
 #[cfg(test)]
 mod tests {
+    mod exact;
+
     use proptest::prelude::*;
 
     use super::*;

@@ -104,6 +104,9 @@ impl<T, const FIRST: u32, const MOST: u32> IndexMut<usize> for Chunked<T, FIRST,
     }
 }
 
+/// Empty runs of up to so many items are copied, not filled.
+const SHORT: usize = 8;
+
 /// Runs of items by address, in chunks of `2^LOG2` items.
 #[derive(Debug)]
 pub(crate) struct Arena<T, const LOG2: u32> {
@@ -147,8 +150,27 @@ impl<T: Copy + Default, const LOG2: u32> Arena<T, LOG2> {
         address
     }
 
+    /// As [`Arena::push`], of the first `len` of `items`. Where the chunk has room all of them are copied, since a copy of a
+    /// fixed length needs no call.
+    #[inline]
+    pub(crate) fn push_first<const N: usize>(&mut self, items: &[T; N], len: usize) -> u64 {
+        let address = self.next_address(len);
+        let chunk = self.chunk_for(len);
+        let end = chunk.len() + len;
+        if chunk.len() + N <= Self::CHUNK_ITEMS {
+            chunk.extend_from_slice(items);
+            chunk.truncate(end);
+        } else {
+            chunk.extend_from_slice(&items[..len]);
+        }
+        address
+    }
+
     /// Adds a run of `len` default items.
     pub(crate) fn push_empty(&mut self, len: usize) -> u64 {
+        if len <= SHORT {
+            return self.push_first(&[T::default(); SHORT], len);
+        }
         let address = self.next_address(len);
         let chunk = self.chunk_for(len);
         chunk.resize(chunk.len() + len, T::default());
@@ -225,6 +247,8 @@ fn unfilled_bytes<T>(chunk: &Vec<T>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    mod exact;
+
     use super::*;
 
     #[test]

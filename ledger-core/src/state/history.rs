@@ -321,6 +321,13 @@ impl History {
         // Where it will begin depends on how long it is, and how long on the anchor of where it begins. So it is laid
         // out for the next place; if that has no room, for the beginning of a new chunk, which always has.
         let mut address = self.records.next_address(0);
+        if let Some(plain) = layout::encode_plain(record, self.anchor_at(RecordRef::at(address), seq, micros))
+            && self.records.next_address(plain.len()) == address
+        {
+            self.note_anchor(RecordRef::at(address), seq, micros);
+            plain.push_to(&mut self.records);
+            return RecordRef::at(address);
+        }
         let mut encoded = layout::encode(record, self.anchor_at(RecordRef::at(address), seq, micros));
         if self.records.next_address(encoded.len()) != address {
             self.records.begin_chunk();
@@ -328,11 +335,17 @@ impl History {
             encoded = layout::encode(record, self.anchor_at(RecordRef::at(address), seq, micros));
         }
         let reference = RecordRef::at(address);
+        self.note_anchor(reference, seq, micros);
+        encoded.push_to(&mut self.records);
+        reference
+    }
+
+    /// Makes the anchors up to the record at `reference`, where there are none.
+    #[inline]
+    fn note_anchor(&mut self, reference: RecordRef, seq: u64, micros: i64) {
         while self.anchors.len() <= reference.anchor() {
             self.anchors.push(Anchor { seq, micros, first: reference });
         }
-        encoded.push_to(&mut self.records);
-        reference
     }
 
     /// The anchor of a record that begins at `reference`: one that is there, or the record itself.

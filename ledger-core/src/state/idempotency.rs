@@ -245,6 +245,8 @@ impl KeyShard {
 
 #[cfg(test)]
 mod tests {
+    mod exact;
+
     use std::collections::{BTreeMap, BTreeSet};
 
     use proptest::prelude::*;

@@ -94,6 +94,8 @@ fn boxed<T, const N: usize>(make: impl FnMut() -> T) -> Box<[T; N]> {
 
 #[cfg(test)]
 mod tests {
+    mod exact;
+
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;

@@ -1,6 +1,6 @@
 //! Deciding: reads the state, says yes or no, changes nothing.
 
-use smallvec::smallvec;
+use smallvec::SmallVec;
 
 use super::account::has_room_for;
 use super::entry::{Party, Posting, TransactionEntry};
@@ -97,7 +97,7 @@ pub(crate) fn entry_of<'a>(
         status,
         key,
         fingerprint,
-        postings: smallvec![posting],
+        postings: SmallVec::from_buf([posting]),
         destination,
         metadata,
         batch: None,

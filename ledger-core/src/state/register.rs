@@ -109,3 +109,6 @@ impl Register {
             + self.returns.len() * 2 * size_of::<(TransactionId, TransactionId)>()
     }
 }
+
+#[cfg(test)]
+mod tests;

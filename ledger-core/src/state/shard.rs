@@ -16,13 +16,12 @@ use crate::types::{Currency, Seq, Timestamp, TransactionId, UserId};
 use crate::view::Memory;
 use crate::withdrawals::Withdrawal;
 
-/// How many commands [`find_ahead`] is given at a time: about as many misses as a core can have under way.
+/// How many commands or accounts are looked up at a time: about as many misses as a core can have under way.
 pub(crate) const TOUCHED_TOGETHER: usize = 16;
 
-/// Finds accounts (`None`: never used), and brings what commands need of them into the cache: first where the accounts
-/// are, then the accounts, then the ends of their lists. Each of these is a miss in a large ledger; one after the other
-/// they would be waited for, as reads that do not depend on each other they overlap.
-pub(crate) fn find_ahead(accounts: &[(&Shard, UserId, Currency)]) -> FoundAhead {
+/// Finds accounts (`None`: never used): first where they are, then the accounts themselves. Each of these is a miss in a
+/// large ledger; one after the other they would be waited for, as reads that do not depend on each other they overlap.
+pub(crate) fn find_together(accounts: &[(&Shard, UserId, Currency)]) -> FoundAhead {
     // Of a transfer there are two.
     let mut hashes: SmallVec<[u64; 2 * TOUCHED_TOGETHER]> = SmallVec::new();
     let mut touched = 0;
@@ -32,19 +31,24 @@ pub(crate) fn find_ahead(accounts: &[(&Shard, UserId, Currency)]) -> FoundAhead 
         hashes.push(hash);
     }
     black_box(touched);
-    let find = |(&hash, &(shard, user, currency)): (&u64, &(&Shard, UserId, Currency))| {
-        shard.accounts.find(hash, user, currency)
-    };
-    let found: FoundAhead = hashes.iter().zip(accounts).map(find).collect();
-    let lists = accounts
-        .iter()
-        .zip(&found)
-        .map(|(&(shard, ..), slot)| slot.map_or(0, |slot| shard.history.touch(&shard.accounts.get(slot).list)));
-    black_box(lists.fold(0, |sum, list| sum ^ list));
+    let mut found = FoundAhead::new();
+    for (&hash, &(shard, user, currency)) in hashes.iter().zip(accounts) {
+        found.push(shard.accounts.find(hash, user, currency));
+    }
     found
 }
 
-/// What [`find_ahead`] found, in the order in which it was asked.
+/// As [`find_together`], and brings the ends of the accounts' lists into the cache, too: what a command needs of them.
+pub(crate) fn find_ahead(accounts: &[(&Shard, UserId, Currency)]) -> FoundAhead {
+    let (found, mut lists) = (find_together(accounts), 0);
+    for (&(shard, ..), slot) in accounts.iter().zip(&found) {
+        lists ^= slot.map_or(0, |slot| shard.history.touch(&shard.accounts.get(slot).list));
+    }
+    black_box(lists);
+    found
+}
+
+/// What [`find_together`] found, in the order in which it was asked.
 pub(crate) type FoundAhead = SmallVec<[Option<Slot>; 2 * TOUCHED_TOGETHER]>;
 
 /// One lock's worth of the ledger. All accounts of one user are in one shard.
@@ -184,10 +188,11 @@ impl Shard {
         }
     }
 
-    /// The account's parts, and the last entry that touched it, if they are the same at any time from that entry on;
-    /// `None` where something is held.
-    pub(crate) fn parts_without_holds(&self, user: UserId, currency: Currency) -> Option<(Parts, Seq)> {
-        let Some(slot) = self.slot(user, currency) else { return Some((Parts::default(), Seq::ZERO)) };
+    /// As [`Shard::parts_of`], if the parts are the same at any time from the account's last entry on; `None` where something
+    /// is held.
+    #[inline]
+    pub(crate) fn parts_without_holds(&self, slot: Option<Slot>) -> Option<(Parts, Seq)> {
+        let Some(slot) = slot else { return Some((Parts::default(), Seq::ZERO)) };
         Some((self.accounts.parts_without_holds(slot)?, self.accounts.get(slot).last_seq()))
     }
 
@@ -199,3 +204,6 @@ impl Shard {
         (self.accounts.parts_at(slot, at, recorded), account.last_seq())
     }
 }
+
+#[cfg(test)]
+mod tests;

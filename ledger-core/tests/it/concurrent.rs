@@ -128,8 +128,13 @@ fn hammer(ledger: &Ledger, seed: u64, calls: u64, keys: u64) -> Vec<Event> {
                     if chance.below(4) == 0 {
                         let at = START.saturating_add(Duration::from_millis(chance.below(200)));
                         Call::BalanceAt(at, answer(ledger.balance_at(of, code, at)).expect("a read"))
-                    } else {
+                    } else if chance.below(2) == 0 {
                         Call::Balance(answer(ledger.balance(of, code)).expect("a read"))
+                    } else {
+                        // Of several, the one whose turn it is.
+                        let of: Vec<_> = (1..=USERS).map(|of| (user(of), code)).collect();
+                        let found = answer(ledger.balances(&of)).expect("a read");
+                        Call::Balance(found[chance.below(USERS) as usize])
                     }
                 })
             }

@@ -235,6 +235,20 @@ impl Pair {
         })
     }
 
+    /// All accounts there are, asked for at once, and one of them twice.
+    fn balances(&mut self) -> Result<(), String> {
+        let mut accounts: Vec<_> = self.world.accounts().collect();
+        accounts.extend(accounts.first().copied());
+        let now = self.now()?;
+        let found = answer(self.ledger().balances(&accounts)).map_err(|err| format!("balances: {err:?}"))?;
+        expect("how many balances", accounts.len(), found.len())?;
+        for ((user, currency), found) in accounts.into_iter().zip(found) {
+            same_balance(&self.model.balance(user, currency, now), &found, self.ledger().appended())?;
+            self.time.rests_on(self.model.matured(user, currency, now));
+        }
+        Ok(())
+    }
+
     pub(crate) fn balance_at(&mut self, user: UserId, currency: Currency, at: Timestamp) -> Checked {
         let now = self.now()?;
         let found =
@@ -416,6 +430,7 @@ impl Pair {
         for (user, currency) in accounts {
             self.balance(user, currency)?;
         }
+        self.balances()?;
         let keys: Vec<_> = self.model.keys().map(|(key, id)| (key.to_owned(), id)).collect();
         for (key, id) in keys {
             let name = IdempotencyKey::new(&key).expect("a valid key");

@@ -64,13 +64,13 @@ pub struct BankArguments {
     #[arg(long, value_name = "FILE", requires = "notify")]
     notify_secret_file: Option<PathBuf>,
     /// How long after its outcome a notice is sent
-    #[arg(long, value_name = "DURATION", default_value = "1s")]
+    #[arg(long, value_name = "DURATION", default_value = "1s", requires = "notify")]
     notice_delay: Span,
     /// How often a notice is late
-    #[arg(long, value_name = "RATE", default_value_t = 0.0)]
+    #[arg(long, value_name = "RATE", default_value_t = 0.0, requires = "notify")]
     late_notice_rate: f64,
     /// How long after its outcome a late notice is sent
-    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    #[arg(long, value_name = "DURATION", default_value = "30s", requires = "notify")]
     late_notice_delay: Span,
 }
 

@@ -59,7 +59,21 @@ impl BankConfig {
                          keep a log, or use --bank simulated"
                     ));
                 }
-                over_http(settings, address, timeout, workers).map(BankConfig::Http)
+                let for_simulated = [
+                    ("bank-success-rate", settings.bank_success_rate.is_some()),
+                    ("bank-rejected-rate", settings.bank_rejected_rate.is_some()),
+                    ("bank-accepted-rate", settings.bank_accepted_rate.is_some()),
+                    ("bank-ambiguous-paid-rate", settings.bank_ambiguous_paid_rate.is_some()),
+                    ("bank-ambiguous-unpaid-rate", settings.bank_ambiguous_unpaid_rate.is_some()),
+                    ("bank-latency", settings.bank_latency.is_some()),
+                    ("bank-seed", settings.bank_seed.is_some()),
+                ];
+                match for_simulated.into_iter().find(|(_, is_given)| *is_given) {
+                    Some((name, _)) => Err(format!(
+                        "{name} is for the simulated bank, and bank is {address}; leave it out, or use --bank simulated"
+                    )),
+                    None => over_http(settings, address, timeout, workers).map(BankConfig::Http),
+                }
             }
         }
     }

@@ -96,6 +96,7 @@ impl Config {
         }
         let data_dir = settings.data_dir.clone().unwrap_or_else(|| "ledger-data".into());
         let mirror_dir = mirror(&data_dir, settings.mirror_dir.as_deref())?;
+        refuse_what_has_no_effect(&settings)?;
         let bank_timeout = bank::timeout(&settings)?;
         let shutdown_timeout = span(settings.shutdown_timeout, 35);
         if shutdown_timeout <= bank_timeout {
@@ -189,6 +190,30 @@ fn mirror(data_dir: &Path, mirror: Option<&Path>) -> Result<Option<PathBuf>, Str
         )),
         mirror => Ok(mirror.map(Path::to_path_buf)),
     }
+}
+
+/// What would be promised and not kept. An option of a log that there is none of promises nothing (`data-dir`, `segment-size` and the
+/// like under `--durability memory`), so that a trial takes one word more.
+fn refuse_what_has_no_effect(settings: &Settings) -> Result<(), String> {
+    if settings.durability == Some(DurabilityMode::Memory) {
+        let of_a_log = [
+            ("mirror-dir", settings.mirror_dir.is_some(), "nothing would be written to it"),
+            ("signing-key-file", settings.signing_key_file.is_some(), "there is no head to sign"),
+        ];
+        if let Some((name, _, why)) = of_a_log.into_iter().find(|(_, is_given, _)| *is_given) {
+            return Err(format!(
+                "{name} is given and durability is memory, so {why}; leave it out, or keep a log with --durability sync"
+            ));
+        }
+    }
+    if settings.mirror_go_on == Some(true) && settings.mirror_dir.is_none() {
+        return Err(
+            "mirror-go-on is given, and there is no second directory to go on with; name one with --mirror-dir, or \
+                    leave it out"
+                .to_owned(),
+        );
+    }
+    Ok(())
 }
 
 fn span(given: Option<Span>, default_seconds: u64) -> Duration {
@@ -348,7 +373,20 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_by_name() {
-        let cases: [(&[&str], &str); 26] = [
+        let cases: [(&[&str], &str); 39] = [
+            (&["--mirror-dir", "m", "--durability", "memory"], "mirror-dir"),
+            (&["--signing-key-file", "k", "--durability", "memory"], "signing-key-file"),
+            (&["--mirror-go-on"], "mirror-dir"),
+            (&["--mirror-go-on=true", "--durability", "memory"], "mirror-go-on"),
+            (&["--bank", "http://127.0.0.1:9000", "--bank-success-rate", "0.7"], "bank-success-rate"),
+            (&["--bank", "http://127.0.0.1:9000", "--bank-rejected-rate", "0"], "bank-rejected-rate"),
+            (&["--bank", "http://127.0.0.1:9000", "--bank-accepted-rate", "0"], "bank-accepted-rate"),
+            (&["--bank", "http://127.0.0.1:9000", "--bank-ambiguous-paid-rate", "0"], "bank-ambiguous-paid-rate"),
+            (&["--bank", "http://127.0.0.1:9000", "--bank-ambiguous-unpaid-rate", "0"], "bank-ambiguous-unpaid-rate"),
+            (&["--bank", "http://127.0.0.1:9000", "--bank-latency", "1s"], "bank-latency"),
+            (&["--bank", "http://127.0.0.1:9000", "--bank-seed", "1"], "bank-seed"),
+            (&["--bank-ca-file", "Cargo.toml"], "bank-ca-file"),
+            (&["--bank", "simulated", "--bank-token-file", "Cargo.toml"], "bank-token-file"),
             (&["--listen", "0.0.0.0:80"], "insecure-listen"),
             (&["--listen", "[::]:80"], "insecure-listen"),
             (&["--listen", "nonsense"], "listen"),
@@ -384,6 +422,9 @@ mod tests {
         assert!(load(&["--listen", "localhost:80"], &[]).is_ok());
         assert!(load(&["--currency", "EUR"], &[]).is_ok());
         assert!(load(&["--queue", "0"], &[]).is_ok());
+        assert!(load(&["--mirror-go-on=false"], &[]).is_ok());
+        assert!(load(&["--mirror-go-on", "--mirror-dir", "m"], &[]).is_ok());
+        assert!(load(&["--durability", "memory", "--data-dir", "d", "--segment-size", "1MiB"], &[]).is_ok());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod id;
 mod lines;
 mod metrics;
 mod notify;
+mod push_back;
 mod reconcile;
 mod stream;
 mod submit;

@@ -2,13 +2,13 @@
 //!
 //! Lines are decided in groups: as many as have come, up to 500. So a client that sends one and waits gets its answer
 //! after one sync of the disk, and one that sends a million pays for few. A group's results leave when they are durable,
-//! and the next group is read then: a client that does not read stops being read from. The last line says
+//! and the next group is read then: a client that does not read stops being read from, and so does everybody while the ledger's pipe
+//! is full (`push_back`). The last line says
 //! `"done": true`; without it something was cut off, and the client repeats everything with the same keys.
 
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -16,11 +16,11 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body::Frame;
-use ledger_core::{Error, Rejection};
 use tokio::sync::mpsc;
 
-use super::batch::{Decided, Read, Tally, decide};
+use super::batch::{Read, Tally};
 use super::lines::{self, Cut, Lines};
+use super::push_back::PushBack;
 use crate::app::App;
 use crate::error::Problem;
 use crate::wire::fields::Fields;
@@ -30,10 +30,6 @@ use crate::wire::operation::Operation;
 use crate::wire::{body, query};
 
 const GROUP_LINES_MAX: usize = 500;
-/// How often, and how long apart, a group is offered to a ledger whose pipe is full. Pushing back is what a stream can do
-/// and a single request cannot.
-const OVERLOADED_TRIES_MAX: u32 = 50;
-const OVERLOADED_PAUSE: Duration = Duration::from_millis(10);
 
 /// Answers 200 at once; the rest happens in a task of its own, so that a client that goes away stops nothing half way.
 pub(super) async fn stream(app: App, head: Parts, input: Body) -> Result<Response, Problem> {
@@ -41,7 +37,7 @@ pub(super) async fn stream(app: App, head: Parts, input: Body) -> Result<Respons
     HeaderKey::of(&head.headers).refuse()?;
     let lines = Lines::begin(app.clone(), &head.headers, input).await?;
     let (output, results) = mpsc::channel(4);
-    tokio::spawn(Stream { app, lines, output, line: 0, tally: Tally::default() }.run());
+    tokio::spawn(Stream { app, lines, output, push_back: PushBack::new(), line: 0, tally: Tally::default() }.run());
     let mut response = Response::new(Body::new(Results { results }));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     Ok(response)
@@ -65,6 +61,7 @@ struct Stream {
     app: App,
     lines: Lines,
     output: mpsc::Sender<Bytes>,
+    push_back: PushBack,
     /// How many lines were decided.
     line: u64,
     tally: Tally,
@@ -132,7 +129,7 @@ impl Stream {
             })
             .collect();
         let (numbers, operations): (Vec<u64>, Vec<Read<'_>>) = numbered.into_iter().unzip();
-        let decided = decide_patiently(&self.app, &operations).await.map_err(|error| Cut::Told(error.into()))?;
+        let decided = self.push_back.decide(&self.app, &operations).await.map_err(|error| Cut::Told(error.into()))?;
         let mut out = Vec::with_capacity(64 * operations.len());
         for ((number, operation), decided) in numbers.into_iter().zip(&operations).zip(decided) {
             let mut object = Object::begin(&mut out);
@@ -147,15 +144,4 @@ impl Stream {
         }
         self.output.send(out.into()).await.map_err(|_| Cut::Gone)
     }
-}
-
-/// Offers a group until the ledger's pipe has room for it, for a while.
-async fn decide_patiently(app: &App, operations: &[Read<'_>]) -> Result<Vec<Decided>, Error> {
-    for _ in 1..OVERLOADED_TRIES_MAX {
-        match decide(app, operations).await {
-            Err(Error::Rejected(Rejection::Overloaded)) => tokio::time::sleep(OVERLOADED_PAUSE).await,
-            decided => return decided,
-        }
-    }
-    decide(app, operations).await
 }

@@ -45,6 +45,8 @@ pub(super) struct Ahead {
     turns: Arc<Turns>,
     /// Read, and not looked at.
     input: Bytes,
+    /// What `input` begins with, where that waits for its turn and more input would not change it.
+    seen: Option<Seen>,
     /// For hyper.
     output: BytesMut,
     /// How much of what comes next hyper gets as it comes: the rest of a request, or `usize::MAX`, all there is.
@@ -64,7 +66,12 @@ enum Next {
 
 impl Ahead {
     pub(super) fn new(turns: Arc<Turns>) -> Ahead {
-        Ahead { turns, input: Bytes::new(), output: BytesMut::new(), passing: 0, is_closed: false }
+        Ahead { turns, input: Bytes::new(), seen: None, output: BytesMut::new(), passing: 0, is_closed: false }
+    }
+
+    /// For a connection of which hyper gets everything as it comes.
+    pub(super) fn passing_all(turns: Arc<Turns>) -> Ahead {
+        Ahead { passing: usize::MAX, ..Ahead::new(turns) }
     }
 
     /// Reads for hyper. `heard` is told that bytes came, or lie here and are no whole head.
@@ -105,7 +112,7 @@ impl Ahead {
             if waits {
                 break;
             }
-            match look(&self.input) {
+            match self.seen.take().unwrap_or_else(|| look(&self.input)) {
                 Seen::Whole(request, bytes) if bytes <= BEGUN_BYTES_MAX && self.turns.may_begin(route(&request)) => {
                     self.turns.call(route(&request), request);
                     self.input.advance(bytes);
@@ -117,7 +124,7 @@ impl Ahead {
                     match seen {
                         // More of it may come before its turn does.
                         Seen::Begun(bytes) if waits && bytes <= BEGUN_BYTES_MAX && !self.is_closed => waits = false,
-                        _ if waits => {}
+                        seen if waits => self.seen = Some(seen),
                         Seen::Whole(_, bytes) | Seen::Begun(bytes) => self.pass(bytes),
                         Seen::Other | Seen::Part => self.passing = usize::MAX,
                     }
@@ -164,4 +171,32 @@ impl Ahead {
 
 fn route(request: &Request<Body>) -> Route {
     Route::of(request.uri().path())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use ledger_core::{Currency, Ledger};
+
+    use super::*;
+    use crate::app::{App, AppOptions, app};
+    use crate::serve::head::tests::looks;
+    use crate::wire::operation::Terms;
+
+    #[test]
+    fn a_request_that_waits_for_its_turn_is_looked_at_once() {
+        let terms = Terms { currency: Currency::USD, currencies: vec![Currency::USD], destination_required: false };
+        let ledger = Ledger::options().in_memory().unwrap();
+        let mut ahead = Ahead::new(Turns::new(app(App::new(ledger, AppOptions::new(terms)))));
+        let charge = "POST /charge HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}";
+        let list = "GET /transactions?user_id=1 HTTP/1.1\r\n\r\n";
+        ahead.input = Bytes::from(format!("{charge}{list}"));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert_eq!((ahead.look_at_input(&mut cx), looks()), (Next::Give, 2));
+        assert_eq!(ahead.output.split().as_ref(), STAND_IN);
+        for _ in 0..3 {
+            assert_eq!((ahead.look_at_input(&mut cx), looks()), (Next::Wait, 2));
+        }
+    }
 }

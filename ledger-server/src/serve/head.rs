@@ -32,6 +32,8 @@ pub(super) enum Seen {
 /// connection: then it ends where that says, and hyper says so too. Nor is a stream of commands plain: its answer has
 /// begun when the first of them is decided.
 pub(super) fn look(input: &Bytes) -> Seen {
+    #[cfg(test)]
+    tests::LOOKS.set(tests::LOOKS.get() + 1);
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut head = httparse::Request::new(&mut headers);
     match head.parse(input) {
@@ -89,4 +91,16 @@ fn request(head: &httparse::Request<'_, '_>, input: &Bytes, body: Bytes) -> Opti
     *request.uri_mut() = Uri::from_maybe_shared(input.slice_ref(head.path?.as_bytes())).ok()?;
     *request.headers_mut() = headers;
     Some(request)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    thread_local! {
+        pub(super) static LOOKS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+    }
+
+    /// How often this thread has looked at a request.
+    pub(in crate::serve) fn looks() -> u32 {
+        LOOKS.get()
+    }
 }

@@ -6,9 +6,11 @@
 
 mod ahead;
 mod head;
+mod linger;
 mod patience;
 mod socket;
 mod turns;
+mod unread;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -25,9 +27,11 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::app::Http;
+use ahead::Ahead;
 use patience::{HeadTimer, Patience};
 use socket::Socket;
 use turns::Turns;
+use unread::Unread;
 
 /// How much a client may ask of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +43,8 @@ pub struct ServeOptions {
     pub idle_deadline: Duration,
     /// How long a client may leave an answer unread.
     pub write_deadline: Duration,
+    /// How long a client that was answered before all of its request came is read from, so that it gets to its answer.
+    pub linger_deadline: Duration,
     /// How many connections are open at once; more wait in the operating system's queue.
     pub connections_max: usize,
 }
@@ -49,6 +55,7 @@ impl Default for ServeOptions {
             header_deadline: Duration::from_secs(5),
             idle_deadline: Duration::from_secs(75),
             write_deadline: Duration::from_secs(30),
+            linger_deadline: Duration::from_secs(5),
             connections_max: 10_000,
         }
     }
@@ -57,6 +64,9 @@ impl Default for ServeOptions {
 /// How many connections may wait to be accepted, if the operating system allows as many. One that finds no place is dropped,
 /// and its client tries again after a second: with the 128 of tokio's own `bind`, 500 that came at once took that second.
 const BACKLOG: u32 = 4_096;
+
+/// What answers that are being written when the time of a stop is over may still take.
+const LAST_ANSWERS: Duration = Duration::from_millis(100);
 
 /// Listens on `address`. Called within a runtime.
 ///
@@ -70,36 +80,70 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves `http` on `listener` until `stop` is ready, then answers what is in flight, for at most `drain_max`.
+/// Serves `http` on `listener` until `stop` is ready, then answers what is in flight while `work` ends, for at most `drain_max`.
+///
+/// Until all of that has ended it still accepts: whoever balances the load learns from `/health` that the server is stopping, and
+/// not from connections that are refused. What is accepted then is answered once and closed. What is refused is `http`'s to say.
+/// `work` is begun when `stop` is ready.
 pub async fn serve(
     listener: TcpListener,
     http: Http,
     options: ServeOptions,
     stop: impl Future<Output = ()>,
+    work: impl Future<Output = ()>,
     drain_max: Duration,
 ) {
-    let mut stop = pin!(stop);
-    let places = Arc::new(Semaphore::new(options.connections_max));
-    let (connections, _) = watch::channel(());
-    loop {
-        let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
-            () = &mut stop => break,
-        };
-        match accepted {
-            Ok((stream, place)) => spawn(stream, place, http.clone(), options, connections.subscribe()),
-            Err(fault) => {
-                // Mostly a lack of file descriptors: others will be closed soon.
-                tracing::warn!(%fault, "no connection could be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+    let acceptor = Acceptor { listener, http, options, places: Arc::new(Semaphore::new(options.connections_max)) };
+    let (early, late) = (watch::channel(()).0, watch::channel(()).0);
+    acceptor.accept_until(stop, &early, Stage::Serving).await;
+    let deadline = tokio::time::Instant::now() + drain_max;
+    // Nobody listens if there is no connection.
+    let _ = early.send(());
+    let ended = async { tokio::join!(work, early.closed()) };
+    let ended = async { drop(tokio::time::timeout_at(deadline, ended).await) };
+    acceptor.accept_until(ended, &late, Stage::Stopping).await;
+    drop(acceptor);
+    let _ = late.send(());
+    let closed = async { tokio::join!(early.closed(), late.closed()) };
+    if tokio::time::timeout_at(deadline.max(tokio::time::Instant::now() + LAST_ANSWERS), closed).await.is_err() {
+        tracing::warn!("some connections did not end in time and were cut off");
+    }
+}
+
+/// Where a server is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Serving,
+    Stopping,
+}
+
+struct Acceptor {
+    listener: TcpListener,
+    http: Http,
+    options: ServeOptions,
+    places: Arc<Semaphore>,
+}
+
+impl Acceptor {
+    /// Serves what comes until `end` is ready; each connection is told by `connections` that it is to end.
+    async fn accept_until(&self, end: impl Future<Output = ()>, connections: &watch::Sender<()>, stage: Stage) {
+        let mut end = pin!(end);
+        loop {
+            let accepted = tokio::select! {
+                accepted = accept(&self.listener, &self.places) => accepted,
+                () = &mut end => return,
+            };
+            match accepted {
+                Ok((stream, place)) => {
+                    spawn(stream, place, self.http.clone(), self.options, connections.subscribe(), stage);
+                }
+                Err(fault) => {
+                    // Mostly a lack of file descriptors: others will be closed soon.
+                    tracing::warn!(%fault, "no connection could be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
             }
         }
-    }
-    drop(listener);
-    // Nobody listens if there is no connection.
-    let _ = connections.send(());
-    if tokio::time::timeout(drain_max, connections.closed()).await.is_err() {
-        tracing::warn!("some connections did not end in time and were cut off");
     }
 }
 
@@ -117,18 +161,26 @@ fn spawn(
     http: Http,
     options: ServeOptions,
     mut stop: watch::Receiver<()>,
+    stage: Stage,
 ) {
     let patience = Arc::new(Patience::new(options.header_deadline, options.idle_deadline));
     let turns = Turns::new(http);
-    let socket = Socket::new(stream, Arc::clone(&turns), Arc::clone(&patience), options.write_deadline);
+    let unread = Arc::<Unread>::default();
+    let ahead = match stage {
+        Stage::Serving => Ahead::new(Arc::clone(&turns)),
+        // Nothing is begun any more, and there is one answer a connection.
+        Stage::Stopping => Ahead::passing_all(Arc::clone(&turns)),
+    };
+    let socket = Socket::new(stream, ahead, Arc::clone(&turns), Arc::clone(&patience), Arc::clone(&unread), options);
     let service = service_fn({
         let turns = Arc::clone(&turns);
-        move |request: Request<Incoming>| turns.serve(request)
+        move |request: Request<Incoming>| turns.serve(request.map(|body| unread.watch(body)))
     });
     let connection = http1::Builder::new()
         .timer(HeadTimer::new(patience))
         // The timer above decides how long; this only makes hyper ask it.
         .header_read_timeout(options.header_deadline)
+        .keep_alive(stage == Stage::Serving)
         .serve_connection(socket, service);
     tokio::spawn(async move {
         let mut connection = pin!(connection);

@@ -1,5 +1,5 @@
-//! A socket that reads ahead, writes the answers of a pipeline together, tells when it was heard from, and gives up on a client
-//! that does not read.
+//! A socket that reads ahead, writes the answers of a pipeline together, tells when it was heard from, gives up on a client that
+//! does not read, and lets one that still sends read its answer before it closes.
 //!
 //! hyper has an option to write answers together, which is not used: it leaves them unwritten whenever hyper has read more than
 //! it took, as where a body was refused half read.
@@ -20,6 +20,8 @@ use tokio::time::Sleep;
 use super::ahead::Ahead;
 use super::patience::Patience;
 use super::turns::Turns;
+use super::unread::Unread;
+use super::{ServeOptions, linger::Linger};
 
 /// What is gathered before it is written in any case; what is longer is not copied.
 const GATHERED_BYTES_MAX: usize = 64 << 10;
@@ -31,26 +33,35 @@ pub(super) struct Socket {
     /// Answers, or parts of them, that are not written yet.
     gathered: BytesMut,
     patience: Arc<Patience>,
+    unread: Arc<Unread>,
     write_deadline: Duration,
+    linger_deadline: Duration,
     /// Runs while a write waits for the client to read.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// The end, for a client that may still be sending.
+    linger: Option<Linger>,
 }
 
 impl Socket {
     pub(super) fn new(
         stream: TcpStream,
+        ahead: Ahead,
         turns: Arc<Turns>,
         patience: Arc<Patience>,
-        write_deadline: Duration,
+        unread: Arc<Unread>,
+        options: ServeOptions,
     ) -> Socket {
         Socket {
             stream: TokioIo::new(stream),
-            ahead: Ahead::new(Arc::clone(&turns)),
+            ahead,
             turns,
             gathered: BytesMut::new(),
             patience,
-            write_deadline,
+            unread,
+            write_deadline: options.write_deadline,
+            linger_deadline: options.linger_deadline,
             stalled: None,
+            linger: None,
         }
     }
 
@@ -83,8 +94,13 @@ impl Socket {
 
 impl Read for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let Socket { stream, ahead, patience, .. } = &mut *self;
-        ahead.poll_read(cx, stream.inner_mut(), &mut buf, || patience.hear())
+        let Socket { stream, ahead, patience, unread, .. } = &mut *self;
+        let room = buf.remaining();
+        let polled = ahead.poll_read(cx, stream.inner_mut(), &mut buf, || patience.hear());
+        if buf.remaining() < room {
+            unread.give();
+        }
+        polled
     }
 }
 
@@ -98,6 +114,7 @@ impl Write for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.unread.answer();
         let bytes = slices.iter().map(|slice| slice.len()).sum();
         if self.gathered.len() + bytes <= GATHERED_BYTES_MAX {
             slices.iter().for_each(|slice| self.gathered.extend_from_slice(slice));
@@ -122,7 +139,15 @@ impl Write for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_write_out(cx))?;
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if self.linger.is_none() {
+            ready!(self.poll_write_out(cx))?;
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            if !self.unread.is_answered() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let Socket { stream, linger, linger_deadline, .. } = &mut *self;
+        let linger = linger.get_or_insert_with(|| Linger::new(*linger_deadline));
+        linger.poll_over(cx, stream.inner_mut()).map(Ok)
     }
 }

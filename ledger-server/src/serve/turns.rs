@@ -10,9 +10,9 @@ use std::task::{Context, Poll, Waker};
 use axum::body::Body;
 use axum::http::Request;
 use axum::response::Response;
-use hyper::body::Incoming;
 use tower_service::Service;
 
+use super::unread::Watched;
 use crate::app::{Answer, Http};
 use crate::route::Route;
 
@@ -187,7 +187,7 @@ impl Turns {
     }
 
     /// Serves what hyper has read: the next in turn.
-    pub(super) fn serve(self: &Arc<Turns>, request: Request<Incoming>) -> Serving {
+    pub(super) fn serve(self: &Arc<Turns>, request: Request<Watched>) -> Serving {
         let mut inner = self.lock();
         let source = match inner.waiting.pop_front() {
             Some(Turn::Ready(response)) => Source::Ready(Some(response)),

@@ -1,5 +1,6 @@
 //! The document of the contract, and every answer of these tests held against it.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use axum::body::Body;
@@ -32,6 +33,13 @@ pub(crate) fn check(method: &str, path: &str, reply: &Reply) {
     let operation = &DOCUMENT["paths"][route.as_str()][method.to_lowercase()];
     if operation.is_null() {
         let code = reply.code();
+        if code == "method_not_allowed" {
+            let known = DOCUMENT["paths"][route.as_str()].as_object().and_then(|methods| methods.values().next());
+            assert!(
+                known.is_some_and(|known| !known["responses"]["405"].is_null()),
+                "{path} has no 405 in the document"
+            );
+        }
         // A server that has halted or stops says so wherever it is asked.
         assert!(
             ["not_found", "method_not_allowed", "halted", "shutting_down"].contains(&code.as_str()),
@@ -53,6 +61,20 @@ pub(crate) fn check(method: &str, path: &str, reply: &Reply) {
             panic!("{fault}: the document says otherwise of what {}", told());
         }
     }
+}
+
+/// The codes that the document gives `route`.
+pub(crate) fn codes(route: Route) -> BTreeSet<String> {
+    let operations = DOCUMENT["paths"][route.as_str()].as_object().unwrap().values();
+    let responses = operations.flat_map(|operation| operation["responses"].as_object().unwrap().values());
+    responses
+        .filter_map(|response| {
+            response["content"]["application/problem+json"]["schema"]["allOf"][1]["properties"]["code"]["enum"]
+                .as_array()
+        })
+        .flatten()
+        .map(|code| code.as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// Whether `value` is what `schema` says. Only the words of JSON Schema that the document uses are known, and any other

@@ -1,6 +1,11 @@
 //! Health, metrics, and what a panic leaves behind.
 
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
 use ledger_core::withdrawals::{AttemptClass, NoticeOutcome};
+use ledger_server::config::{Config, Settings};
 use serde_json::json;
 
 use crate::support::Server;
@@ -119,4 +124,85 @@ async fn every_figure_that_an_alert_is_about_is_there() {
         named += 1;
     }
     assert!(named >= rules.matches("- alert:").count(), "each alert is about a figure");
+}
+
+/// What is logged while a test runs, on its thread.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl Logged {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_by_itself_that_fails_on_a_full_disk_is_told() {
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let (server, full, directory) = Server::on_a_filling_disk_with_checkpoints();
+    let flags = Settings { listen: Some("127.0.0.1:0".to_owned()), ..Settings::default() };
+    let config = Config::resolve(Settings { data_dir: Some(directory.path().into()), ..flags }).unwrap();
+    let listener = tokio::net::TcpListener::bind(config.listen).await.unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let ledger = server.ledger.clone();
+    let running = tokio::spawn(async move {
+        let until = async {
+            let _ = stopped.await;
+        };
+        ledger_server::run(listener, ledger, &config, until).await.unwrap()
+    });
+    server.charge(1, 1, "first").await;
+    // The next segment is there before the disk is full, so that the log comes to its beginning.
+    while std::fs::read_dir(directory.path()).unwrap().filter(is_segment).count() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    full.store(true, Ordering::SeqCst);
+    for n in 0.. {
+        let charge = |m| json!({"type": "charge", "user_id": 1, "amount": 1, "idempotency_key": format!("{n} {m}")});
+        let charges: Vec<_> = (0..100).map(charge).collect();
+        let reply = server.post("/batch", json!({"operations": charges})).await.json();
+        if reply["rejected"] != 0 {
+            assert_eq!(reply["results"][99]["error"]["code"], "storage_full");
+            break;
+        }
+    }
+    let count = async || {
+        let metrics = server.get("/metrics").await.text;
+        let line = metrics.lines().find_map(|line| line.strip_prefix("ledger_checkpoint_failures_total "));
+        line.expect("it is counted").parse::<u64>().unwrap()
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while (count().await == 0 || !logged.text().contains("a checkpoint failed")) && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (failures, text) = (count().await, logged.text());
+    assert!(failures > 0);
+    let line = text.lines().find(|line| line.contains("a checkpoint failed")).expect("it is told");
+    assert!(line.contains("WARN") && line.contains("no storage space"), "{line}");
+    let health = server.get("/health").await;
+    assert_eq!((health.status, &health.json()["status"]), (200, &json!("ok")), "{}", health.text);
+
+    full.store(false, Ordering::SeqCst);
+    assert_eq!(server.post("/checkpoints", "").await.status, 200);
+    assert_eq!(count().await, failures, "nothing failed since");
+    stop.send(()).unwrap();
+    assert_eq!(running.await.unwrap(), ledger_server::Ended::Cleanly);
+}
+
+fn is_segment(file: &std::io::Result<std::fs::DirEntry>) -> bool {
+    file.as_ref().unwrap().path().extension().is_some_and(|end| end == "segment")
 }

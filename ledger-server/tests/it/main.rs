@@ -14,6 +14,7 @@ mod reads;
 mod reconciliations;
 mod salvage;
 mod socket;
+mod statuses;
 mod stream;
 mod support;
 mod withdrawals;

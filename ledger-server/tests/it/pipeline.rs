@@ -238,3 +238,30 @@ async fn a_pipeline_is_begun_before_its_first_request_is_durable_and_answered_af
     assert_eq!(ids, (1..=16).map(|id| id.to_string()).collect::<Vec<_>>(), "{answers}");
     served.serving.await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_behind_a_stream_is_decided_after_all_of_its_lines() {
+    let (server, gate, _directory) = Server::on_a_slow_disk();
+    server.charge(9, 1, "before").await;
+    let served = Served::around(server, ServeOptions::default()).await;
+    gate.shut(true);
+    // Two groups: the second is decided when the first is durable, long after the answer has begun.
+    let line = |n| json!({"type": "charge", "user_id": 1, "amount": 1, "idempotency_key": format!("line {n}")});
+    let lines: String = (0..1_000).map(|n| format!("{}\n", line(n))).collect();
+    let half = |key| json!({"user_id": 1, "amount": 500, "idempotency_key": key}).to_string();
+    let requests = request("POST /batch", "content-type: application/x-ndjson\r\n", &lines)
+        + &request("POST /withdraw", JSON, &half("half"))
+        + &request("POST /withdraw", JSON, &half("the other half"))
+        + &request("GET /health", "connection: close\r\n", "");
+    let mut stream = served.connect().await;
+    stream.write_all(requests.as_bytes()).await.unwrap();
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    // For a server that begins what comes next too soon.
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    gate.shut(false);
+    let answers = read_all(&mut stream).await;
+    assert!(answers.contains("\"done\":true,\"lines\":1000,\"completed\":1000"), "{answers}");
+    assert_eq!(answers.matches("HTTP/1.1 202 ").count(), 2, "{}", &answers[answers.len() - 1_500..]);
+}

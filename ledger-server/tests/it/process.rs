@@ -55,16 +55,25 @@ impl Running {
     }
 
     fn signal(&mut self, name: &str) -> ExitStatus {
-        let killed = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
-        assert!(killed.success());
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "the program does not stop");
-            std::thread::sleep(Duration::from_millis(10));
+        kill(&self.child, name);
+        end(&mut self.child)
+    }
+}
+
+fn kill(child: &Child, signal: &str) {
+    let killed = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+}
+
+/// Waits for the end, which must come soon.
+fn end(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
         }
+        assert!(Instant::now() < deadline, "the program does not stop");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -91,6 +100,84 @@ fn what_was_acknowledged_is_there_after_a_stop_and_a_start() {
     let running = Running::start(serving(&data));
     assert!(running.charge("a").starts_with("HTTP/1.1 409 "));
     assert!(running.get("/balance?user_id=1").contains("\"total\":10,"));
+}
+
+#[test]
+fn a_stopping_server_tells_so_until_its_bank_has_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let bank = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = serving(directory.path());
+    command.args(["--bank", &format!("http://{}", bank.local_addr().unwrap())]);
+    let mut running = Running::start(command);
+    assert!(running.charge("a").starts_with("HTTP/1.1 200 OK"));
+    let post = |path: &str, body: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let withdraw = post("/withdraw", "{\"user_id\":1,\"amount\":5,\"idempotency_key\":\"w\",\"destination\":\"d\"}");
+    assert!(running.request(&withdraw).starts_with("HTTP/1.1 202 "));
+    let (mut called, _) = bank.accept().unwrap();
+    assert!(called.read(&mut [0; 64]).unwrap() > 0, "the bank has the payout, and does not answer");
+
+    kill(&running.child, "TERM");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let health = loop {
+        let health = running.get("/health");
+        if !health.starts_with("HTTP/1.1 200 ") || Instant::now() > deadline {
+            break health;
+        }
+    };
+    assert!(health.starts_with("HTTP/1.1 503 ") && health.contains("\"status\":\"shutting_down\""), "{health}");
+    assert!(running.charge("b").contains("\"code\":\"shutting_down\""));
+    assert_eq!(running.child.try_wait().unwrap(), None);
+    drop(called);
+    assert_eq!(end(&mut running.child).code(), Some(0));
+}
+
+/// A directory whose log takes a while to be replayed.
+fn long_log(directory: &Path) {
+    use ledger_core::{Amount, Charge, IdempotencyKey, Ledger, UserId};
+    let ledger = Ledger::options().segment_bytes(1 << 20).open(directory).unwrap();
+    let (user, amount) = (UserId::new(1).unwrap(), Amount::new(5).unwrap());
+    for batch in 0..20 {
+        let keys: Vec<_> = (0..10_000).map(|n| format!("{batch}-{n}")).collect();
+        let charges: Vec<ledger_core::Command<'_>> =
+            keys.iter().map(|key| Charge::new(user, amount, IdempotencyKey::new(key).unwrap()).into()).collect();
+        ledger.batch(&charges).unwrap().wait().unwrap();
+    }
+    ledger.close().unwrap();
+}
+
+#[test]
+fn a_stop_during_an_opening_ends_it_and_leaves_everything_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    long_log(directory.path());
+    let started_and_stopped = |signal: &str| {
+        let mut child = serving(directory.path()).spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut error = String::new();
+        while !error.contains("opening the ledger") {
+            assert!(said.read_line(&mut error).unwrap() > 0, "{error}");
+        }
+        kill(&child, signal);
+        let status = end(&mut child);
+        said.read_to_string(&mut error).unwrap();
+        let mut output = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+        assert_eq!(status.code(), Some(0), "{error}");
+        (output, error)
+    };
+    for signal in ["TERM", "INT"] {
+        // Where the signal comes too late, it was an ordinary stop, and is tried again.
+        let stopped = (0..20).map(|_| started_and_stopped(signal)).find(|(output, _)| !output.contains("listening on"));
+        let (output, error) = stopped.expect("no stop ends an opening");
+        assert!(error.contains("nothing was served"), "SIG{signal}: {error}");
+        assert_eq!(output, "", "SIG{signal}");
+    }
+    let running = Running::start(serving(directory.path()));
+    assert!(running.get("/balance?user_id=1").contains("\"total\":1000000,"));
 }
 
 #[test]
@@ -138,7 +225,7 @@ fn a_damaged_directory_is_exit_1() {
 
 #[test]
 fn bad_usage_is_exit_2_with_a_reason() {
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 14] = [
         (&["--nonsense"], "--nonsense"),
         (&["nonsense"], "nonsense"),
         (&["--queue", "many"], "many"),
@@ -147,6 +234,11 @@ fn bad_usage_is_exit_2_with_a_reason() {
         (&["--bank", "http://127.0.0.1:9", "--durability", "memory"], "durability is memory"),
         (&["--shutdown-timeout", "1s"], "shutdown-timeout"),
         (&["--config", "/nowhere.toml"], "/nowhere.toml"),
+        (&["--mirror-dir", "m", "--durability", "memory"], "mirror-dir"),
+        (&["--mirror-go-on"], "--mirror-dir"),
+        (&["--bank", "http://127.0.0.1:9", "--bank-latency", "1s"], "bank-latency"),
+        (&["bank", "--late-notice-rate", "0.5"], "--notify"),
+        (&["inspect", "/nowhere"], "/nowhere"),
         (&["--durability", "memory", "--listen", "192.0.2.1:1", "--insecure-listen"], "listen"),
     ];
     for (arguments, reason) in cases {

@@ -74,6 +74,30 @@ fn what_can_be_proved_goes_into_a_new_directory_and_open_withdrawals_are_in_doub
     ledger.close().unwrap();
 
     let (code, _, error) = server(&["salvage", from, "--into", into, "--i-accept-losing-entries"]);
-    assert_eq!(code, 1);
+    assert_eq!(code, 2, "{error}");
     assert!(error.contains("is not empty"), "{error}");
+    let nowhere = parent.path().join("nowhere");
+    let salvage =
+        ["salvage", nowhere.to_str().unwrap(), "--into", nowhere.to_str().unwrap(), "--i-accept-losing-entries"];
+    assert_eq!(server(&salvage).0, 2, "no such directory");
+
+    let (code, said, error) = server(&["release", into]);
+    assert_eq!((code, &said["released"], error.as_str()), (0, &true.into(), ""));
+    for released_before_or_never_restored in [into, from] {
+        let (code, said, error) = server(&["release", released_before_or_never_restored]);
+        assert_eq!((code, &said["released"]), (0, &false.into()), "{error}");
+        assert!(error.contains("nothing to release"), "{error}");
+    }
+    assert_eq!(server(&["release", nowhere.to_str().unwrap()]).0, 2, "no such directory");
+}
+
+#[test]
+fn what_cannot_be_salvaged_is_exit_1() {
+    let parent = tempfile::tempdir().unwrap();
+    let (old, new) = (parent.path().join("old"), parent.path().join("new"));
+    std::fs::create_dir(&old).unwrap();
+    std::fs::write(old.join("0000000000000001.segment"), "nonsense").unwrap();
+    let [from, into] = [&old, &new].map(|path| path.to_str().unwrap());
+    let (code, _, error) = server(&["salvage", from, "--into", into, "--i-accept-losing-entries"]);
+    assert_eq!(code, 1, "{error}");
 }

@@ -44,13 +44,18 @@ impl Served {
     }
 
     pub(crate) async fn around(server: Server, options: ServeOptions) -> Served {
+        Served::beside(server, options, std::future::ready(())).await
+    }
+
+    /// With work that a stop waits for.
+    async fn beside(server: Server, options: ServeOptions, work: impl Future<Output = ()> + Send + 'static) -> Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let until = async {
             let _ = stopped.await;
         };
-        let serving = tokio::spawn(serve(listener, server.http.clone(), options, until, Duration::from_secs(5)));
+        let serving = tokio::spawn(serve(listener, server.http.clone(), options, until, work, Duration::from_secs(5)));
         Served { address, stop: Some(stop), serving, server }
     }
 
@@ -294,6 +299,53 @@ async fn a_stop_answers_what_is_in_flight_and_accepts_nothing_new() {
 }
 
 #[tokio::test]
+async fn while_a_stop_waits_for_payouts_health_is_told_and_everything_else_refused() {
+    let (paid, payouts) = oneshot::channel::<()>();
+    let work = async {
+        let _ = payouts.await;
+    };
+    let mut served = Served::beside(Server::new(), ServeOptions::default(), work).await;
+    let charged = served.exchange(&charge_request("before", "connection: close\r\n")).await;
+    assert!(charged.starts_with("HTTP/1.1 200 OK\r\n"), "{charged}");
+    let mut idle = served.connect().await;
+    idle.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    read_until(&mut idle, "}").await;
+    served.server.app.stop();
+    served.stop.take().unwrap().send(()).unwrap();
+    assert_eq!(read_all(&mut idle).await, "", "an idle connection is closed at once");
+    // Each closes its connection, though the client did not ask for it, and nothing behind it is taken.
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+    for (request, answer, code) in [
+        (get("/health"), "HTTP/1.1 503 ", "\"status\":\"shutting_down\""),
+        (get("/metrics"), "HTTP/1.1 200 ", "ledger_"),
+        (get("/balance?user_id=1"), "HTTP/1.1 503 ", "\"code\":\"shutting_down\""),
+        (charge_request("late", ""), "HTTP/1.1 503 ", "\"code\":\"shutting_down\""),
+        (charge_request("a", "") + &charge_request("b", ""), "HTTP/1.1 503 ", "\"code\":\"shutting_down\""),
+    ] {
+        let answered = served.exchange(&request).await;
+        assert!(answered.starts_with(answer) && answered.contains(code), "{request}: {answered}");
+        assert!(answered.contains("connection: close\r\n"), "{answered}");
+        assert_eq!(answered.matches("HTTP/1.1 ").count(), 1, "{answered}");
+    }
+    // One that says nothing does not hold up the end.
+    let mut silent = served.connect().await;
+    assert!(!served.serving.is_finished());
+    paid.send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(4), &mut served.serving).await.expect("it ends").unwrap();
+    assert_eq!(read_all(&mut silent).await, "");
+    assert!(TcpStream::connect(served.address).await.is_err(), "the listener is closed");
+}
+
+#[tokio::test]
+async fn a_stop_that_waits_in_vain_ends_in_time() {
+    let server = Server::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (stop, never) = (std::future::ready(()), std::future::pending());
+    let serving = serve(listener, server.http.clone(), ServeOptions::default(), stop, never, Duration::from_millis(50));
+    tokio::time::timeout(Duration::from_secs(10), serving).await.expect("it ends");
+}
+
+#[tokio::test]
 async fn a_request_that_is_refused_half_read_is_answered_all_the_same() {
     let served = Served::plain().await;
     let chunks = "5\r\nxxxxx\r\n".repeat(3) + "0\r\n\r\n";
@@ -313,4 +365,98 @@ async fn a_request_that_is_refused_half_read_is_answered_all_the_same() {
         let answer = served.exchange(&request).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{}: {answer:?}", &request[..60]);
     }
+}
+
+/// Sends a head, and then `bytes` of a body that nobody wants, before it reads anything.
+async fn send_before_reading(stream: &mut TcpStream, head: &str, bytes: usize) -> std::io::Result<()> {
+    stream.write_all(head.as_bytes()).await?;
+    let part = vec![b'x'; 64 << 10];
+    for _ in 0..bytes / part.len() {
+        stream.write_all(&part).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_that_sends_far_too_much_before_it_reads_gets_its_answer() {
+    let served = Served::plain().await;
+    let bytes = 32 << 20;
+    let post = |path: &str, more: &str| format!("POST {path} HTTP/1.1\r\nhost: x\r\n{more}\r\n\r\n");
+    for (head, status) in [
+        (post("/charge", &format!("content-type: application/json\r\ncontent-length: {bytes}")), "413"),
+        (post("/batch", &format!("content-type: application/json\r\ncontent-length: {bytes}")), "413"),
+        (post("/charge", &format!("content-type: text/plain\r\ncontent-length: {bytes}")), "415"),
+        (post("/nowhere", &format!("content-length: {bytes}")), "404"),
+        // Told in the stream, since it has begun.
+        (post("/batch", &format!("content-type: application/x-ndjson\r\ncontent-length: {bytes}")), "200"),
+        ("GET /health HTTP/1.1\r\na: ".to_owned(), "431"),
+        ("no request at all\r\n\r\n".to_owned(), "400"),
+    ] {
+        let mut stream = served.connect().await;
+        let sent = send_before_reading(&mut stream, &head, bytes).await;
+        assert!(sent.is_ok(), "{status}: {sent:?}");
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {answer}");
+        if status == "200" {
+            assert!(answer.contains("\"code\":\"payload_too_large\""), "{answer}");
+        }
+        read.expect("the server's side is closed").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_never_ends_is_cut_off_after_its_answer() {
+    let options = ServeOptions { linger_deadline: Duration::from_millis(50), ..ServeOptions::default() };
+    let served = Served::new(options, Duration::from_secs(30)).await;
+    let head =
+        "POST /charge HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\n\r\n";
+    let mut stream = served.connect().await;
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // Its side stays open and it sends a little now and then: in the end the server takes no more.
+    let sending = async {
+        while stream.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), sending).await.expect("the server closes the connection");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_without_end_is_cut_off_whatever_the_time() {
+    let options = ServeOptions { linger_deadline: Duration::from_secs(3_600), ..ServeOptions::default() };
+    let served = Served::new(options, Duration::from_secs(30)).await;
+    let head =
+        "POST /charge HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\n\r\n";
+    let mut stream = served.connect().await;
+    assert!(send_before_reading(&mut stream, head, 1 << 30).await.is_err(), "a gigabyte was read and thrown away");
+}
+
+#[tokio::test]
+async fn a_stream_whose_client_does_not_read_is_not_read_either() {
+    let served = Served::plain().await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let (mut reading, mut writing) = socket.connect(served.address).await.unwrap().into_split();
+    // What is no operation has an answer fifty times as long: more than the buffers between hold.
+    let charge = json!({"type": "charge", "user_id": 1, "amount": 5, "idempotency_key": "k"});
+    let lines = format!("{}{charge}\n", "{}\n".repeat(100_000));
+    let head = "POST /batch HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n";
+    let request = format!("{head}content-length: {}\r\n\r\n{lines}", lines.len());
+    // It keeps its side open: who closes it behind a stream loses what is not written yet.
+    let sending = tokio::spawn(async move { writing.write_all(request.as_bytes()).await.map(|()| writing) });
+    // Long enough for a server that goes on regardless.
+    let ledger = &served.server.ledger;
+    for _ in 0..150 {
+        assert_eq!(ledger.appended().get(), 0, "all lines are decided, and the answers lie in memory");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut answers = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(60), reading.read_to_end(&mut answers)).await;
+    read.expect("the stream goes on where it is read").unwrap();
+    drop(sending.await.unwrap().unwrap());
+    let answers = String::from_utf8(answers).unwrap();
+    assert!(answers.len() > 10 << 20, "{} bytes", answers.len());
+    assert!(answers.contains("{\"done\":true,\"lines\":100001,\"completed\":1"));
 }

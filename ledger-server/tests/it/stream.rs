@@ -125,3 +125,41 @@ async fn a_stopping_server_ends_a_stream_without_done() {
     assert_eq!(results[1]["error"]["code"], "shutting_down");
     assert_eq!(results.len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_waits_for_room_where_the_pipe_is_full() {
+    let (server, gate, directory) = Server::on_a_slow_disk();
+    server.fill_pipe(&gate, &directory).await;
+    let withdraw = json!({"type": "withdraw", "user_id": 3, "amount": 5, "idempotency_key": "w".repeat(99)});
+    let body = format!("{}\n{withdraw}\n", charge(3, 5, &"c".repeat(99)));
+    let single = server.post("/charge", charge(3, 5, &"s".repeat(99)).to_string().replace("\"type\":\"charge\",", ""));
+    assert_eq!(single.await.code(), "overloaded", "a single one is told");
+    let opened = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        gate.shut(false);
+    });
+    let reply = server.call(request(body)).await;
+    opened.await.unwrap();
+    let results = lines(&reply);
+    let told: Vec<_> = results.iter().map(|result| result["status"].as_str()).collect();
+    assert_eq!(told, [Some("completed"), Some("pending"), None], "{}", reply.text);
+    assert_eq!(results[2]["done"], true);
+}
+
+#[tokio::test]
+async fn a_stream_at_the_memory_limit_is_told_so_and_goes_on() {
+    let server = Server::with(|ledger| ledger.memory_bytes_max(Some(1)), |app| app);
+    // How often the engine looks at its memory is its own affair.
+    for n in 0.. {
+        let single = charge(1, 5, &n.to_string()).to_string().replace("\"type\":\"charge\",", "");
+        if server.post("/charge", single).await.status != 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::pause();
+    let body: String = (0..2_000).map(|n| format!("{}\n", charge(1, 5, &format!("late {n}")))).collect();
+    let results = lines(&server.call(request(body)).await);
+    assert!(results[..2_000].iter().all(|result| result["error"]["code"] == "overloaded"));
+    assert_eq!((&results[2_000]["done"], &results[2_000]["rejected"]), (&json!(true), &json!(2_000)));
+}

@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, Request};
 use http_body_util::BodyExt;
 use ledger_core::withdrawals::{AttemptClass, Inquiry, InquiryAnswer, NoticeOutcome, Submission};
 use ledger_core::{
-    Clock, Currency, DirectoryLock, DirectoryStorage, Ledger, Notice, Options, Storage, StorageFile, Timestamp,
-    TransactionId, WhenFull,
+    Amount, Charge, Clock, Currency, DirectoryLock, DirectoryStorage, IdempotencyKey, Ledger, Metadata, Notice,
+    Options, Storage, StorageFile, Timestamp, TransactionId, UserId, WhenFull,
 };
 use ledger_server::Terms;
 use ledger_server::app::{App, AppOptions, Http, app};
@@ -112,7 +112,7 @@ impl Server {
         options: impl FnOnce(AppOptions) -> AppOptions,
     ) -> (Server, Gate, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
-        let (server, switches) = Server::on_a_disk(&directory, options);
+        let (server, switches) = Server::on_a_disk(&directory, |ledger| ledger, options);
         (server, switches.gate, directory)
     }
 
@@ -122,17 +122,29 @@ impl Server {
         (server, full, directory)
     }
 
+    /// The same; it makes a checkpoint whenever a segment of its log is full.
+    pub(crate) fn on_a_filling_disk_with_checkpoints() -> (Server, Arc<AtomicBool>, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = |options: Options| options.checkpoint_bytes(Some(1));
+        let (server, switches) = Server::on_a_disk(&directory, ledger, |app| app);
+        (server, switches.full, directory)
+    }
+
     fn on_a_bad_disk() -> (Server, Arc<AtomicBool>, Arc<AtomicBool>, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
-        let (server, switches) = Server::on_a_disk(&directory, |app| app);
+        let (server, switches) = Server::on_a_disk(&directory, |ledger| ledger, |app| app);
         (server, switches.broken, switches.full, directory)
     }
 
-    fn on_a_disk(directory: &tempfile::TempDir, app: impl FnOnce(AppOptions) -> AppOptions) -> (Server, Switches) {
+    pub(crate) fn on_a_disk(
+        directory: &tempfile::TempDir,
+        ledger: impl FnOnce(Options) -> Options,
+        app: impl FnOnce(AppOptions) -> AppOptions,
+    ) -> (Server, Switches) {
         let (switches, disk) = (Switches::default(), DirectoryStorage::new(directory.path()));
         let clock = ManualClock(Arc::new(AtomicI64::new(START_MICROS)));
         let options = Ledger::options().when_full(WhenFull::Refuse).clock(clock.clone()).segment_bytes(1 << 20);
-        let ledger = options.open_on(FailingStorage { disk, switches: switches.clone() }).unwrap();
+        let ledger = ledger(options).open_on(FailingStorage { disk, switches: switches.clone() }).unwrap();
         (Server::around(ledger, clock, app), switches)
     }
 
@@ -140,6 +152,29 @@ impl Server {
         let base = AppOptions { clock: Arc::new(clock.clone()), ..AppOptions::new(terms()) };
         let state = App::new(ledger.clone(), options(base));
         Server { http: app(state.clone()), app: state, ledger, clock }
+    }
+
+    /// Fills the pipe to the disk behind a gate, which is shut then: large commands until none has room, then small ones.
+    pub(crate) async fn fill_pipe(&self, gate: &Gate, directory: &tempfile::TempDir) {
+        self.charge(1, 1, "before the gate is shut").await;
+        let is_segment = |file: &std::io::Result<std::fs::DirEntry>| {
+            file.as_ref().unwrap().path().extension().is_some_and(|end| end == "segment")
+        };
+        // Else it is room on the disk that is waited for.
+        while std::fs::read_dir(directory.path()).unwrap().filter(is_segment).count() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        gate.shut(true);
+        for metadata in [900, 0] {
+            let metadata = "x".repeat(metadata);
+            let full = (0..100_000).find(|n| {
+                let key = format!("{} {n}", metadata.len());
+                let (user, amount) = (UserId::new(2).unwrap(), Amount::new(1).unwrap());
+                let charge = Charge::new(user, amount, IdempotencyKey::new(&key).unwrap());
+                self.ledger.charge(Charge { metadata: Metadata::new(metadata.as_bytes()), ..charge }).is_err()
+            });
+            assert!(full.is_some(), "the pipe has no end");
+        }
     }
 
     /// The answer, which must be one that the document of the contract knows.
@@ -236,10 +271,10 @@ impl Gate {
 
 /// What a test does to a disk.
 #[derive(Clone, Default)]
-struct Switches {
-    broken: Arc<AtomicBool>,
-    full: Arc<AtomicBool>,
-    gate: Gate,
+pub(crate) struct Switches {
+    pub(crate) broken: Arc<AtomicBool>,
+    pub(crate) full: Arc<AtomicBool>,
+    pub(crate) gate: Gate,
 }
 
 /// A directory whose files cannot be synced any more once it is broken.

@@ -500,7 +500,7 @@ fn withdrawals_that_records_do_not_know_are_refused() {
         let since = forged.meta.histories[1].since;
         forged.change_withdrawals(|rows| {
             let (shard, held) = rows.iter_mut().find(|row| row.1.withdrawal.id.seq() > since).unwrap();
-            let shard = tables.shards[usize::from(*shard)].lock();
+            let shard = tables.shards[usize::from(*shard)].write();
             let list = &shard.accounts.get(held.slot).list;
             let charge = shard.history.nth(list, 0);
             (held.withdrawal.id, held.record) = (shard.history.get(charge).id, charge);

@@ -187,12 +187,96 @@ impl Fields {
     }
 }
 
-/// Lays a record out for a place with this anchor.
-pub(super) fn encode<'a>(record: &NewRecord<'a>, anchor: Anchor) -> Encoded<'a> {
+/// A record with nothing but what each has.
+pub(super) struct Plain {
+    bytes: [u8; PLAIN_ROOM],
+    len: usize,
+}
+
+/// Everything that each record has at its widest is 37 bytes; a number is written as eight.
+const PLAIN_ROOM: usize = 48;
+
+impl Plain {
+    /// How many bytes the record takes: whole units.
+    pub(super) const fn len(&self) -> usize {
+        self.len.next_multiple_of(UNIT)
+    }
+
+    pub(super) fn push_to<const LOG2: u32>(&self, records: &mut Arena<u8, LOG2>) {
+        records.push_first(&self.bytes, self.len());
+    }
+
+    #[inline]
+    fn put(&mut self, number: u64, width: usize) {
+        // As in `Encoded::put`. The last is one of eight bytes, so what is behind it is zero.
+        self.bytes[self.len % 32..][..8].copy_from_slice(&number.to_le_bytes());
+        self.len += width;
+    }
+}
+
+/// As [`encode`], of a record that has no extras; `None` for every other.
+#[inline]
+pub(super) fn encode_plain(record: &NewRecord<'_>, anchor: Anchor) -> Option<Plain> {
+    let has_extras = record.release_at.is_some()
+        || record.counterparty.is_some()
+        || record.status == Status::Pending
+        || record.last_seq != record.id.seq()
+        || record.batch.is_some()
+        || record.metadata.is_some()
+        || record.destination.is_some();
+    if has_extras {
+        return None;
+    }
+    let (seq, time, amount, account) = numbers(record, anchor);
+    let (head, [seq_width, time_width, amount_width, account_width]) = head(record, [seq, time, amount, account]);
+    let mut plain = Plain { bytes: [0; PLAIN_ROOM], len: 0 };
+    plain.put(head.into(), 2);
+    plain.put(seq, seq_width);
+    plain.put(time, time_width);
+    plain.put(amount, amount_width);
+    plain.put(account, account_width);
+    plain.put(record.key_hash, 8);
+    Some(plain)
+}
+
+/// What each record has: seq, time, amount and account.
+#[inline]
+fn numbers(record: &NewRecord<'_>, anchor: Anchor) -> (u64, u64, u64, u64) {
     let seq = record.id.get().wrapping_sub(anchor.seq);
     let time = record.at.micros().wrapping_sub(anchor.micros) as u64;
-    let amount = record.amount.minor();
-    let account = u64::from(record.account);
+    (seq, time, record.amount.minor(), u64::from(record.account))
+}
+
+/// The head of a record with these numbers and without extras, and how wide each of them is.
+#[inline]
+fn head(record: &NewRecord<'_>, [seq, time, amount, account]: [u64; 4]) -> (u16, [usize; 4]) {
+    let kind = match record.kind {
+        TransactionKind::Charge => 0,
+        TransactionKind::Transfer => 1,
+        TransactionKind::Withdrawal => 2,
+        TransactionKind::Return => 3,
+    };
+    let (seq_code, time_code) = (width_code(seq, SEQ_WIDTHS), width_code(time, TIME_WIDTHS));
+    let (amount_code, account_code) = (width_code(amount, AMOUNT_WIDTHS), width_code(account, ACCOUNT_WIDTHS));
+    let head = status_code(record.status)
+        | kind << KIND_AT
+        | if record.direction == Direction::Debit { DEBIT } else { 0 }
+        | seq_code << SEQ_AT
+        | time_code << TIME_AT
+        | amount_code << AMOUNT_AT
+        | account_code << ACCOUNT_AT;
+    let widths = [
+        SEQ_WIDTHS[usize::from(seq_code)],
+        TIME_WIDTHS[usize::from(time_code)],
+        AMOUNT_WIDTHS[usize::from(amount_code)],
+        ACCOUNT_WIDTHS[usize::from(account_code)],
+    ];
+    (head, widths)
+}
+
+/// Lays a record out for a place with this anchor.
+pub(super) fn encode<'a>(record: &NewRecord<'a>, anchor: Anchor) -> Encoded<'a> {
+    let (seq, time, amount, account) = numbers(record, anchor);
     let release = record.release_at.map_or(0, |at| at.micros().wrapping_sub(record.at.micros()) as u64);
     let user = record.counterparty.map_or(0, UserId::get);
     // Room is kept while it can change, and needed where it has changed.
@@ -209,22 +293,8 @@ pub(super) fn encode<'a>(record: &NewRecord<'a>, anchor: Anchor) -> Encoded<'a> 
     ] {
         extras |= if is_there { extra } else { 0 };
     }
-    let kind = match record.kind {
-        TransactionKind::Charge => 0,
-        TransactionKind::Transfer => 1,
-        TransactionKind::Withdrawal => 2,
-        TransactionKind::Return => 3,
-    };
-    let (seq_code, time_code) = (width_code(seq, SEQ_WIDTHS), width_code(time, TIME_WIDTHS));
-    let (amount_code, account_code) = (width_code(amount, AMOUNT_WIDTHS), width_code(account, ACCOUNT_WIDTHS));
-    let head = status_code(record.status)
-        | kind << KIND_AT
-        | if record.direction == Direction::Debit { DEBIT } else { 0 }
-        | if extras != 0 { HAS_EXTRAS } else { 0 }
-        | seq_code << SEQ_AT
-        | time_code << TIME_AT
-        | amount_code << AMOUNT_AT
-        | account_code << ACCOUNT_AT;
+    let (mut head, [seq_width, time_width, amount_width, account_width]) = head(record, [seq, time, amount, account]);
+    head |= if extras != 0 { HAS_EXTRAS } else { 0 };
 
     let mut encoded = Encoded {
         head: [0; HEAD_ROOM + 8],
@@ -239,10 +309,10 @@ pub(super) fn encode<'a>(record: &NewRecord<'a>, anchor: Anchor) -> Encoded<'a> 
         extras |= release_code << RELEASE_AT | user_code << USER_AT;
         encoded.put(extras.into(), 2);
     }
-    encoded.put(seq, SEQ_WIDTHS[usize::from(seq_code)]);
-    encoded.put(time, TIME_WIDTHS[usize::from(time_code)]);
-    encoded.put(amount, AMOUNT_WIDTHS[usize::from(amount_code)]);
-    encoded.put(account, ACCOUNT_WIDTHS[usize::from(account_code)]);
+    encoded.put(seq, seq_width);
+    encoded.put(time, time_width);
+    encoded.put(amount, amount_width);
+    encoded.put(account, account_width);
     if extras & RELEASE != 0 {
         encoded.put(release, RELEASE_WIDTHS[usize::from(release_code)]);
     }

@@ -1,5 +1,9 @@
 //! Histories against plain lists of records.
 
+mod bytes;
+mod carried;
+mod exact;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -1,13 +1,20 @@
 //! The log's behaviour, on the simulated disk and on a real one.
 
 mod behaviour;
+mod counting;
 mod crash;
 mod damage;
 mod faults;
 mod forgery;
+mod judged;
 mod mirror;
 mod salvage;
+mod sleeping;
+mod taken;
 mod threads;
+mod twins;
+mod waiting;
+mod window;
 
 use std::sync::Arc;
 

@@ -1,0 +1,47 @@
+//! Sorting work by the lock that it needs, so that each lock is taken once for all of it.
+
+use std::mem;
+
+/// Things by the lock that they need, each group in their order.
+pub(super) struct Grouped {
+    sorted: Vec<u32>,
+    /// Where the things of each lock end.
+    ends: Vec<usize>,
+}
+
+impl Grouped {
+    /// The things 0 .. `count` by which of so many `locks` `lock_of` says that they need.
+    pub(super) fn by(count: usize, locks: usize, lock_of: impl Fn(usize) -> usize) -> Grouped {
+        // Sorted by counting: there are few locks. `next` is where the next thing of each lock goes.
+        let mut next = vec![0; locks];
+        let mut needed = Vec::with_capacity(count);
+        for lock in (0..count).map(lock_of) {
+            next[lock] += 1;
+            needed.push(lock as u32);
+        }
+        let mut start = 0;
+        for next in &mut next {
+            start += mem::replace(next, start);
+        }
+        let mut sorted = vec![0; count];
+        for (index, lock) in needed.into_iter().enumerate() {
+            let next = &mut next[lock as usize];
+            sorted[*next] = index as u32;
+            *next += 1;
+        }
+        Grouped { sorted, ends: next }
+    }
+
+    /// The locks that something needs, rising, each with what needs it.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (usize, &[u32])> {
+        let mut start = 0;
+        let groups = self.ends.iter().enumerate();
+        let groups = groups.map(move |(lock, &end)| (lock, &self.sorted[mem::replace(&mut start, end)..end]));
+        groups.filter(|(_, group)| !group.is_empty())
+    }
+
+    /// All things in the order of their locks.
+    pub(super) fn sorted(&self) -> &[u32] {
+        &self.sorted
+    }
+}

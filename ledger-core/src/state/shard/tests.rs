@@ -1,0 +1,224 @@
+//! What a shard keeps beside its accounts: sums, room, bytes, and the order in which they are found.
+
+use smallvec::smallvec;
+use uuid::Uuid;
+
+use super::*;
+use crate::state::apply::Applied;
+use crate::state::{Party, Posting, TransactionEntry, audit};
+use crate::types::{Amount, Epoch, Fingerprint, IdempotencyKey};
+use crate::view::{CurrencyAudit, Status, TransactionKind};
+use crate::withdrawals::BankReference;
+
+const EUR: &str = "EUR";
+
+fn user(n: u64) -> UserId {
+    UserId::new(n).unwrap()
+}
+
+fn time(seconds: u64) -> Timestamp {
+    Timestamp::from_micros(seconds as i64 * 1_000_000).unwrap()
+}
+
+/// A shard to which one entry comes each second.
+struct Stage {
+    shard: Shard,
+    last: u64,
+}
+
+impl Stage {
+    fn new() -> Stage {
+        Stage { shard: Shard::new(RandomState::default()), last: 0 }
+    }
+
+    fn now(&self) -> Timestamp {
+        time(self.last)
+    }
+
+    fn post(&mut self, kind: TransactionKind, currency: Currency, debit: Party, credit: Party, held: u64) -> Slot {
+        self.last += 1;
+        let status = if kind == TransactionKind::Withdrawal { Status::Pending } else { Status::Completed };
+        let release_at = (held > 0).then(|| time(self.last + held));
+        let amount = Amount::new(100 + self.last).unwrap();
+        let entry = TransactionEntry {
+            kind,
+            status,
+            key: IdempotencyKey::new("key").unwrap(),
+            fingerprint: Fingerprint::new(0),
+            postings: smallvec![Posting { currency, amount, debit, credit, release_at }],
+            destination: None,
+            metadata: None,
+            batch: None,
+        };
+        let id = TransactionId::new(self.last).unwrap();
+        let reference = BankReference { ledger: Uuid::nil(), epoch: Epoch::new(1), id };
+        let applied = Applied { seq: Seq::new(self.last), time: self.now(), key_hash: 0, reference };
+        let posting = &entry.postings[0];
+        match (debit.user(), credit.user()) {
+            (Some(user), _) => self.shard.debit(&entry, posting, user, None, &applied),
+            (None, Some(user)) => self.shard.credit(&entry, posting, user, None, &applied),
+            (None, None) => unreachable!("somebody's money"),
+        }
+    }
+
+    fn charge(&mut self, n: u64, currency: Currency, held: u64) -> Slot {
+        self.post(TransactionKind::Charge, currency, Party::External, Party::User(user(n)), held)
+    }
+}
+
+fn eur() -> Currency {
+    Currency::new(EUR).unwrap()
+}
+
+#[test]
+fn accounts_are_opened_once_and_found_by_user_and_currency() {
+    let mut stage = Stage::new();
+    let slots = [(1, Currency::USD), (2, Currency::USD), (1, eur())].map(|(n, currency)| stage.charge(n, currency, 0));
+    assert_eq!(slots, [0, 1, 2]);
+    assert_eq!(stage.charge(2, Currency::USD, 0), 1);
+    let shard = &mut stage.shard;
+    assert_eq!(shard.slot(user(2), Currency::USD), Some(1));
+    assert_eq!((shard.slot(user(1), eur()), shard.slot(user(2), eur())), (Some(2), None));
+    assert_eq!((shard.slot_opened(user(1), eur()), shard.slot_opened(user(2), eur())), (2, 3));
+    let counted: Vec<_> = shard.sums().iter().map(|sums| (sums.currency, sums.accounts)).collect();
+    assert_eq!(counted, [(Currency::USD, 2), (eur(), 2)]);
+    assert_eq!(shard.sums_mut(eur()).accounts, 2);
+    assert_ne!(shard.hash(user(1), eur()), shard.hash(user(1), Currency::USD));
+    assert_ne!(shard.hash(user(1), eur()), shard.hash(user(2), eur()));
+}
+
+#[test]
+fn accounts_are_found_ahead_in_the_order_in_which_they_are_asked_for() {
+    let (mut one, mut other) = (Stage::new(), Stage::new());
+    for n in 1..=40 {
+        one.charge(n, Currency::USD, 0);
+    }
+    other.charge(7, eur(), 0);
+    assert_eq!(find_ahead(&[]).len(), 0);
+    let asked: Vec<_> = (30..50)
+        .map(|n| (&one.shard, user(n), Currency::USD))
+        .chain([(&other.shard, user(7), eur()), (&other.shard, user(7), Currency::USD), (&one.shard, user(7), eur())])
+        .collect();
+    let found = find_ahead(&asked);
+    let expected: Vec<_> = (29..40).map(Some).chain([None; 9]).chain([Some(0), None, None]).collect();
+    assert_eq!(found[..], expected[..]);
+}
+
+#[test]
+fn the_parts_of_an_account_are_those_of_its_slot() {
+    let mut stage = Stage::new();
+    stage.charge(1, Currency::USD, 0);
+    stage.charge(2, Currency::USD, 10);
+    stage.post(TransactionKind::Withdrawal, Currency::USD, Party::User(user(1)), Party::External, 0);
+    let (shard, now) = (&stage.shard, stage.now());
+    let of = |total, held, reserved, next_release_at| Parts { total, held, reserved, next_release_at, matured: false };
+    // The amounts are 100 and the entry's seq.
+    assert_eq!(shard.parts(user(1), Currency::USD, now), (of(101, 0, 103, None), Seq::new(3)));
+    assert_eq!(shard.parts(user(2), Currency::USD, now), (of(102, 102, 0, Some(time(12))), Seq::new(2)));
+    let matured = Parts { matured: true, ..of(102, 0, 0, None) };
+    assert_eq!(shard.parts_of(Some(1), time(12)), (matured, Seq::new(2)));
+    assert_eq!(shard.parts(user(3), Currency::USD, now), (Parts::default(), Seq::ZERO));
+    assert_eq!(
+        shard.parts_without_holds(shard.slot(user(1), Currency::USD)),
+        Some((of(101, 0, 103, None), Seq::new(3)))
+    );
+    assert_eq!(shard.parts_without_holds(shard.slot(user(2), Currency::USD)), None);
+    assert_eq!(shard.parts_without_holds(shard.slot(user(3), Currency::USD)), Some((Parts::default(), Seq::ZERO)));
+    assert_eq!(shard.parts_at(user(1), Currency::USD, time(2)), (of(101, 0, 0, None), Seq::new(3)));
+    assert_eq!(shard.parts_at(user(2), Currency::USD, time(2)), (of(102, 102, 0, Some(time(12))), Seq::new(2)));
+    assert_eq!(shard.parts_at(user(2), Currency::USD, time(1)), (Parts::default(), Seq::new(2)));
+    assert_eq!(shard.parts_at(user(3), Currency::USD, time(2)), (Parts::default(), Seq::ZERO));
+}
+
+#[test]
+fn there_is_room_for_as_many_commands_as_there_may_be_currencies_for_their_accounts() {
+    let mut stage = Stage::new();
+    assert!(stage.shard.has_room_for(32_768) && !stage.shard.has_room_for(32_769));
+    stage.charge(1, Currency::USD, 0);
+    assert!(stage.shard.has_room_for(32_767) && !stage.shard.has_room_for(32_768));
+    // With no account more there may be as many records as there is memory for.
+    assert!(stage.shard.accounts.has_room_for(65_535) && !stage.shard.accounts.has_room_for(65_536));
+}
+
+#[test]
+fn a_table_without_accounts_or_history_has_no_room_where_either_has_none() {
+    let shard = Shard::new(RandomState::default());
+    // Four million records are more than a history takes, whatever the accounts say.
+    assert!(!shard.history.has_room_for(4_000_000) && !shard.has_room_for(2_000_000));
+}
+
+#[test]
+fn the_memory_of_a_shard_is_that_of_its_tables() {
+    let mut stage = Stage::new();
+    assert_eq!((stage.shard.memory().total(), stage.shard.memory().unfilled), (0, 0));
+    for n in 1..60 {
+        stage.charge(n % 7 + 1, if n % 2 == 0 { eur() } else { Currency::USD }, n % 5);
+        if n % 3 == 0 {
+            let owner = Party::User(user(n % 7 + 1));
+            stage.post(TransactionKind::Withdrawal, Currency::USD, owner, Party::External, 0);
+        }
+    }
+    let (shard, memory) = (&stage.shard, stage.shard.memory());
+    let holds: usize = shard.sums().iter().map(|sums| sums.holds.bytes()).sum();
+    assert!(holds > 0 && shard.register.bytes() > 0);
+    assert_eq!(memory.accounts as usize, shard.accounts.bytes() + holds);
+    assert_eq!(memory.history as usize, shard.history.bytes());
+    assert_eq!(memory.withdrawals as usize, shard.withdrawals.allocation_size() + shard.register.bytes());
+    let (accounts, history) = (shard.accounts.unfilled_bytes(), shard.history.unfilled_bytes());
+    assert!(accounts > 1 && history > 1);
+    assert_eq!(memory.unfilled as usize, accounts + history);
+    assert_eq!((memory.keys, memory.locator), (0, 0));
+}
+
+/// Two shards with money of every kind in two currencies.
+fn audited() -> [Stage; 2] {
+    let mut stages = [Stage::new(), Stage::new()];
+    for (index, stage) in stages.iter_mut().enumerate() {
+        for n in 1..=4 {
+            stage.charge(n, Currency::USD, (n - 1) * 100);
+            stage.charge(n + index as u64, eur(), 0);
+        }
+        stage.post(TransactionKind::Withdrawal, eur(), Party::User(user(2)), Party::External, 0);
+        stage.post(TransactionKind::Transfer, eur(), Party::Suspense, Party::User(user(2)), 0);
+    }
+    stages
+}
+
+#[test]
+fn the_sums_of_all_shards_are_added_up_by_currency() {
+    let stages = audited();
+    let now = stages[0].now();
+    let mut audits = Vec::new();
+    stages.iter().for_each(|stage| audit::add_sums(&stage.shard, now, &mut audits));
+    let currencies: Vec<_> = audits.iter().map(|audit| audit.currency).collect();
+    assert_eq!(currencies, [eur(), Currency::USD], "sorted, though dollars came first");
+    // Dollars come at seqs 1, 3, 5 and 7 of each shard, all but the first held; euros at 2, 4, 6 and 8, and then 9 and 10.
+    let [euros, dollars] = &audits[..] else { panic!("{audits:?}") };
+    assert_eq!((dollars.accounts, dollars.total, dollars.held), (8, 2 * 416, 2 * 315));
+    assert_eq!((dollars.reserved, dollars.external, dollars.suspense, dollars.deep_mismatches), (0, -2 * 416, 0, 0));
+    assert_eq!((euros.accounts, euros.total, euros.held, euros.reserved), (8, 2 * (420 + 110), 0, 2 * 109));
+    assert_eq!((euros.external, euros.suspense), (-2 * 420, -2 * 110));
+    // One hold of each shard has matured by then: that of the second dollar, until second 103.
+    let mut later = Vec::new();
+    stages.iter().for_each(|stage| audit::add_sums(&stage.shard, time(103), &mut later));
+    assert_eq!(later[1].held, 2 * 212);
+}
+
+#[test]
+fn sums_that_are_not_those_of_the_accounts_are_counted_by_currency() {
+    let mismatches = |stages: &[Stage; 2]| {
+        let mut audits: Vec<CurrencyAudit> = Vec::new();
+        stages.iter().for_each(|stage| audit::recompute(&stage.shard, stage.now(), &mut audits));
+        audits.iter().map(|audit| (audit.currency, audit.deep_mismatches)).collect::<Vec<_>>()
+    };
+    let mut stages = audited();
+    assert_eq!(mismatches(&stages), [(eur(), 0), (Currency::USD, 0)]);
+    stages[0].shard.sums_mut(Currency::USD).total += 1;
+    assert_eq!(mismatches(&stages), [(eur(), 0), (Currency::USD, 1)]);
+    stages[1].shard.sums_mut(Currency::USD).accounts -= 1;
+    assert_eq!(mismatches(&stages), [(eur(), 0), (Currency::USD, 2)]);
+    stages[1].shard.sums_mut(eur()).reserved -= 1;
+    assert_eq!(mismatches(&stages), [(eur(), 1), (Currency::USD, 2)]);
+    stages[0].shard.sums_mut(eur()).holds.add(time(500), 3);
+    assert_eq!(mismatches(&stages), [(eur(), 2), (Currency::USD, 2)]);
+}

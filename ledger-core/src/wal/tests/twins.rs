@@ -1,0 +1,143 @@
+//! What is done to each side of a mirrored log, and what is left alone.
+
+use super::super::twin::reconcile;
+use super::judged::{FIRST, small_log};
+use super::*;
+
+fn words(primary: &SimDisk, mirror: &SimDisk) -> String {
+    match reconcile(primary, mirror) {
+        Err(OpenError::Damaged { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A file that is not the log's.
+fn put(disk: &SimDisk, name: &str, bytes: &[u8]) {
+    disk.create(name).unwrap();
+    disk.overwrite(name, 0, bytes);
+}
+
+fn is_same(one: &SimDisk, other: &SimDisk) -> bool {
+    one.names() == other.names() && one.names().iter().all(|name| one.read(name) == other.read(name))
+}
+
+#[test]
+fn equal_sides_are_synced_and_nothing_is_written() {
+    let (primary, mirror) = (small_log(), small_log());
+    let before = mirror.operations();
+    reconcile(&primary, &mirror).unwrap();
+    // Five files and the directory, and the directory once more when nothing had to be copied.
+    assert_eq!((mirror.names().len(), mirror.operations() - before), (5, 7));
+    assert!(is_same(&primary, &mirror));
+}
+
+#[test]
+fn the_side_that_is_behind_gets_what_is_the_logs_and_keeps_what_is_not() {
+    for is_mirror_behind in [true, false] {
+        let (ahead, behind) = (small_log(), small_log());
+        commit(&open(&ahead, &manual()).unwrap().0, 100, b"one more");
+        put(&ahead, "both.history", b"one");
+        put(&behind, "both.history", b"other");
+        put(&ahead, "ahead.snapshot", b"of seq 5");
+        put(&behind, "behind.history", b"what was there");
+        put(&behind, &names::segment(0x99), b"a segment that the other side has not");
+        put(&behind, &names::temporary(names::MARK), b"half");
+        let sides = if is_mirror_behind { (&ahead, &behind) } else { (&behind, &ahead) };
+        behind.erase(&names::segment(0x99));
+        reconcile(sides.0, sides.1).unwrap();
+        let logs = |disk: &SimDisk| -> Vec<_> {
+            let is_log = |name: &String| name.ends_with("segment") || name == names::MARK;
+            disk.names().into_iter().filter(is_log).map(|name| (disk.read(&name), name)).collect()
+        };
+        assert!(logs(&ahead) == logs(&behind));
+        assert_eq!(
+            (ahead.read("both.history").unwrap(), behind.read("both.history").unwrap()),
+            (b"one".into(), b"other".into())
+        );
+        assert_eq!(behind.read("ahead.snapshot").unwrap(), b"of seq 5");
+        assert_eq!((behind.read("behind.history").is_some(), ahead.read("behind.history").is_some()), (true, false));
+        assert_eq!(behind.read(&names::temporary(names::MARK)), None);
+        // All of it survives whatever the power does.
+        for seed in 0..8 {
+            assert!(logs(&behind.survivor(seed)) == logs(&ahead));
+        }
+        assert_eq!(open(&behind, &manual()).unwrap().2.len(), 9);
+    }
+}
+
+#[test]
+fn what_was_left_half_made_is_removed_for_good_on_the_better_side_too() {
+    let (primary, mirror) = (small_log(), small_log());
+    let half = names::temporary(&names::segment(0x55));
+    put(&primary, &half, b"half");
+    primary.sync_directory().unwrap();
+    reconcile(&primary, &mirror).unwrap();
+    for seed in 0..32 {
+        assert_eq!(primary.survivor(seed).read(&half), None, "{seed}");
+    }
+}
+
+#[test]
+fn a_history_that_leads_nowhere_near_is_told_from_one_that_leads_elsewhere() {
+    // The better side begins with seq 3, since a snapshot has what was before.
+    let better = small_log();
+    better.erase(&names::segment(FIRST));
+    put(&better, "2.snapshot", b"of seq 2");
+    let ending_with = |commits: i64| {
+        let disk = SimDisk::new(4);
+        let (wal, ..) = open(&disk, &manual()).unwrap();
+        for at in 0..commits {
+            commit(&wal, at, b"another history");
+        }
+        wal.close().unwrap();
+        disk
+    };
+    let elsewhere = "its history up to seq 2 is not that of simulated disk";
+    assert!(
+        words(&better, &ending_with(1))
+            .starts_with("it ends with seq 1, and simulated disk begins with seq 3; empty it")
+    );
+    assert_eq!(words(&better, &ending_with(2)), elsewhere);
+    assert_eq!(words(&ending_with(2), &better), elsewhere);
+    assert_eq!(words(&better, &ending_with(4)), elsewhere.replace('2', "4"));
+    // The same history, as far as the first seq that the better one has, is led from.
+    let same = small_log();
+    same.erase(&names::segment(super::judged::LAST));
+    same.erase(&names::segment(super::judged::SPARE));
+    same.erase(&names::segment(super::judged::MIDDLE));
+    let (uuid, chain) = (Uuid::from_u128(0x1ed9e7), super::judged::frame_chain(&same, FIRST, 4 * 4096));
+    for count in 0..2 {
+        let mark = mark::Mark { uuid, epoch: Epoch::new(1), seq: Seq::new(2), chain, count };
+        same.overwrite(names::MARK, count * 4096, &mark.encode());
+    }
+    assert_eq!(scan_records(&same).unwrap().1.len(), 2);
+    reconcile(&same, &better).unwrap();
+    assert!(is_same(&same, &better));
+}
+
+#[test]
+fn a_damaged_side_is_mended_if_the_other_has_all_that_it_is_known_to_have_had() {
+    let damaged = |disk: &SimDisk| {
+        let bad = disk.after_kill();
+        bad.flip_bit(&names::segment(FIRST), 2 * 4096 + 90, 0);
+        bad
+    };
+    let (whole, behind) = (small_log(), small_log());
+    let ahead = small_log();
+    let (wal, ..) = open(&ahead, &manual()).unwrap();
+    for at in 0..3 {
+        commit(&wal, 100 + at, b"more");
+    }
+    drop(wal);
+    reconcile(&whole, &damaged(&whole)).unwrap();
+    let bad = damaged(&behind);
+    reconcile(&bad, &ahead).unwrap();
+    assert!(is_same(&bad, &ahead));
+    let reason = words(&small_log(), &damaged(&ahead));
+    assert!(reason.contains("it had been durable, and the other side ends with seq 8"), "{reason}");
+    // Both damaged, or one and an empty one: nothing is done.
+    assert!(words(&damaged(&whole), &damaged(&whole)).contains("checksum"));
+    assert!(words(&damaged(&whole), &SimDisk::new(9)).contains("checksum"));
+    assert!(words(&SimDisk::new(9), &damaged(&whole)).contains("checksum"));
+    reconcile(&SimDisk::new(8), &SimDisk::new(9)).unwrap();
+}
