@@ -17,7 +17,7 @@ use crate::recovery::{Opened, snapshots};
 use crate::sync::Arc;
 use crate::sys::{DirectoryLock, Storage};
 use crate::types::{Seq, Timestamp};
-use crate::wal::{self, Base, EXECUTOR_STOPPED, Start};
+use crate::wal::{self, Base, EXECUTOR_STOPPED, Start, stop};
 
 /// The file that stands in a directory while a restore or a salvage fills it.
 const UNFINISHED: &str = "restore.unfinished";
@@ -169,8 +169,7 @@ pub(crate) fn check_finished(storage: &dyn Storage) -> Result<(), OpenError> {
 /// performed until [`release_executor`]. Only then is the directory a ledger.
 pub(crate) fn distrust(to: Arc<dyn Storage>) -> Result<Ledger, OpenError> {
     if !is_executor_stopped(&*to)? {
-        write_file(&*to, EXECUTOR_STOPPED, &mut |_| Ok(0))?;
-        sync(&*to)?;
+        stop::put(&*to)?;
     }
     let options = Options { finishes: true, ..Ledger::options().accept_clock(true).checkpoint_bytes(None) };
     let ledger = Ledger::recover(&options, Arc::clone(&to))?;
@@ -194,15 +193,13 @@ fn has(storage: &dyn Storage, name: &str) -> Result<bool, OpenError> {
     Ok(names.iter().any(|there| there == name))
 }
 
-/// Lets the withdrawals of a restored ledger be performed, once a person has compared them with the bank's book.
+/// Lets the withdrawals of a restored ledger be performed, once a person has compared them with the bank's book. The side of a
+/// mirrored ledger that was not named hears of it at the next opening. Durable when it returns.
 ///
 /// # Errors
 /// The storage's.
 pub fn release_executor(storage: &dyn Storage) -> Result<(), OpenError> {
-    if is_executor_stopped(storage)? {
-        storage.remove(EXECUTOR_STOPPED).map_err(io_error("removing", EXECUTOR_STOPPED))?;
-    }
-    sync(storage)
+    stop::release(storage)
 }
 
 /// `whole` are files of snapshots that `to` has already, and gets those that are copied.

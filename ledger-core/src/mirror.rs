@@ -35,12 +35,13 @@ pub struct MirroredStorage {
 }
 
 impl MirroredStorage {
-    /// Takes both sides, compares them, and brings the one that is damaged, behind or empty up to date. Reads both logs
-    /// once. Durable when it returns.
+    /// Takes both sides, compares them as the devices have them, and brings the one that is damaged, behind or empty up to date.
+    /// Durable when it returns.
     ///
     /// # Errors
     /// [`OpenError::InUse`]; [`OpenError::Damaged`] if both sides are damaged, if they tell different histories, or if the
-    /// sound one lacks what the damaged one had: nothing was changed then.
+    /// sound one lacks what the damaged one had, or may have had where it cannot be read; [`OpenError::InvalidOption`] if a
+    /// restore would be undone: nothing was changed then.
     pub fn open(
         primary: Arc<dyn Storage>,
         mirror: Arc<dyn Storage>,
@@ -197,8 +198,13 @@ impl Storage for MirroredStorage {
         self.on_sides(|side| side.rename(from, to)).map(drop)
     }
 
+    /// A side that does not have the file has nothing to remove, and is no worse for it.
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.on_sides(|side| side.remove(name)).map(drop)
+        let removed = self.on_sides(|side| match side.remove(name) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
+            removed => removed.map(|()| true),
+        })?;
+        if removed.contains(&Some(true)) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     fn sync_directory(&self) -> io::Result<()> {

@@ -1,5 +1,5 @@
 //! Copies the state as it was at a cut, a little at a time: the most that is copied while a lock is held is a chunk of
-//! records or keys (64 KiB), 512 accounts, or 32 withdrawals.
+//! records or keys (64 KiB), 512 accounts, or 32 withdrawals, fewer where they have much evidence (64 KiB and one more).
 
 use std::io;
 
@@ -11,11 +11,12 @@ use crate::state::history::{HistoryEnd, settle_bytes};
 use crate::state::idempotency::KeyRecord;
 use crate::types::{Seq, TransactionId};
 
-/// Withdrawals that are copied with their shard locked once; each may have kilobytes of evidence.
+/// Withdrawals that are copied with their shard locked once, as long as they make no more than a block's bytes: each may have tens
+/// of kilobytes of evidence, and a block has a limit.
 const WITHDRAWALS_AT_ONCE: usize = 32;
 /// Anchors likewise.
 const ANCHORS_AT_ONCE: usize = 4_096;
-/// Payload of a block of keys, about, and of the locator.
+/// Payload of a block of keys or withdrawals, about, and of the locator.
 const BLOCK_BYTES: usize = 64 << 10;
 
 /// Up to where the tables were copied, by the checkpoints before.
@@ -134,15 +135,20 @@ impl Copier<'_> {
     pub(crate) fn copy_withdrawals(&mut self, sink: &mut dyn Sink, ids: &[Vec<TransactionId>]) -> io::Result<()> {
         let mut bytes = Vec::new();
         for (index, ids) in ids.iter().enumerate() {
-            for ids in ids.chunks(WITHDRAWALS_AT_ONCE) {
+            let mut left = &ids[..];
+            while !left.is_empty() {
                 self.check_stopped()?;
                 bytes.clear();
-                self.holds.copy(self.tables.shards[index].write(), &mut bytes, |shard, bytes| {
-                    for id in ids {
-                        shard.copy_withdrawal(*id, |held| rows::put_withdrawal(held, bytes));
+                let copied = self.holds.copy(self.tables.shards[index].write(), &mut bytes, |shard, bytes| {
+                    let mut copied = 0;
+                    while copied < left.len().min(WITHDRAWALS_AT_ONCE) && bytes.len() < BLOCK_BYTES {
+                        shard.copy_withdrawal(left[copied], |held| rows::put_withdrawal(held, bytes));
+                        copied += 1;
                     }
+                    copied
                 });
                 sink.block(Kind::Withdrawals, index as u16, &bytes)?;
+                left = &left[copied..];
             }
         }
         Ok(())

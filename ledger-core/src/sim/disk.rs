@@ -201,12 +201,15 @@ impl SimDisk {
 
     /// Turns one bit of a file over, durably (with all that was written before). Panics if there is no such file or byte.
     pub fn flip_bit(&self, file: &str, offset: u64, bit: u8) {
-        self.edit(file, |content| {
-            assert!(offset < content.len, "{file} has {} bytes", content.len);
-            let mut byte = [0];
-            content.read(&mut byte, offset);
-            content.write(offset, &Data::Bytes(Arc::from([byte[0] ^ (1 << bit)])));
-        });
+        self.edit(file, |content| content.flip_bit(offset, bit));
+    }
+
+    /// Turns one bit of a file over on the device alone, as it rots there: the page cache goes on showing what was written. Panics
+    /// if there is no such file or byte.
+    pub fn rot_bit(&self, file: &str, offset: u64, bit: u8) {
+        let mut inner = self.inner.lock();
+        let id = *inner.names.get(file).unwrap_or_else(|| panic!("there is no {file}"));
+        inner.files.get_mut(&id).expect("a name has a file").rot_bit(offset, bit);
     }
 
     /// Overwrites part of a file, durably. Panics if there is no such file.
@@ -574,6 +577,19 @@ mod tests {
         assert_eq!(file.zeros_from(ReadFrom::Cache, 10).unwrap(), 100);
         assert_eq!(file.zeros_from(ReadFrom::Device, 10).unwrap(), 10);
         assert!((0..20).all(|seed| disk.survivor(seed).read("x").unwrap() == [0; 100]));
+    }
+
+    #[test]
+    fn what_rots_on_the_device_is_hidden_by_the_cache_until_the_power_fails() {
+        let (disk, file) = disk_with(&[7; 100]);
+        disk.sync_directory().unwrap();
+        disk.rot_bit("x", 3, 0);
+        let (mut cached, mut device) = ([1; 100], [1; 100]);
+        file.read_at(&mut cached, 0).unwrap();
+        file.read_device_at(&mut device, 0).unwrap();
+        assert_eq!((cached, device[3], device[4]), ([7; 100], 6, 7));
+        assert_eq!(disk.after_kill().read("x").unwrap(), [7; 100]);
+        assert_eq!(disk.survivor(0).read("x").unwrap(), device);
     }
 
     #[test]

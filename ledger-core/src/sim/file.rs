@@ -58,6 +58,14 @@ impl Content {
         readable
     }
 
+    /// Turns one bit over.
+    pub(super) fn flip_bit(&mut self, offset: u64, bit: u8) {
+        assert!(offset < self.len, "there are {} bytes", self.len);
+        let mut byte = [0];
+        self.read(&mut byte, offset);
+        self.write(offset, &Data::Bytes(Arc::from([byte[0] ^ (1 << bit)])));
+    }
+
     /// Cuts it to `len` bytes.
     pub(super) fn truncate(&mut self, len: u64) {
         self.pages.split_off(&len.div_ceil(PAGE as u64));
@@ -213,6 +221,12 @@ impl FileImage {
         self.sync();
         change(&mut self.seen);
         change(&mut self.durable);
+    }
+
+    /// Turns one bit over on the device alone.
+    pub(super) fn rot_bit(&mut self, offset: u64, bit: u8) {
+        self.sync();
+        self.durable.flip_bit(offset, bit);
     }
 
     /// What a power cut leaves.

@@ -8,7 +8,7 @@ use super::frame::{BLOCK, Chain, Seal, u64_at};
 use super::names;
 use super::segment::{Failure, NewFile, during, is_sealed, seal_block};
 use crate::sync::Arc;
-use crate::sys::{Storage, StorageFile, is_unreadable};
+use crate::sys::{ReadFrom, Storage, StorageFile, is_unreadable};
 use crate::types::{Epoch, Seq};
 
 const MAGIC: [u8; 8] = *b"LEDGRMRK";
@@ -70,12 +70,23 @@ impl Mark {
     }
 
     /// The newer of the two slots that can be read. One that the device cannot read is as one that is damaged.
-    pub(super) fn read(file: &dyn StorageFile) -> std::io::Result<Result<Mark, NoMark>> {
+    pub(super) fn read(file: &dyn StorageFile, from: ReadFrom) -> std::io::Result<Result<Mark, NoMark>> {
+        match Mark::read_slots(file, from)? {
+            (Err(NoMark::Damaged), Some(lost)) => Err(lost),
+            (best, _) => Ok(best),
+        }
+    }
+
+    /// As [`Mark::read`], and what the device said of a slot that it cannot read.
+    pub(super) fn read_slots(
+        file: &dyn StorageFile,
+        from: ReadFrom,
+    ) -> std::io::Result<(Result<Mark, NoMark>, Option<std::io::Error>)> {
         let mut best: Result<Mark, NoMark> = Err(NoMark::Damaged);
         let mut lost = None;
         for slot in 0..2 {
             let mut block = [0; BLOCK];
-            let read = match file.read_at(&mut block, slot * BLOCK as u64) {
+            let read = match file.read_from(from, &mut block, slot * BLOCK as u64) {
                 Err(err) if is_unreadable(&err) => {
                     lost = Some(err);
                     0
@@ -90,10 +101,7 @@ impl Mark {
                 (best, Err(NoMark::Damaged)) => best,
             };
         }
-        match lost {
-            Some(err) if best == Err(NoMark::Damaged) => Err(err),
-            _ => Ok(best),
-        }
+        Ok((best, lost))
     }
 }
 

@@ -11,6 +11,8 @@
 //! | `durable.mark` | a lower bound of what is durable |
 //! | `<number, 16 hex digits>.segment` | the log, in order of the numbers; numbers may skip |
 //! | `<number>-<offset, 8 hex digits>.torn` | bytes that a power cut left behind the log; nothing reads them |
+//! | `executor.stopped` | a restore's, named by a UUID as text: no withdrawal is performed |
+//! | `executor.released` | the UUID of the stop that an operator let go |
 //! | `<any of these>.tmp` | not whole yet; removed at the next opening |
 //!
 //! The directory itself is locked (flock) by who has the ledger open. A file appears under its name when all its bytes are durable: temporary name, write, fsync, rename, fsync of the
@@ -113,6 +115,7 @@ mod segment;
 mod shared;
 mod start;
 mod stats;
+pub(crate) mod stop;
 mod threads;
 mod twin;
 mod wait;
@@ -138,7 +141,7 @@ pub(crate) use twin::reconcile;
 
 use crate::error::{Halted, OpenError};
 use crate::sync::{Arc, Mutex, thread};
-use crate::sys::{DirectoryLock, Storage};
+use crate::sys::{DirectoryLock, ReadFrom, Storage};
 use crate::types::{Epoch, Head, Seq, Timestamp};
 use background::Background;
 pub(crate) use copy::{copy, epochs_skipped};
@@ -262,7 +265,7 @@ pub(crate) fn reaches_back_to_the_first(storage: &dyn Storage) -> Result<bool, O
 /// # Errors
 /// It cannot be read.
 pub(crate) fn identity(storage: &dyn Storage) -> Result<Option<Uuid>, OpenError> {
-    Ok(reader::read_mark(storage)?.map(|mark| mark.uuid))
+    Ok(reader::read_mark(storage, ReadFrom::Cache)?.map(|mark| mark.uuid))
 }
 
 /// Reads and checks a log from `start` on and changes nothing, be it in use or on a medium that cannot be written. Records that a

@@ -6,6 +6,9 @@ pub(super) const MARK: &str = "durable.mark";
 /// Keeps the withdrawals of a restored ledger from being performed, until an operator lets them go.
 pub(crate) const EXECUTOR_STOPPED: &str = "executor.stopped";
 
+/// Says which stop an operator let go.
+pub(super) const EXECUTOR_RELEASED: &str = "executor.released";
+
 const SEGMENT_SUFFIX: &str = ".segment";
 const TEMPORARY_SUFFIX: &str = ".tmp";
 const TORN_SUFFIX: &str = ".torn";
@@ -32,7 +35,8 @@ pub(super) fn temporary(name: &str) -> String {
 pub(super) fn is_temporary(name: &str) -> bool {
     name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|name| {
         let is_log = name == MARK || segment_number(name).is_some() || name.ends_with(TORN_SUFFIX);
-        is_log || is_snapshot(name) || name.ends_with(HISTORY_SUFFIX)
+        let is_copied = name == EXECUTOR_STOPPED || name == EXECUTOR_RELEASED;
+        is_log || is_copied || is_snapshot(name) || name.ends_with(HISTORY_SUFFIX)
     })
 }
 
@@ -57,6 +61,7 @@ mod tests {
         assert_eq!(segment_number(&temporary(&segment(1))), None);
         assert!(is_temporary(&temporary(&segment(1))) && is_temporary(&temporary(MARK)));
         assert!(is_temporary(&temporary(&torn(1, 4096))) && !is_temporary("notes.tmp"));
+        assert!(is_temporary("executor.stopped.tmp") && is_temporary("executor.released.tmp"));
         assert!(is_temporary("12.snapshot.tmp") && is_temporary("12-1.history.tmp") && !is_temporary("12.snapshot"));
     }
 }

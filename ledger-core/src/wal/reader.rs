@@ -33,6 +33,9 @@ pub(super) enum Reading {
     /// Nobody else has the directory, and everything in it was synced just now: the last segment is read from the
     /// device, since a sync that failed in an earlier life left bytes in the cache that the device never got.
     Exclusive,
+    /// As [`Reading::Exclusive`], and all of it is read from the device: what is to be copied from there is not judged by a
+    /// cache, which may hide what has rotted under it.
+    Device,
     /// Somebody may be writing. What looks like damage is looked at again before it is called so.
     Shared,
 }
@@ -41,8 +44,16 @@ impl Reading {
     /// Where links, spares and the last segment are read from.
     fn from(self) -> ReadFrom {
         match self {
-            Reading::Exclusive => ReadFrom::Device,
+            Reading::Exclusive | Reading::Device => ReadFrom::Device,
             Reading::Shared => ReadFrom::Cache,
+        }
+    }
+
+    /// Where everything else is read from: the mark, headers, and the segments before the last.
+    fn rest(self) -> ReadFrom {
+        match self {
+            Reading::Device => ReadFrom::Device,
+            Reading::Exclusive | Reading::Shared => ReadFrom::Cache,
         }
     }
 }
@@ -83,7 +94,7 @@ pub(super) fn read(
     visit: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
 ) -> Result<Log, OpenError> {
     // The mark before the segments: it is a lower bound, and the log of a running ledger only grows.
-    let mark = read_mark(storage)?;
+    let mark = read_mark(storage, reading.rest())?;
     let names = storage.list().map_err(io_error("listing", &storage.describe()))?;
     let leftovers = names.iter().filter(|name| names::is_temporary(name)).cloned().collect();
     let numbers: Vec<u64> = names.iter().filter_map(|name| names::segment_number(name)).collect();

@@ -48,7 +48,7 @@ pub(super) fn open(
     options.check()?;
     let lock = lock(storage)?;
     sync_all(storage)?;
-    let start = load(reader::read_mark(storage)?.map(|mark| (mark.uuid, mark.seq)))?;
+    let start = load(reader::read_mark(storage, ReadFrom::Cache)?.map(|mark| (mark.uuid, mark.seq)))?;
     let log = reader::read(storage, Reading::Exclusive, start, options, None, replay)?;
     accept(Stamp { seq: log.end.last_seq, time: log.end.last_time })?;
     let torn = save_torn_tail(storage, &log)?;

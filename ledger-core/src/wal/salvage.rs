@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::copy::epochs_skipped;
 use super::frame::{self, BLOCK, Chain, HEADER_BYTES, Header, Kind, Records, Seal};
 use super::head::HeadHash;
-use super::mark::{Mark, MarkFile};
+use super::mark::{Mark, MarkFile, NoMark};
 use super::names;
 use super::reader::{self, Window};
 use super::recovery;
@@ -68,14 +68,23 @@ pub(crate) fn salvage(
     let mut walk = Walk::new(&source, (from, None), Seq::new(u64::MAX), visit);
     let before = walk.at.next_seq;
     walk.run()?;
-    let (last_seq, first_left) = (Seq::new(walk.at.next_seq.get() - 1), walk.left);
-    let mut only_those = |record: Record<'_>| if record.seq > last_seq { Err(String::new()) } else { Ok(()) };
-    let mut walk = Walk::new(&source, (from, Some(into)), last_seq, &mut only_those);
-    walk.run()?;
-    let mut left = first_left;
+    let (mut last_seq, mut known_durable, mut epoch_max) = (walk.last_seq(), walk.durable, walk.epoch_max);
+    let mut left = walk.left;
+    let at = loop {
+        let wanted = last_seq;
+        let mut only_those = move |record: Record<'_>| if record.seq > wanted { Err(String::new()) } else { Ok(()) };
+        let mut walk = Walk::new(&source, (from, Some(into)), wanted, &mut only_those);
+        walk.run()?;
+        (known_durable, epoch_max) = (known_durable.max(walk.durable), epoch_max.max(walk.epoch_max));
+        if walk.last_seq() == wanted {
+            break walk.at;
+        }
+        // What could be read before cannot any more: again, up to there.
+        (last_seq, left) = (walk.last_seq(), walk.left);
+        remove_segments(into)?;
+    };
     left.extend(source.without_header.iter().cloned());
-    debug_assert_eq!(last_seq.next(), walk.at.next_seq);
-    if walk.at.next_seq == before {
+    if at.next_seq == before {
         let (file, offset, reason) = match left.first() {
             Some(first) => (first.file.clone(), first.bytes.start, first.reason.clone()),
             None => (names::MARK.to_owned(), 0, "there is no entry".to_owned()),
@@ -88,39 +97,75 @@ pub(crate) fn salvage(
         twin::copy_files(from, into, &snapshots(source.uuid, last_seq)?)?;
     }
     let mut mark = MarkFile::create(into, source.uuid)?;
-    let epoch = Epoch::new(walk.epoch_max.get() + epochs_skipped());
-    mark.advance(epoch, last_seq, walk.at.records_chain)?;
+    let epoch = Epoch::new(epoch_max.get() + epochs_skipped());
+    mark.advance(epoch, last_seq, at.records_chain)?;
     during(into.sync_directory(), "syncing", &into.describe())?;
     Ok(Taken {
         uuid: source.uuid,
-        last: Stamp { seq: last_seq, time: walk.at.time },
-        head: walk.at.head.at(last_seq),
-        known_durable: walk.durable,
+        last: Stamp { seq: last_seq, time: at.time },
+        head: at.head.at(last_seq),
+        known_durable,
         left,
     })
 }
 
-/// What a damaged log still says: whose it is, and the highest seq that something in it says was durable.
-pub(super) fn evidence(from: &dyn Storage) -> Result<(Option<Uuid>, Seq), OpenError> {
-    let source = match Source::read(from) {
-        Ok(source) => source,
-        Err(err) if err.is_damage() => return Ok((None, Seq::ZERO)),
-        Err(other) => return Err(other),
+fn remove_segments(into: &dyn Storage) -> Result<(), OpenError> {
+    for name in during(into.list(), "listing", &into.describe())? {
+        if names::segment_number(&name).is_some() {
+            during(into.remove(&name), "removing", &name)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a damaged log still says, and where it says nothing.
+pub(super) struct Evidence {
+    /// Whose it is, if anything says so.
+    pub(super) uuid: Option<Uuid>,
+    /// The highest seq that something in it says was durable.
+    pub(super) durable: Seq,
+    /// The highest epoch that something in it names.
+    pub(super) epoch: Epoch,
+    /// The device could not read all of the mark.
+    pub(super) is_mark_unread: bool,
+    /// The highest number of a segment of which the device could not read all.
+    pub(super) unread: Option<u64>,
+    /// The highest number of a segment without a header, for whatever reason.
+    pub(super) headless: Option<u64>,
+}
+
+/// What the damaged log on `from` still says.
+///
+/// # Errors
+/// The storage's, but for bytes that the device cannot read.
+pub(super) fn evidence(from: &dyn Storage) -> Result<Evidence, OpenError> {
+    let Parts { uuid, mark, is_mark_unread, segments, headless } = Parts::read(from)?;
+    let mut evidence = Evidence {
+        uuid,
+        durable: mark.map_or(Seq::ZERO, |mark| mark.seq),
+        epoch: mark.map_or(Epoch::new(0), |mark| mark.epoch),
+        is_mark_unread,
+        unread: headless.iter().filter(|headless| headless.is_unread).map(|headless| headless.number).max(),
+        headless: headless.iter().map(|headless| headless.number).max(),
     };
-    let seal = Seal::of(source.uuid);
-    let mut durable = source.mark.map_or(Seq::ZERO, |mark| mark.seq);
-    for found in &source.segments {
+    for found in &segments {
+        let seal = Seal::of(found.header.uuid);
+        evidence.epoch = evidence.epoch.max(found.header.epoch);
         let file = found.open(from)?;
         let end = found.written(&*file, LINK_AT)?;
         let mut window = Window::new(&*file, ReadFrom::Device, end);
         for at in (LINK_AT..end).step_by(BLOCK) {
-            let block = readable(window.bytes(at, BLOCK as u64), &found.name)?;
-            if let Some(Ok(header)) = block.map(|block| Header::decode(block, seal)) {
-                durable = durable.max(header.durable);
+            match readable(window.bytes(at, BLOCK as u64), &found.name)?.map(|block| Header::decode(block, seal)) {
+                None => evidence.unread = evidence.unread.max(Some(found.header.number)),
+                Some(Ok(header)) => {
+                    evidence.durable = evidence.durable.max(header.durable);
+                    evidence.epoch = evidence.epoch.max(header.epoch);
+                }
+                Some(Err(_)) => {}
             }
         }
     }
-    Ok((Some(source.uuid), durable))
+    Ok(evidence)
 }
 
 /// What can be read without judging it.
@@ -132,6 +177,24 @@ struct Source {
     has_snapshots: bool,
     /// Segments whose header is gone, or another ledger's.
     without_header: Vec<Left>,
+}
+
+/// What there is, be it known whose it is or not.
+struct Parts {
+    uuid: Option<Uuid>,
+    mark: Option<Mark>,
+    /// The device could not read all of the mark.
+    is_mark_unread: bool,
+    segments: Vec<Found>,
+    headless: Vec<Headless>,
+}
+
+/// A segment whose header is gone, or another ledger's.
+struct Headless {
+    number: u64,
+    /// The device could not read it.
+    is_unread: bool,
+    left: Left,
 }
 
 struct Found {
@@ -161,20 +224,31 @@ fn readable<T>(read: std::io::Result<T>, name: &str) -> Result<Option<T>, OpenEr
     }
 }
 
-impl Source {
-    fn read(from: &dyn Storage) -> Result<Source, OpenError> {
-        let mark = match reader::read_mark(from) {
-            Ok(mark) => mark,
-            Err(err) if err.is_damage() => None,
-            Err(other) => return Err(other),
-        };
+/// The mark, if it says anything, and whether the device could not read all of it.
+fn read_mark(from: &dyn Storage) -> Result<(Option<Mark>, bool), OpenError> {
+    let opened = match from.open(names::MARK) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok((None, false)),
+        opened => readable(opened, names::MARK)?,
+    };
+    let Some(file) = opened else { return Ok((None, true)) };
+    let (mark, lost) = during(Mark::read_slots(&*file, ReadFrom::Device), "reading", names::MARK)?;
+    match mark {
+        Ok(mark) => Ok((Some(mark), lost.is_some())),
+        Err(NoMark::Damaged) => Ok((None, lost.is_some())),
+        Err(NoMark::Newer(reason)) => Err(OpenError::Unsupported { file: names::MARK.to_owned(), reason }),
+    }
+}
+
+impl Parts {
+    fn read(from: &dyn Storage) -> Result<Parts, OpenError> {
+        let (mark, is_mark_unread) = read_mark(from)?;
         let mut uuid = mark.map(|mark| mark.uuid);
-        let (mut segments, mut without_header) = (Vec::new(), Vec::new());
+        let (mut segments, mut headless) = (Vec::new(), Vec::new());
         for name in during(from.list(), "listing", &from.describe())? {
             let Some(number) = names::segment_number(&name) else { continue };
             let file = during(from.open(&name), "opening", &name)?;
             let mut block = [0; BLOCK];
-            let is_read = readable(file.read_at(&mut block, 0), &name)?.is_some();
+            let is_read = readable(file.read_device_at(&mut block, 0), &name)?.is_some();
             match SegmentHeader::decode(&block) {
                 Ok(header) if is_read && header.number == number && header.uuid == *uuid.get_or_insert(header.uuid) => {
                     let seal = Seal::of(header.uuid);
@@ -184,14 +258,23 @@ impl Source {
                 _ => {
                     let reason = "its header cannot be read, or is another segment's".to_owned();
                     let bytes = 0..during(file.len(), "reading", &name)?;
-                    without_header.push(Left { file: name, bytes, seqs: None, reason });
+                    let left = Left { file: name, bytes, seqs: None, reason };
+                    headless.push(Headless { number, is_unread: !is_read, left });
                 }
             }
         }
+        Ok(Parts { uuid, mark, is_mark_unread, segments, headless })
+    }
+}
+
+impl Source {
+    fn read(from: &dyn Storage) -> Result<Source, OpenError> {
+        let Parts { uuid, mark, segments, headless, .. } = Parts::read(from)?;
         let Some(uuid) = uuid else {
             let reason = "nothing in the directory says which ledger it is".to_owned();
             return Err(OpenError::Damaged { file: names::MARK.to_owned(), offset: 0, seq: None, reason });
         };
+        let without_header = headless.into_iter().map(|headless| headless.left).collect();
         Ok(Source { uuid, mark, segments, has_snapshots: twin::has_snapshots(from)?, without_header })
     }
 }
@@ -262,6 +345,11 @@ impl<'a> Walk<'a> {
             epoch_max: epochs.chain(source.mark.map(|mark| mark.epoch)).max().unwrap_or_default(),
             left: Vec::new(),
         }
+    }
+
+    /// The last record that was taken.
+    fn last_seq(&self) -> Seq {
+        Seq::new(self.at.next_seq.get() - 1)
     }
 
     fn run(&mut self) -> Result<(), OpenError> {

@@ -116,7 +116,7 @@ pub(super) fn check_first(first: &Segment, start: Start) -> Result<(), OpenError
 pub(super) fn reaches_back_to_the_first(storage: &dyn Storage) -> Result<bool, OpenError> {
     let names = during(storage.list(), "listing", &storage.describe())?;
     let first = names.iter().find_map(|name| names::segment_number(name));
-    let (Some(first), Some(mark)) = (first, reader::read_mark(storage)?) else { return Ok(false) };
+    let (Some(first), Some(mark)) = (first, reader::read_mark(storage, ReadFrom::Cache)?) else { return Ok(false) };
     let segment = reader::open_segment(storage, Reading::Shared, first, &mark)?;
     Ok(segment.link.is_some_and(|link| link.link.previous == 0))
 }

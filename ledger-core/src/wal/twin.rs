@@ -1,15 +1,17 @@
 //! Compares the two sides of a mirrored log, and makes the worse one a copy of the better.
 //!
-//! What must hold: the better side is only read; and it has everything that either side is known to have had, in the
-//! same history. If neither can be shown to, nothing is changed. An interruption leaves the better side as it was.
+//! What must hold: the log of the better side is only read; and it has everything that either side is known to have had, in the
+//! same history. If neither can be shown to, nothing is changed. An interruption leaves the better side's log as it was. What is
+//! judged and what is copied is read from the device: a page cache may hide what has rotted under it.
 
 use uuid::Uuid;
 
 use super::copy::EPOCHS_SKIPPED_MIN;
 use super::options::WalOptions;
 use super::reader::{self, Reading};
+use super::salvage::{self, Evidence};
 use super::segment::{NewFile, during};
-use super::{Start, names, recovery, salvage};
+use super::{Start, names, recovery, stop};
 use crate::error::OpenError;
 use crate::sys::{Storage, is_unreadable};
 use crate::types::{Epoch, Head, Seq};
@@ -27,6 +29,10 @@ struct Sound {
     first_seq: Seq,
     head: Head,
     epoch: Epoch,
+    /// The number of its last segment; 0: it has none.
+    last: u64,
+    /// The highest number that a segment has, be it a spare.
+    number_max: u64,
 }
 
 impl Sound {
@@ -34,6 +40,20 @@ impl Sound {
     fn worth(&self) -> (Seq, std::cmp::Reverse<Seq>, Epoch) {
         (self.head.seq, std::cmp::Reverse(self.first_seq), self.epoch)
     }
+
+    /// Whether `epoch` is that of a ledger that was restored or salvaged from what this one had: so far above that no side can have
+    /// fallen behind as much.
+    fn was_restored_under(&self, epoch: Epoch) -> bool {
+        epoch.get() >= self.epoch.get().saturating_add(EPOCHS_SKIPPED_MIN)
+    }
+}
+
+/// Which side is made a copy of which.
+struct Plan<'a> {
+    from: &'a dyn Storage,
+    to: &'a dyn Storage,
+    /// The files of `from` that are copied.
+    differing: Vec<String>,
 }
 
 /// Brings the side up to date that is damaged, behind or empty.
@@ -44,28 +64,25 @@ pub(crate) fn reconcile(primary: &dyn Storage, mirror: &dyn Storage) -> Result<(
     recovery::sync_all(primary)?;
     recovery::sync_all(mirror)?;
     let sides = (look(primary)?, look(mirror)?);
-    judge(primary, mirror, sides)?;
+    let plan = judge(primary, mirror, sides)?;
     // What one side alone has begun is in the way of the other's.
     remove_temporaries(primary)?;
-    remove_temporaries(mirror)
+    remove_temporaries(mirror)?;
+    plan.map_or(Ok(()), |plan| plan.carry_out())
 }
 
-fn judge(primary: &dyn Storage, mirror: &dyn Storage, sides: (Side, Side)) -> Result<(), OpenError> {
-    match sides {
-        (Side::Empty, Side::Empty) => Ok(()),
-        (Side::Empty, Side::Sound(_)) => copy(mirror, primary),
-        (Side::Sound(_), Side::Empty) => copy(primary, mirror),
+fn judge<'a>(
+    primary: &'a dyn Storage,
+    mirror: &'a dyn Storage,
+    sides: (Side, Side),
+) -> Result<Option<Plan<'a>>, OpenError> {
+    let plan = match sides {
+        (Side::Empty, Side::Empty) => return Ok(None),
+        (Side::Empty, Side::Sound(_)) => Plan::new(mirror, primary),
+        (Side::Sound(_), Side::Empty) => Plan::new(primary, mirror),
         (Side::Damaged(fault), Side::Empty) | (Side::Empty | Side::Damaged(_), Side::Damaged(fault)) => Err(fault),
-        (Side::Damaged(fault), Side::Sound(sound)) => {
-            check_no_restore_is_lost(mirror, primary, &fault)?;
-            check_covers(sound, primary, fault)?;
-            copy(mirror, primary)
-        }
-        (Side::Sound(sound), Side::Damaged(fault)) => {
-            check_no_restore_is_lost(primary, mirror, &fault)?;
-            check_covers(sound, mirror, fault)?;
-            copy(primary, mirror)
-        }
+        (Side::Damaged(fault), Side::Sound(sound)) => mend((mirror, sound), primary, fault),
+        (Side::Sound(sound), Side::Damaged(fault)) => mend((primary, sound), mirror, fault),
         (Side::Sound(one), Side::Sound(two)) => {
             if one.uuid != two.uuid {
                 return Err(differs(mirror, 0, "it holds another ledger than the primary directory".to_owned()));
@@ -76,21 +93,34 @@ fn judge(primary: &dyn Storage, mirror: &dyn Storage, sides: (Side, Side)) -> Re
                 copy_better((mirror, two), (primary, one))
             }
         }
-    }
+    };
+    plan.map(Some)
+}
+
+/// Copies a sound log over a damaged one, if it has all that the damaged one can have had.
+fn mend<'a>(
+    (from, sound): (&'a dyn Storage, Sound),
+    damaged: &'a dyn Storage,
+    fault: OpenError,
+) -> Result<Plan<'a>, OpenError> {
+    check_no_restore_is_lost(from, damaged, &fault)?;
+    check_covers((from, sound), damaged, fault)?;
+    Plan::new(from, damaged)
 }
 
 /// Copies the better one of two sound logs over the other; the other way round where the better one has files that cannot be read
-/// to their end, and the other everything that it has.
-fn copy_better(better: (&dyn Storage, Sound), worse: (&dyn Storage, Sound)) -> Result<(), OpenError> {
-    let ((from, sound), (to, other)) = (better, worse);
+/// to their end, and the other is the same log.
+fn copy_better<'a>(
+    (from, sound): (&'a dyn Storage, Sound),
+    (to, other): (&'a dyn Storage, Sound),
+) -> Result<Plan<'a>, OpenError> {
     check_not_restored((from, sound), (to, other))?;
     check_leads(from, sound.head, other.head, to)?;
-    match differing(from, to) {
-        Err(fault) if fault.is_damage() => {
-            check_covers(other, from, fault)?;
-            copy(to, from)
+    match Plan::new(from, to) {
+        Err(fault) if fault.is_damage() && other.head == sound.head && !other.was_restored_under(sound.epoch) => {
+            Plan::new(to, from)
         }
-        differing => copy_files_over(from, to, &differing?),
+        plan => plan,
     }
 }
 
@@ -98,8 +128,7 @@ fn copy_better(better: (&dyn Storage, Sound), worse: (&dyn Storage, Sound)) -> R
 /// the longer one would undo.
 fn check_not_restored(better: (&dyn Storage, Sound), worse: (&dyn Storage, Sound)) -> Result<(), OpenError> {
     let ((from, sound), (to, other)) = (better, worse);
-    let is_older = sound.worth() > other.worth() && sound.epoch.get() + EPOCHS_SKIPPED_MIN <= other.epoch.get();
-    if !is_older {
+    if sound.worth() <= other.worth() || !sound.was_restored_under(other.epoch) {
         return Ok(());
     }
     let reason = format!(
@@ -127,13 +156,15 @@ fn remove_temporaries(side: &dyn Storage) -> Result<(), OpenError> {
 fn look(side: &dyn Storage) -> Result<Side, OpenError> {
     // Without a snapshot, a log that does not begin with seq 1 has lost its beginning.
     let start = if has_snapshots(side)? { Start::Oldest } else { Start::First };
-    match reader::read(side, Reading::Exclusive, start, &WalOptions::default(), None, &mut |_| Ok(())) {
+    match reader::read(side, Reading::Device, start, &WalOptions::default(), None, &mut |_| Ok(())) {
         Ok(log) if log.mark.is_none() => Ok(Side::Empty),
         Ok(log) => Ok(Side::Sound(Sound {
             uuid: log.mark.map(|mark| mark.uuid),
             first_seq: log.end.first_seq,
             head: log.end.head.at(log.end.last_seq),
             epoch: log.epoch_max,
+            last: log.segments.last().map_or(0, |last| last.header.number),
+            number_max: log.number_max,
         })),
         Err(fault) if fault.is_damage() => Ok(Side::Damaged(fault)),
         Err(other) => Err(other),
@@ -150,7 +181,7 @@ fn check_leads(better: &dyn Storage, head: Head, shorter: Head, worse: &dyn Stor
         return Ok(());
     }
     let (options, then) = (WalOptions::default(), Some(shorter.seq));
-    let log = reader::read(better, Reading::Exclusive, Start::Oldest, &options, then, &mut |_| Ok(()))?;
+    let log = reader::read(better, Reading::Device, Start::Oldest, &options, then, &mut |_| Ok(()))?;
     if log.end.head_then.is_some_and(|head| head.at(shorter.seq) == shorter) {
         return Ok(());
     }
@@ -167,68 +198,106 @@ fn check_leads(better: &dyn Storage, head: Head, shorter: Head, worse: &dyn Stor
     Err(differs(worse, shorter.seq.get(), reason))
 }
 
-/// A damaged side whose withdrawals wait for an operator, as after a restore, is none that the sound one fell behind of.
+/// A damaged side whose withdrawals wait for an operator, as after a restore, is none that the sound one fell behind of; unless
+/// that one was let go since.
 fn check_no_restore_is_lost(sound: &dyn Storage, damaged: &dyn Storage, fault: &OpenError) -> Result<(), OpenError> {
-    let waits = |side| Ok::<_, OpenError>(list(side)?.iter().any(|name| name == names::EXECUTOR_STOPPED));
-    if !waits(damaged)? || waits(sound)? {
+    let Some(stop) = stop::of(damaged)? else { return Ok(()) };
+    if stop::of(sound)?.is_some() || stop::was_released(sound, stop)? {
         return Ok(());
     }
+    Err(was_restored(sound, damaged, fault))
+}
+
+fn was_restored(sound: &dyn Storage, damaged: &dyn Storage, fault: &OpenError) -> OpenError {
     let reason = format!(
         "{} is damaged ({fault}) and was restored or salvaged, and {} was not: empty the one that is to be filled from the other",
         damaged.describe(),
         sound.describe()
     );
-    Err(OpenError::InvalidOption { reason })
+    OpenError::InvalidOption { reason }
 }
 
-/// What the damaged side is known to have had must be on the sound one.
-fn check_covers(sound: Sound, damaged: &dyn Storage, fault: OpenError) -> Result<(), OpenError> {
-    let (its, durable) = salvage::evidence(damaged)?;
-    if its.is_some() && its != sound.uuid {
+/// What the damaged side is known to have had must be on the sound one, and so must all that it may have where it cannot be read.
+fn check_covers(
+    (from, sound): (&dyn Storage, Sound),
+    damaged: &dyn Storage,
+    fault: OpenError,
+) -> Result<(), OpenError> {
+    let evidence = salvage::evidence(damaged)?;
+    if evidence.uuid.is_some() && evidence.uuid != sound.uuid {
         return Err(differs(damaged, 0, format!("it is damaged and holds another ledger ({fault})")));
     }
-    if durable > sound.head.seq {
-        let lacks =
-            format!("up to seq {durable} it had been durable, and the other side ends with seq {}", sound.head.seq);
-        return Err(differs(damaged, sound.head.seq.next().get(), format!("{fault}; {lacks}")));
+    if sound.was_restored_under(evidence.epoch) {
+        return Err(was_restored(from, damaged, &fault));
+    }
+    let next = sound.head.seq.next().get();
+    if evidence.durable > sound.head.seq {
+        let lacks = format!(
+            "up to seq {} it had been durable, and the other side ends with seq {}",
+            evidence.durable, sound.head.seq
+        );
+        return Err(differs(damaged, next, format!("{fault}; {lacks}")));
+    }
+    if may_hide_more(&evidence, sound) {
+        let hides = format!(
+            "what cannot be read there may be later than seq {}, with which the other side ends: start again when it can be \
+             read; or empty the directory, and it is filled from the other",
+            sound.head.seq
+        );
+        return Err(differs(damaged, next, format!("{fault}; {hides}")));
     }
     Ok(())
+}
+
+/// Whether what says nothing may have said that more was durable than `sound` has: a device that cannot be read for a time, or is
+/// read by another way, has it still.
+fn may_hide_more(evidence: &Evidence, sound: Sound) -> bool {
+    let is_nothing_read = evidence.uuid.is_none() && (evidence.is_mark_unread || evidence.unread.is_some());
+    // The sides have the same segments, but for those that were begun when one went on alone.
+    let is_beyond = evidence.unread.max(evidence.headless) > Some(sound.number_max);
+    let is_end_unread = evidence.is_mark_unread && evidence.unread >= Some(sound.last);
+    is_nothing_read || is_beyond || is_end_unread
 }
 
 fn is_log(name: &str) -> bool {
     name == names::MARK || names::segment_number(name).is_some()
 }
 
-/// Makes the log on `to` that on `from`, file by file; what is equal is left alone. Other files are added and never
-/// overwritten: which of two is right is for who reads them to say.
-fn copy(from: &dyn Storage, to: &dyn Storage) -> Result<(), OpenError> {
-    copy_files_over(from, to, &differing(from, to)?)
-}
-
-/// The files of `from` that `to` has otherwise or not at all, in the order in which they are copied. All of the log on `from` is
-/// read for it, but for files that `to` does not have.
-fn differing(from: &dyn Storage, to: &dyn Storage) -> Result<Vec<String>, OpenError> {
-    let targets = list(to)?;
-    let mut differing = Vec::new();
-    // The mark comes last in the order of the names, so it never promises more than is there.
-    for name in list(from)?.into_iter().filter(|name| !names::is_temporary(name)) {
-        if !targets.contains(&name) || is_log(&name) && !is_equal(from, to, &name)? {
-            differing.push(name);
+impl<'a> Plan<'a> {
+    /// To make the log on `to` that on `from`, file by file; what is equal is left alone. Other files are added and never
+    /// overwritten: which of two is right is for who reads them to say. All of the log on `from` is read for it, but for files that
+    /// `to` does not have.
+    fn new(from: &'a dyn Storage, to: &'a dyn Storage) -> Result<Plan<'a>, OpenError> {
+        let targets = list(to)?;
+        let mut differing = Vec::new();
+        for name in list(from)? {
+            if names::is_temporary(&name) || name == names::EXECUTOR_STOPPED {
+                continue;
+            }
+            if !targets.contains(&name) || is_log(&name) && !is_equal(from, to, &name)? {
+                differing.push(name);
+            }
         }
+        Ok(Plan { from, to, differing })
     }
-    Ok(differing)
-}
 
-fn copy_files_over(from: &dyn Storage, to: &dyn Storage, differing: &[String]) -> Result<(), OpenError> {
-    remove_temporaries(to)?;
-    let sources = list(from)?;
-    // What an operator let go on the better side, he let go.
-    let follows = |name: &&String| is_log(name) || *name == names::EXECUTOR_STOPPED;
-    for name in list(to)?.iter().filter(|name| follows(name) && !sources.contains(name)) {
-        during(to.remove(name), "removing", name)?;
+    fn carry_out(&self) -> Result<(), OpenError> {
+        let Plan { from, to, ref differing } = *self;
+        // Before there is anything on `to` that could be taken for a ledger which pays.
+        stop::settle(from, to)?;
+        let sources = list(from)?;
+        for name in list(to)?.iter().filter(|name| is_log(name) && !sources.contains(name)) {
+            during(to.remove(name), "removing", name)?;
+        }
+        let (marks, others): (Vec<_>, Vec<_>) = differing.iter().partition(|name| *name == names::MARK);
+        others.into_iter().try_for_each(|name| copy_file(from, to, name))?;
+        for mark in marks {
+            // It promises what no power cut takes back any more.
+            during(to.sync_directory(), "syncing", &to.describe())?;
+            copy_file(from, to, mark)?;
+        }
+        Ok(during(to.sync_directory(), "syncing", &to.describe())?)
     }
-    differing.iter().try_for_each(|name| copy_file(from, to, name))?;
-    Ok(during(to.sync_directory(), "syncing", &to.describe())?)
 }
 
 pub(super) fn has_snapshots(side: &dyn Storage) -> Result<bool, OpenError> {
@@ -260,7 +329,7 @@ fn copy_file(from: &dyn Storage, to: &dyn Storage, name: &str) -> Result<(), Ope
 
 const CHUNK_BYTES: usize = 1 << 20;
 
-fn list(side: &dyn Storage) -> Result<Vec<String>, OpenError> {
+pub(super) fn list(side: &dyn Storage) -> Result<Vec<String>, OpenError> {
     Ok(during(side.list(), "listing", &side.describe())?)
 }
 

@@ -189,6 +189,174 @@ fn what_a_side_that_was_lost_for_a_time_has_too_much_is_removed() {
     [&one, &two].into_iter().for_each(|side| assert_eq!(verify_storage(side).expect("sound").snapshots, 2));
 }
 
+#[test]
+fn what_rotted_under_a_cache_that_hides_it_is_mended_and_not_copied() {
+    let clock = SimClock::at(START);
+    let sides = [SimDisk::new(1), SimDisk::new(2)];
+    for round in 0..3 {
+        let ledger = open_pair(&clock, [&sides[0], &sides[1]]).expect("sound");
+        (0..3).for_each(|n| charge(&ledger, round * 3 + n));
+        ledger.close().expect("disks that work");
+    }
+    let digest = options(&clock).open_on(sides[0].after_kill()).expect("sound").state_digest();
+    let mut images = 0;
+    for (side, disk) in sides.iter().enumerate() {
+        for file in names(disk, &[".segment", ".mark"]) {
+            for at in (0..disk.written(&file).expect("it is there")).step_by(4_096) {
+                let pair = sides.each_ref().map(|side| side.after_kill());
+                pair[side].rot_bit(&file, at + 100, 3);
+                let what = format!("side {side}, {file} at {at}");
+                drop(open_pair(&clock, [&pair[0], &pair[1]]).unwrap_or_else(|err| panic!("{what}: {err}")));
+                for left in pair.iter().map(|side| side.survivor(0)) {
+                    verify_storage(&left).unwrap_or_else(|err| panic!("{what}: {err}"));
+                    let alone = options(&clock).open_on(left).unwrap_or_else(|err| panic!("{what}: {err}"));
+                    assert_eq!(alone.state_digest(), digest, "{what}");
+                }
+                images += 1;
+            }
+        }
+    }
+    assert!(images > 30, "{images}");
+}
+
+/// A ledger of three charges that was restored, on both sides; its withdrawals wait for an operator.
+fn restored_pair(clock: &SimClock) -> [SimDisk; 2] {
+    let (whole, pair) = (SimDisk::new(1), [SimDisk::new(2), SimDisk::new(3)]);
+    let ledger = options(clock).open_on(whole.clone()).expect("an empty disk");
+    (0..3).for_each(|n| charge(&ledger, n));
+    ledger.close().expect("a disk that works");
+    restore(&whole, Arc::new(pair[0].clone()), RestoreTo::End).expect("a disk that works");
+    open_pair(clock, [&pair[0], &pair[1]]).expect("an empty mirror").close().expect("disks that work");
+    assert_eq!(stopped(&pair), [true, true]);
+    pair
+}
+
+fn stopped(sides: &[SimDisk; 2]) -> [bool; 2] {
+    sides.each_ref().map(|side| is_executor_stopped(side).expect("a disk that works"))
+}
+
+/// Opens the pair in one order or the other.
+fn open_in_order(clock: &SimClock, sides: &[SimDisk; 2], is_turned: bool) -> Result<Ledger, OpenError> {
+    let [one, two] = sides;
+    open_pair(clock, if is_turned { [two, one] } else { [one, two] })
+}
+
+#[test]
+fn a_side_of_a_restored_ledger_whose_filling_is_cut_off_anywhere_is_stopped_and_so_is_the_other() {
+    let clock = SimClock::at(START);
+    let [restored, _] = restored_pair(&clock);
+    for is_turned in [false, true] {
+        for cut in 0.. {
+            let pair = [restored.after_kill(), SimDisk::new(5)];
+            pair[1].crash_after(cut);
+            let is_done = open_in_order(&clock, &pair, is_turned).is_ok();
+            for seed in [cut, cut + 1_000, cut + 2_000] {
+                let is_killed = seed == cut;
+                let left = pair.each_ref().map(|side| if is_killed { side.after_kill() } else { side.survivor(seed) });
+                drop(open_in_order(&clock, &left, is_turned).unwrap_or_else(|err| panic!("cut {cut}: {err}")));
+                assert_eq!(stopped(&left), [true, true], "cut {cut}, turned: {is_turned}");
+            }
+            if is_done {
+                assert!(cut > 20, "{cut}");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_release_that_is_cut_off_anywhere_is_one_on_both_sides_or_on_none() {
+    let clock = SimClock::at(START);
+    let whole = restored_pair(&clock);
+    for cut in 0.. {
+        let released = whole[0].after_kill();
+        released.crash_after(cut);
+        let is_done = release_executor(&released).is_ok();
+        for left in [released.after_kill(), released.survivor(cut), released.survivor(cut + 1_000)] {
+            for is_turned in [false, true] {
+                let pair = [left.after_kill(), whole[1].after_kill()];
+                let before = stopped(&pair)[0];
+                assert!(!is_done || !before);
+                drop(open_in_order(&clock, &pair, is_turned).expect("sound"));
+                assert_eq!(stopped(&pair), [before, before], "cut {cut}, turned: {is_turned}");
+            }
+        }
+        if is_done {
+            assert!(cut > 3, "{cut}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_stop_goes_with_the_release_of_that_very_stop_alone() {
+    let clock = SimClock::at(START);
+    let whole = restored_pair(&clock);
+    for is_turned in [false, true] {
+        // One that is gone and was not released comes back from the other side.
+        let pair = whole.each_ref().map(SimDisk::after_kill);
+        pair[0].erase("executor.stopped");
+        drop(open_in_order(&clock, &pair, is_turned).expect("sound"));
+        assert_eq!(stopped(&pair), [true, true], "turned: {is_turned}");
+        // A release reaches a side that is damaged, too.
+        release_executor(&pair[0]).expect("a disk that works");
+        let segment = names(&pair[1], &[".segment"])[0].clone();
+        pair[1].flip_bit(&segment, 2 * 4_096 + 100, 0);
+        drop(open_in_order(&clock, &pair, is_turned).expect("one is sound"));
+        assert_eq!(stopped(&pair), [false, false], "turned: {is_turned}");
+        // Of the next restore, the release of the one before says nothing.
+        let again = SimDisk::new(7);
+        restore(&pair[0], Arc::new(again.clone()), RestoreTo::End).expect("a disk that works");
+        let pair = [again, pair[1].after_kill()];
+        drop(open_in_order(&clock, &pair, is_turned).expect("the same history"));
+        assert_eq!(stopped(&pair), [true, true], "turned: {is_turned}");
+        release_executor(&pair[1]).expect("a disk that works");
+        drop(open_in_order(&clock, &pair, is_turned).expect("sound"));
+        assert_eq!(stopped(&pair), [false, false], "turned: {is_turned}");
+    }
+}
+
+#[test]
+fn a_released_restore_that_is_damaged_is_not_undone_by_the_old_mirror() {
+    let clock = SimClock::at(START);
+    let (one, old) = (SimDisk::new(1), SimDisk::new(2));
+    let ledger = open_pair(&clock, [&one, &old]).expect("empty disks");
+    (0..9).for_each(|n| charge(&ledger, n));
+    ledger.close().expect("disks that work");
+    let new = SimDisk::new(3);
+    restore(&one, Arc::new(new.clone()), RestoreTo::Seq(Seq::new(5))).expect("a disk that works");
+    release_executor(&new).expect("a disk that works");
+    new.flip_bit(&names(&new, &[".segment"])[0], 2 * 4_096 + 100, 0);
+    let without_mark = new.after_kill();
+    without_mark.erase("durable.mark");
+    for damaged in [new, without_mark] {
+        for is_turned in [false, true] {
+            let pair = [damaged.after_kill(), old.after_kill()];
+            match open_in_order(&clock, &pair, is_turned).map(drop) {
+                Err(OpenError::InvalidOption { reason }) => {
+                    assert!(reason.contains("was restored or salvaged"), "{reason}");
+                }
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(verify_storage(&pair[1]).expect("as it was").last_seq.get(), 9);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_one_side_does_not_have_is_removed_and_neither_side_is_lost() {
+    let disks = [SimDisk::new(1), SimDisk::new(2)];
+    let [primary, mirror] = disks.each_ref().map(|disk| Arc::new(disk.clone()) as Arc<dyn Storage>);
+    let mirrored = MirroredStorage::open(primary, mirror, OnSideFailure::GoOn).expect("empty disks");
+    for disk in &disks {
+        disk.create("7.snapshot.tmp").expect("a disk that works");
+        mirrored.remove("7.snapshot.tmp").expect("one side has it");
+        assert_eq!(disk.names(), Vec::<String>::new());
+        assert_eq!(mirrored.remove("7.snapshot.tmp").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(mirrored.degraded(), None);
+    }
+}
+
 /// Asked before a file or the directory is synced.
 type BeforeSync = Arc<dyn Fn(&str) -> io::Result<()> + Send + Sync>;
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ledger_core::sim::{SimClock, SimDisk};
+use ledger_core::withdrawals::{AttemptClass, Policy, Submission};
 use ledger_core::{
     CancelWithdrawal, CheckpointError, DirectoryLock, Error, IdempotencyKey, Ledger, MirroredStorage, OnSideFailure,
     OpenError, Options, Phase, Progress, Rejection, Storage, StorageFile, backup, salvage_on, verify_storage,
@@ -16,7 +17,7 @@ use ledger_core::{
 use crate::model::Asked;
 use crate::pair::{End, Pair};
 use crate::stage::{
-    SEGMENT_BYTES, START, World, amount, answer, ask, currency, difference, dump, id, metadata, options, user,
+    SECOND, SEGMENT_BYTES, START, World, amount, answer, ask, currency, difference, dump, id, metadata, options, user,
 };
 
 fn names(disk: &SimDisk, suffix: &str) -> Vec<String> {
@@ -133,6 +134,34 @@ fn keys_and_withdrawals_that_later_entries_changed_are_in_the_file_that_is_writt
         let answered = answer(ledger.cancel_withdrawal(again));
         assert!(matches!(answered, Err(Error::Rejected(Rejection::DuplicateRequest(_)))), "{key}: {answered:?}");
     }
+}
+
+#[test]
+fn neighbouring_withdrawals_with_much_evidence_are_no_hindrance_to_a_checkpoint() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let policy = Policy { attempts_max: 40, backoff: SECOND, backoff_max: SECOND, ..Policy::default() };
+    let opened = || options(&clock).shards(1).policy(policy.clone()).open_on(disk.clone()).expect("sound");
+    let ledger = opened();
+    answer(ask(&ledger, &Asked::charge(user(1), amount(1_000), "money"))).expect("accepted");
+    for n in 2..34 {
+        answer(ask(&ledger, &Asked::withdraw(user(1), amount(10), format!("withdrawal {n}")))).expect("accepted");
+    }
+    // 36 KiB for each of 32.
+    let not_sent = Submission { class: AttemptClass::NotSent, evidence: "x".repeat(1_024) };
+    for attempt in 1..=36 {
+        for of in (2..34).map(id) {
+            answer(ledger.start_attempt(of)).expect("it is due");
+            answer(ledger.end_attempt(of, attempt, &not_sent)).expect("it runs");
+        }
+        clock.advance(2 * SECOND);
+    }
+    let made = ledger.checkpoint().expect("whatever was said");
+    assert!(made.bytes > 1 << 20, "{}", made.bytes);
+    let digest = ledger.state_digest();
+    drop(ledger);
+    assert_eq!(verify_storage(&disk).expect("sound").snapshots, 1);
+    let ledger = opened();
+    assert_eq!((ledger.state_digest(), ledger.recovered().replayed), (digest, 0));
 }
 
 #[test]

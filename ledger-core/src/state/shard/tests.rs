@@ -276,7 +276,10 @@ fn a_hold_that_is_over_when_its_entry_is_made_is_none() {
         assert_eq!(record.release_at, (seconds % 2 == 0).then_some(release_at), "{seconds}");
         if seconds == 1 {
             assert_eq!(
-                (shard.parts_without_holds(shard.slot(user(1), Currency::USD)).is_some(), shard.sums()[0].holds.total()),
+                (
+                    shard.parts_without_holds(shard.slot(user(1), Currency::USD)).is_some(),
+                    shard.sums()[0].holds.total()
+                ),
                 (true, 0)
             );
         }

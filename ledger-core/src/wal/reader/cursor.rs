@@ -7,7 +7,7 @@ use super::files::Segment;
 use super::window::Window;
 use super::{Reading, damaged, io_error};
 use crate::error::OpenError;
-use crate::sys::{ReadFrom, Storage};
+use crate::sys::Storage;
 use crate::types::{Epoch, Seq, Timestamp};
 use crate::wal::frame::{self, BLOCK, HEADER_BYTES, Header, Kind, NotAFrame, Records, Seal};
 use crate::wal::head::HeadHash;
@@ -178,7 +178,7 @@ impl<'a> Cursor<'a> {
     /// as it believes every other checksum.
     fn hashed_from(&self, segments: &[Segment]) -> usize {
         match self.reading {
-            Reading::Exclusive if self.then.is_none() => {
+            Reading::Exclusive | Reading::Device if self.then.is_none() => {
                 let is_sealed = |segment: &Segment| segment.link.is_some_and(|read| read.link.head.is_some());
                 segments.iter().rposition(is_sealed).unwrap_or(0)
             }
@@ -214,7 +214,7 @@ impl<'a> Cursor<'a> {
     /// A segment that has a successor: all of it is needed.
     fn read_until(&mut self, segment: &Segment, name: &str, end: u64) -> Result<(), OpenError> {
         let file = self.storage.open(name).map_err(io_error("opening", name))?;
-        let mut window = Window::new(&*file, ReadFrom::Cache, segment.header.bytes);
+        let mut window = Window::new(&*file, self.reading.rest(), segment.header.bytes);
         while self.at.offset < end {
             let offset = self.at.offset;
             match self.next_frame(&mut window, segment, name)? {
@@ -240,7 +240,7 @@ impl<'a> Cursor<'a> {
                 Next::Closed => return self.check_closed(segment, name, from),
                 Next::Bad(reason) => {
                     let judged = self.judge_tail(&mut window, segment, name, &reason, from);
-                    if judged.is_ok() || self.reading == Reading::Exclusive {
+                    if judged.is_ok() || self.reading != Reading::Shared {
                         return judged;
                     }
                     // Between the two looks a running ledger may have written this frame and the one that told on it.
@@ -295,7 +295,7 @@ impl<'a> Cursor<'a> {
     fn next_frame(&mut self, window: &mut Window<'_>, segment: &Segment, name: &str) -> Result<Next, OpenError> {
         let offset = self.at.offset;
         let next = self.try_frame(window, segment, name)?;
-        if self.reading == Reading::Exclusive || !matches!(next, Next::Bad(_)) {
+        if self.reading != Reading::Shared || !matches!(next, Next::Bad(_)) {
             return Ok(next);
         }
         // The window may be older than the mark, and a frame may be half-way from another thread's buffer.

@@ -35,13 +35,13 @@ impl Segment {
     }
 }
 
-pub(in crate::wal) fn read_mark(storage: &dyn Storage) -> Result<Option<Mark>, OpenError> {
+pub(in crate::wal) fn read_mark(storage: &dyn Storage, from: ReadFrom) -> Result<Option<Mark>, OpenError> {
     let file = match storage.open(names::MARK) {
         Ok(file) => file,
         Err(err) if err.kind() == ErrorKind::NotFound => return Ok(None),
         Err(err) => return Err(io_error("opening", names::MARK)(err)),
     };
-    match Mark::read(&*file).map_err(io_error("reading", names::MARK))? {
+    match Mark::read(&*file, from).map_err(io_error("reading", names::MARK))? {
         Ok(mark) => Ok(Some(mark)),
         Err(NoMark::Newer(reason)) => Err(OpenError::Unsupported { file: names::MARK.to_owned(), reason }),
         Err(NoMark::Damaged) => Err(damaged(names::MARK, 0, None, "neither of its slots can be read")),
@@ -57,7 +57,7 @@ pub(in crate::wal) fn open_segment(
     let name = names::segment(number);
     let file = storage.open(&name).map_err(io_error("opening", &name))?;
     let mut block = [0; BLOCK];
-    let read = file.read_at(&mut block, 0).map_err(io_error("reading", &name))?;
+    let read = file.read_from(reading.rest(), &mut block, 0).map_err(io_error("reading", &name))?;
     let header = match SegmentHeader::decode(&block) {
         Ok(header) if read == BLOCK => header,
         Err(NotAHeader::Newer(reason)) => return Err(OpenError::Unsupported { file: name, reason }),

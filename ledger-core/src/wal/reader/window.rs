@@ -41,6 +41,8 @@ impl<'a> Window<'a> {
                 // What lies ahead cannot be read: it is nobody's concern yet.
                 Err(err) if is_unreadable(&err) && wanted as u64 > length => {
                     wanted = length as usize;
+                    // What follows is read a little more at a time, lest each of the frames before that place fail once.
+                    self.ahead = length.min(AHEAD_MAX);
                     self.file.read_from(self.from, &mut self.buf[..wanted], offset)?
                 }
                 read => read?,

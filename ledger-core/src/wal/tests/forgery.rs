@@ -63,7 +63,7 @@ fn ends_of(disk: &SimDisk, seal: Seal) -> Vec<u64> {
 
 impl Story {
     fn read(disk: &SimDisk) -> Story {
-        let mark = Mark::read(&*disk.open(names::MARK).unwrap()).unwrap().unwrap();
+        let mark = Mark::read(&*disk.open(names::MARK).unwrap(), ReadFrom::Device).unwrap().unwrap();
         let seal = Seal::of(mark.uuid);
         let mut segments = Vec::new();
         for (name, end) in segments_of(disk).iter().zip(ends_of(disk, seal)) {
@@ -365,7 +365,7 @@ fn flip_and_reseal(disk: &SimDisk, seal: Seal, uuid: Uuid, name: &str, offset: u
         .collect();
     disk.flip_bit(name, offset as u64, bit);
     let mut pen = Pen { seal, chain: 0, head: HeadHash::before_all(uuid), seq: 1, time: Timestamp::MIN };
-    let mut mark = Mark::read(&*disk.open(names::MARK).unwrap()).unwrap().unwrap();
+    let mut mark = Mark::read(&*disk.open(names::MARK).unwrap(), ReadFrom::Device).unwrap().unwrap();
     for (frames, name) in layout {
         let mut bytes = disk.read(&name).unwrap();
         let mut block: [u8; BLOCK] = bytes[..BLOCK].try_into().unwrap();
@@ -405,7 +405,7 @@ fn flip_and_reseal(disk: &SimDisk, seal: Seal, uuid: Uuid, name: &str, offset: u
 fn no_byte_of_history_can_be_changed_and_resealed() {
     let (disk, heads) = history(&[(vec![2, 1], true), (vec![3], false), (vec![1, 2], true)]);
     let last = *heads.last().unwrap();
-    let uuid = Mark::read(&*disk.open(names::MARK).unwrap()).unwrap().unwrap().uuid;
+    let uuid = Mark::read(&*disk.open(names::MARK).unwrap(), ReadFrom::Device).unwrap().unwrap().uuid;
     let (_, honest) = scan_records(&disk).unwrap();
     let (mut refused, mut other, mut harmless) = (0u64, 0u64, 0u64);
     for name in segments_of(&disk) {

@@ -76,7 +76,7 @@ pub(super) fn write_link(disk: &SimDisk, segment: u64, header: Header, link: Lin
 }
 
 pub(super) fn write_mark(disk: &SimDisk, change: impl FnOnce(&mut Mark)) {
-    let mut mark = Mark::read(&*disk.open(names::MARK).unwrap()).unwrap().unwrap();
+    let mut mark = Mark::read(&*disk.open(names::MARK).unwrap(), ReadFrom::Device).unwrap().unwrap();
     change(&mut mark);
     for count in 0..2 {
         disk.overwrite(names::MARK, count * BLOCK, &Mark { count, ..mark }.encode());
@@ -320,7 +320,7 @@ fn a_link_leads_from_the_end_of_the_segment_before() {
 fn the_mark_says_how_much_of_the_log_there_must_be() {
     let end = FRAMES_AT + 3 * BLOCK;
     let disk = small_log();
-    assert_eq!(Mark::read(&*disk.open(names::MARK).unwrap()).unwrap().unwrap().seq, Seq::new(5));
+    assert_eq!(Mark::read(&*disk.open(names::MARK).unwrap(), ReadFrom::Device).unwrap().unwrap().seq, Seq::new(5));
     write_mark(&disk, |mark| mark.seq = Seq::new(9));
     refused(&disk, LAST, end, Some(9), "the frame's header cannot be read, and seqs up to 9 were durable");
     write_mark(&disk, |mark| mark.seq = Seq::new(8));
@@ -354,9 +354,9 @@ fn the_mark_says_how_much_of_the_log_there_must_be() {
 #[test]
 fn the_newer_slot_of_the_mark_holds_and_the_older_one_where_it_is_torn() {
     let disk = small_log();
-    let mark = Mark::read(&*disk.open(names::MARK).unwrap()).unwrap().unwrap();
+    let mark = Mark::read(&*disk.open(names::MARK).unwrap(), ReadFrom::Device).unwrap().unwrap();
     let other = Mark { count: mark.count - 1, seq: Seq::new(77), ..mark };
-    let read = |disk: &SimDisk| Mark::read(&*disk.open(names::MARK).unwrap()).unwrap();
+    let read = |disk: &SimDisk| Mark::read(&*disk.open(names::MARK).unwrap(), ReadFrom::Device).unwrap();
     for (slot, of_other) in [(0, 1), (1, 0)] {
         disk.overwrite(names::MARK, slot * BLOCK, &mark.encode());
         disk.overwrite(names::MARK, of_other * BLOCK, &other.encode());

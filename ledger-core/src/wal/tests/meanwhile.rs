@@ -259,7 +259,7 @@ fn segments_that_come_and_go_meanwhile_are_no_damage() {
 #[test]
 fn only_the_last_segment_and_the_spares_are_kept_open() {
     let disk = small_log();
-    let mark = reader::read_mark(&disk).unwrap().unwrap();
+    let mark = reader::read_mark(&disk, ReadFrom::Cache).unwrap().unwrap();
     let numbers = [FIRST, MIDDLE, LAST, SPARE];
     let segments = start::open_segments(&disk, Reading::Shared, &numbers, &mark, Start::First).unwrap();
     let is_open = |index: usize| {

@@ -110,6 +110,25 @@ fn behind_a_closing_frame_whatever_there_is_is_left() {
 }
 
 #[test]
+fn what_can_be_read_once_and_then_no_more_is_not_taken() {
+    let (disk, into) = (small_log(), SimDisk::new(2));
+    let (name, at) = (names::segment(LAST), FRAMES_AT + BLOCK);
+    // When the last record was shown, the device fails where the one before it lies.
+    let taken = salvage(&disk, &into, &|_| Ok(()), &|_, _| panic!("it begins with seq 1"), &mut |record| {
+        if record.seq == Seq::new(8) {
+            disk.lose_sectors(&name, at..at + 512);
+        }
+        Ok(())
+    });
+    let taken = taken.unwrap();
+    assert_eq!((taken.last.seq, taken.known_durable), (Seq::new(6), Seq::new(7)));
+    let first = &taken.left[0];
+    assert_eq!((&first.file, first.bytes.start, first.reason.as_str()), (&name, at, "the device cannot read it"));
+    let (wal, opened, found) = open(&into.survivor(3), &manual()).unwrap();
+    assert_eq!((found.len(), opened.torn, wal.durable()), (6, None, Seq::new(6)));
+}
+
+#[test]
 fn a_segment_of_another_ledger_or_under_another_name_is_none() {
     let strange = |with: &dyn Fn(&SimDisk, &str)| {
         let disk = small_log();
@@ -149,7 +168,7 @@ fn what_is_known_to_have_been_durable_is_what_any_header_says() {
         write_frame(&disk, LAST, FRAMES_AT + 5 * BLOCK, says, &[], HEADER_BYTES);
         assert_eq!(take(&disk).0.known_durable, Seq::new(known));
     }
-    let mark = Mark::read(&*disk.open(names::MARK).unwrap()).unwrap().unwrap();
+    let mark = Mark::read(&*disk.open(names::MARK).unwrap(), ReadFrom::Device).unwrap().unwrap();
     (0..2).for_each(|slot| disk.overwrite(names::MARK, slot * BLOCK, &Mark { seq: Seq::new(70), ..mark }.encode()));
     assert_eq!(take(&disk).0.known_durable, Seq::new(70));
 }

@@ -1,8 +1,9 @@
 //! What is done to each side of a mirrored log, and what is left alone.
 
 use super::super::twin::reconcile;
-use super::judged::{FIRST, small_log};
+use super::judged::{BLOCK, FIRST, small_log};
 use super::*;
+use segment::FRAMES_AT;
 
 fn words(primary: &SimDisk, mirror: &SimDisk) -> String {
     match reconcile(primary, mirror) {
@@ -140,4 +141,90 @@ fn a_damaged_side_is_mended_if_the_other_has_all_that_it_is_known_to_have_had() 
     assert!(words(&damaged(&whole), &SimDisk::new(9)).contains("checksum"));
     assert!(words(&SimDisk::new(9), &damaged(&whole)).contains("checksum"));
     reconcile(&SimDisk::new(8), &SimDisk::new(9)).unwrap();
+}
+
+/// The small log with one commit more, of which nothing says yet that it is durable.
+fn one_ahead() -> SimDisk {
+    let disk = small_log();
+    let (wal, ..) = open(&disk, &manual()).unwrap();
+    commit(&wal, 100, b"one more");
+    // Before the log is dropped, which would bring the mark up to date.
+    disk.after_kill()
+}
+
+/// Neither side is changed.
+fn refused(primary: &SimDisk, mirror: &SimDisk) -> OpenError {
+    let contents = |disk: &SimDisk| disk.names().into_iter().map(|name| (disk.read(&name), name)).collect::<Vec<_>>();
+    let before = (contents(primary), contents(mirror));
+    let refused = reconcile(primary, mirror).unwrap_err();
+    assert!(before == (contents(primary), contents(mirror)), "{refused}");
+    refused
+}
+
+fn last_used(disk: &SimDisk) -> String {
+    let is_used = |name: &String| name.ends_with("segment") && disk.written(name).unwrap() > FRAMES_AT;
+    disk.names().into_iter().filter(is_used).max().unwrap()
+}
+
+#[test]
+fn a_side_that_is_ahead_and_cannot_be_read_behind_its_frames_is_not_overwritten() {
+    let lose = |disk: &SimDisk| {
+        let bad = disk.after_kill();
+        bad.lose_sectors(&names::segment(FIRST), 8 * BLOCK..8 * BLOCK + 512);
+        bad
+    };
+    let behind = small_log();
+    for is_mirror_behind in [true, false] {
+        let ahead = lose(&one_ahead());
+        let sides = if is_mirror_behind { (&ahead, &behind) } else { (&behind, &ahead) };
+        assert!(matches!(refused(sides.0, sides.1), OpenError::Io { .. }));
+    }
+    // Where the other one has the same log, it takes its place.
+    let bad = lose(&behind);
+    reconcile(&bad, &behind).unwrap();
+    assert!(is_same(&bad, &behind));
+    let after_a_cut = bad.survivor(0);
+    assert!(after_a_cut.open(&names::segment(FIRST)).unwrap().read_at(&mut [0; 512], 8 * BLOCK).is_ok());
+}
+
+#[test]
+fn a_side_that_cannot_be_read_for_a_time_is_not_overwritten_by_one_that_may_be_behind() {
+    let behind = small_log();
+    let hides = |bad: &SimDisk, behind: &SimDisk| {
+        for sides in [(bad, behind), (behind, bad)] {
+            match refused(sides.0, sides.1) {
+                OpenError::Damaged { reason, .. } => assert!(reason.contains("what cannot be read there"), "{reason}"),
+                other => panic!("{other}"),
+            }
+        }
+    };
+    // All of it.
+    let ahead = one_ahead();
+    let bad = ahead.after_kill();
+    bad.names().iter().for_each(|name| bad.lose_sectors(name, 0..u64::MAX));
+    hides(&bad, &behind);
+    // The header of a segment that the other side never had, or what stands in it.
+    for lost in [0..512, FRAMES_AT..FRAMES_AT + 512] {
+        let bad = ahead.after_kill();
+        bad.lose_sectors(&last_used(&ahead), lost);
+        hides(&bad, &behind);
+    }
+    let bad = ahead.after_kill();
+    bad.overwrite(&last_used(&ahead), 0, &[0; 4096]);
+    hides(&bad, &behind);
+    // The mark, and the end of a segment that both have.
+    let disk = SimDisk::new(1);
+    let (wal, ..) = open(&disk, &manual()).unwrap();
+    commit(&wal, 1, b"on both");
+    let both = disk.after_kill();
+    for at in 2..5 {
+        commit(&wal, at, b"on one alone");
+    }
+    let bad = disk.after_kill();
+    bad.lose_sectors(names::MARK, 0..2 * BLOCK);
+    bad.lose_sectors(&last_used(&disk), FRAMES_AT + BLOCK..FRAMES_AT + 4 * BLOCK);
+    hides(&bad, &both);
+    // When all can be read again, the other side gets it.
+    reconcile(&behind, &ahead).unwrap();
+    assert_eq!(open(&behind.survivor(0), &manual()).unwrap().2.len(), 9);
 }

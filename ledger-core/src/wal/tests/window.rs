@@ -10,12 +10,13 @@ use reader::Window;
 struct Noted {
     bytes: u64,
     fails: Mutex<bool>,
+    lost: Mutex<std::ops::Range<u64>>,
     reads: Mutex<Vec<(u64, usize)>>,
 }
 
 impl Noted {
     fn new(bytes: u64) -> Noted {
-        Noted { bytes, fails: Mutex::new(false), reads: Mutex::default() }
+        Noted { bytes, fails: Mutex::new(false), lost: Mutex::default(), reads: Mutex::default() }
     }
 
     fn reads(&self) -> Vec<(u64, usize)> {
@@ -37,6 +38,10 @@ impl StorageFile for Noted {
         if *self.fails.lock().unwrap() {
             buf.fill(0xEE);
             return Err(std::io::Error::other("the disk"));
+        }
+        let lost = self.lost.lock().unwrap().clone();
+        if offset < lost.end && offset + buf.len() as u64 > lost.start {
+            return Err(std::io::Error::from_raw_os_error(5));
         }
         let read = self.bytes.saturating_sub(offset).min(buf.len() as u64) as usize;
         (0..read).for_each(|place| buf[place] = at(offset + place as u64));
@@ -81,6 +86,25 @@ fn a_window_reads_ahead_more_and_more_and_nothing_twice() {
     // At the end only what there is.
     assert_eq!(look(1_000 * KIB, KIB), [(1_000 * KIB, 24 << 10)]);
     assert_eq!(look(1_023 * KIB, KIB), []);
+}
+
+#[test]
+fn a_sector_that_cannot_be_read_fails_few_of_the_readings_before_it() {
+    const KIB: u64 = 1 << 10;
+    let file = Noted::new(1 << 20);
+    let lost = 200 * KIB..200 * KIB + 512;
+    *file.lost.lock().unwrap() = lost.clone();
+    let mut window = Window::new(&file, ReadFrom::Cache, 1 << 20);
+    let mut look = |offset: u64| {
+        let expected: Vec<u8> = (offset..offset + 4 * KIB).map(at).collect();
+        window.bytes(offset, 4 * KIB).is_ok_and(|bytes| bytes == expected)
+    };
+    (0..50).for_each(|block| assert!(look(block * 4 * KIB), "{block}"));
+    assert!(!look(200 * KIB));
+    assert!(look(204 * KIB));
+    let fails = |(offset, length): &(u64, usize)| *offset < lost.end && offset + *length as u64 > lost.start;
+    let failed = file.reads().iter().filter(|read| fails(read)).count();
+    assert!(failed <= 6, "{failed}");
 }
 
 #[test]
