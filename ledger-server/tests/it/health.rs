@@ -176,7 +176,10 @@ async fn a_checkpoint_by_itself_that_fails_on_a_full_disk_is_told() {
         let charges: Vec<_> = (0..100).map(charge).collect();
         let reply = server.post("/batch", json!({"operations": charges})).await.json();
         if reply["rejected"] != 0 {
-            assert_eq!(reply["results"][99]["error"]["code"], "storage_full");
+            // Room that was promised and not used comes back, so what follows a refused one may be taken.
+            let mut refused =
+                reply["results"].as_array().unwrap().iter().filter_map(|result| result["error"]["code"].as_str());
+            assert!(refused.all(|code| code == "storage_full"), "{reply}");
             break;
         }
     }
