@@ -226,7 +226,7 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
         Ok(())
     }
 
-    /// Executes the commands `indexes`, few and each with its own accounts, with all their shards locked once.
+    /// Executes the transfers `indexes`, few, with all their shards locked once.
     fn execute(
         &mut self,
         shards: SmallVec<[usize; 2]>,
