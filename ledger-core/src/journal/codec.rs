@@ -19,6 +19,7 @@
 
 use smallvec::SmallVec;
 
+use crate::state::plan::Movement;
 use crate::state::{BatchPosition, Entry, Party, Posting, TransactionEntry};
 use crate::types::{
     Amount, Currency, Destination, Fingerprint, IdempotencyKey, Metadata, Operator, Timestamp, TransactionId, UserId,
@@ -101,26 +102,30 @@ pub(crate) fn encode_transaction(entry: &TransactionEntry<'_>, out: &mut Vec<u8>
     }
 }
 
-/// The bytes of a plain charge's entry, as [`encode_transaction`] makes them.
+/// The bytes of a plain charge's or transfer's entry, as [`encode_transaction`] makes them: completed, and with nothing but one
+/// posting, that is not held.
 #[inline]
-pub(crate) fn encode_plain_charge(
+pub(crate) fn encode_plain(
+    kind: TransactionKind,
     key: IdempotencyKey<'_>,
     fingerprint: Fingerprint,
-    posting: &PlainPosting,
+    movement: &Movement,
     out: &mut Vec<u8>,
 ) {
     let key = key.as_str().as_bytes();
-    let PlainPosting { user, currency, amount } = *posting;
+    let Movement { currency, amount, debit, credit, .. } = *movement;
+    let party = |user: Option<UserId>| party_code(user.map_or(Party::External, Party::User));
+    let shape = party(debit) | party(credit) << 2 | ((currency.as_bytes().len() - 3) as u8) << 5;
     let mut rest = Output { bytes: [0; PLAIN_BYTES], len: 0 };
     rest.put(&fingerprint.get().to_le_bytes());
-    let shape = party_code(Party::External) | party_code(Party::User(user)) << 2;
-    let shape = shape | ((currency.as_bytes().len() - 3) as u8) << 5;
     rest.put(&[1, shape]);
     rest.put_currency(currency);
     rest.put_varint(amount.minor());
-    rest.put_varint(user.get());
+    for user in [debit, credit].into_iter().flatten() {
+        rest.put_varint(user.get());
+    }
     out.reserve(4 + key.len() + PLAIN_BYTES);
-    out.extend_from_slice(&[TRANSACTION, kind_code(TransactionKind::Charge), 0, key.len() as u8]);
+    out.extend_from_slice(&[TRANSACTION, kind_code(kind), 0, key.len() as u8]);
     out.extend_from_slice(key);
     // All of it, at a fixed length, which needs no call; what is too much is taken off again.
     let end = out.len() + rest.len;
@@ -128,16 +133,8 @@ pub(crate) fn encode_plain_charge(
     out.truncate(end);
 }
 
-/// More than a fingerprint, a shape, a currency and two numbers.
+/// More than a fingerprint, a shape, a currency and three numbers.
 const PLAIN_BYTES: usize = 64;
-
-/// Who is credited with what by a plain charge.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PlainPosting {
-    pub(crate) user: UserId,
-    pub(crate) currency: Currency,
-    pub(crate) amount: Amount,
-}
 
 #[inline]
 fn encode_posting(posting: &Posting, bytes: &mut Output<OUTPUT_BYTES>) {

@@ -16,22 +16,21 @@ use super::payouts::OpenWithdrawals;
 use super::tables::{LockedShards, Origin, Tables};
 use super::time::LedgerTime;
 use crate::checkpoint::{Checkpoint, CheckpointError, Checkpointer, digest};
-use crate::command::{Charge, Command};
+use crate::command::Command;
 use crate::commit::Commit;
 use crate::error::{Error, Halted, Rejection};
-use crate::journal::codec::{self, PlainPosting};
+use crate::journal::codec;
 use crate::options::Options;
 use crate::recovery::Recovered;
 use crate::state::account::Slot;
 use crate::state::locator::Locator;
-use crate::state::plain::PlainCharge;
 use crate::state::plan::{Movement, entry_of, plan};
 use crate::state::shard::Shard;
 use crate::state::{KnownSlots, TransactionEntry};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, thread};
 use crate::sys::MemoryGauge;
 use crate::types::{Fingerprint, Seq, Timestamp, TransactionId, UserId};
-use crate::view::{Balance, Receipt};
+use crate::view::{Balance, Receipt, TransactionKind};
 use crate::wal::{Level, Refused, Reservation, Stamp, Wal};
 use crate::withdrawals::Places;
 
@@ -98,12 +97,13 @@ impl<'a> Prepared<'_, 'a> {
         entry_of(self.command, movement, self.fingerprint, now)
     }
 
-    /// The charge that may be a plain one, by what it says.
+    /// Whether the command may be a plain movement, by what it says.
     #[inline]
-    fn plain_charge(&self) -> Option<&'_ Charge<'a>> {
+    fn is_plain(&self) -> bool {
         match self.command {
-            Command::Charge(charge) if charge.release_at.is_none() && charge.metadata.is_none() => Some(charge),
-            _ => None,
+            Command::Charge(charge) => charge.release_at.is_none() && charge.metadata.is_none(),
+            Command::Transfer(transfer) => transfer.release_at.is_none() && transfer.metadata.is_none(),
+            Command::Withdraw(_) => false,
         }
     }
 
@@ -112,8 +112,10 @@ impl<'a> Prepared<'_, 'a> {
     pub(super) fn encode(&self, plan: Plan, movement: &Movement, now: Timestamp, bytes: &mut Vec<u8>) {
         match (plan, self.command) {
             (Plan::Plain(_), Command::Charge(charge)) => {
-                let posting = PlainPosting { user: charge.user, currency: charge.currency, amount: charge.amount };
-                codec::encode_plain_charge(charge.key, self.fingerprint, &posting, bytes);
+                codec::encode_plain(TransactionKind::Charge, charge.key, self.fingerprint, movement, bytes);
+            }
+            (Plan::Plain(_), Command::Transfer(transfer)) => {
+                codec::encode_plain(TransactionKind::Transfer, transfer.key, self.fingerprint, movement, bytes);
             }
             _ => codec::encode_transaction(&self.entry(movement, now), bytes),
         }
@@ -123,8 +125,8 @@ impl<'a> Prepared<'_, 'a> {
 /// How a command that is accepted is done.
 #[derive(Clone, Copy)]
 pub(super) enum Plan {
-    /// As a plain charge, to the account at this slot.
-    Plain(Slot),
+    /// As a plain movement, between the accounts at these slots.
+    Plain(KnownSlots),
     /// As its entry says, to the accounts at these slots.
     General(KnownSlots),
 }
@@ -357,17 +359,46 @@ impl Engine {
         now: Timestamp,
         before: usize,
     ) -> Result<Plan, Refusal> {
-        if let Some(charge) = prepared.plain_charge() {
-            let shard = shards.get(self.tables.shard_of(charge.user));
-            let slot = found[1].or_else(|| shard.slot(charge.user, charge.currency));
-            if let Some(slot) = slot
-                && shard.has_room_for(before + 1)
-                && shard.takes_plain_charge(slot, charge.amount)
-            {
-                return Ok(Plan::Plain(slot));
-            }
+        if prepared.is_plain()
+            && let Some(slots) = self.plan_plain(shards, movement, found, before)
+        {
+            return Ok(Plan::Plain(slots));
         }
         self.plan_locked(shards, movement, found, now, before).map(Plan::General)
+    }
+
+    /// As [`Engine::plan`], of a movement that may be a plain one; `None` where it is none, or is to be rejected. Says where its
+    /// accounts are.
+    #[inline]
+    fn plan_plain(
+        &self,
+        shards: &LockedShards<'_>,
+        movement: &Movement,
+        [debit, credit]: KnownSlots,
+        before: usize,
+    ) -> Option<KnownSlots> {
+        let credit = self.plain_account(shards, movement.credit?, movement, credit, before)?;
+        if !credit.0.takes_plain(credit.1, movement.amount) {
+            return None;
+        }
+        let Some(from) = movement.debit else { return Some([None, Some(credit.1)]) };
+        let debit = self.plain_account(shards, from, movement, debit, before)?;
+        debit.0.pays_plain(debit.1, movement.amount).then_some([Some(debit.1), Some(credit.1)])
+    }
+
+    /// Where an account of a movement that may be a plain one is, if its shard has room.
+    #[inline]
+    fn plain_account<'s>(
+        &self,
+        shards: &'s LockedShards<'_>,
+        user: UserId,
+        movement: &Movement,
+        found: Option<Slot>,
+        before: usize,
+    ) -> Option<(&'s Shard, Slot)> {
+        let shard = shards.get(self.tables.shard_of(user));
+        let slot = found.or_else(|| shard.slot(user, movement.currency))?;
+        shard.has_room_for(before + 1).then_some((shard, slot))
     }
 
     /// As [`Engine::plan`], of any command. Says where its accounts are.
@@ -444,18 +475,13 @@ impl Engine {
         now: Timestamp,
         stamp: Stamp,
     ) -> Receipt {
-        match (plan, prepared.command) {
-            (Plan::Plain(slot), Command::Charge(charge)) => {
-                let Charge { user, currency, amount, .. } = *charge;
-                let charge = PlainCharge { currency, amount, key_hash: prepared.key_hash };
-                let (id, parts) = self.tables.apply_plain(shards, user, slot, &charge, stamp);
-                let balance = balance(user, currency, parts, stamp.seq);
+        match plan {
+            Plan::Plain(slots) => {
+                let (id, parts) = self.tables.apply_plain(shards, movement, slots, stamp, prepared.key_hash);
+                let balance = balance(movement.viewer(), movement.currency, parts, stamp.seq);
                 Receipt { transaction_id: id, created_at: stamp.time, held_until: None, balance }
             }
-            (Plan::General(known), _) => {
-                self.apply(shards, &prepared.entry(movement, now), known, stamp, prepared.key_hash)
-            }
-            (Plan::Plain(_), _) => unreachable!("only a charge is planned as one"),
+            Plan::General(known) => self.apply(shards, &prepared.entry(movement, now), known, stamp, prepared.key_hash),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::state::account::{Parts, Slot};
 use crate::state::apply::Applied;
 use crate::state::audit;
 use crate::state::locator::Locator;
-use crate::state::plain::PlainCharge;
+use crate::state::plain::PlainMovement;
 use crate::state::plan::Movement;
 use crate::state::shard::{Shard, TOUCHED_TOGETHER};
 use crate::state::{KnownSlots, TransactionEntry};
@@ -218,20 +218,34 @@ impl Tables {
         (id, viewers.expect("a transaction names at least one user"))
     }
 
-    /// As [`Tables::apply`], of a plain charge of the user's account at `slot`. Returns the account's parts.
+    /// As [`Tables::apply`], of a plain movement between the accounts at `slots`. Returns the parts of the viewer's account.
     #[inline]
     pub(super) fn apply_plain(
         &self,
         shards: &mut LockedShards<'_>,
-        user: UserId,
-        slot: Slot,
-        charge: &PlainCharge,
+        movement: &Movement,
+        slots: KnownSlots,
         stamp: Stamp,
+        key_hash: u64,
     ) -> (TransactionId, Parts) {
-        let id = transaction_of(stamp.seq);
-        let shard = self.shard_of(user);
-        let parts = shards.get_mut(shard).credit_plain(slot, charge, id, stamp.time);
-        self.locator.set(stamp.seq, shard as u8);
+        let Movement { currency, amount, debit, credit, .. } = *movement;
+        let (id, at) = (transaction_of(stamp.seq), stamp.time);
+        let plain = PlainMovement { id, at, currency, amount, key_hash };
+        let (home, parts) = match (debit.zip(slots[0]), credit.zip(slots[1])) {
+            (None, Some((to, slot))) => {
+                let home = self.shard_of(to);
+                (home, shards.get_mut(home).credit_plain(slot, &plain, None))
+            }
+            (Some((from, paying)), Some((to, slot))) => {
+                // First who pays, as replay does it: of two records in one shard his is found by the id.
+                let home = self.shard_of(from);
+                let parts = shards.get_mut(home).debit_plain(paying, &plain, to);
+                shards.get_mut(self.shard_of(to)).credit_plain(slot, &plain, Some(from));
+                (home, parts)
+            }
+            (_, None) => unreachable!("a plain movement is credited to somebody"),
+        };
+        self.locator.set(stamp.seq, home as u8);
         (id, parts)
     }
 

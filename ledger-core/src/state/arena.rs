@@ -44,6 +44,12 @@ impl<T, const FIRST: u32, const MOST: u32> Chunked<T, FIRST, MOST> {
         index
     }
 
+    /// The newest item.
+    #[inline]
+    pub(crate) fn last(&self) -> Option<&T> {
+        self.chunks.last()?.last()
+    }
+
     /// The first index whose item does not satisfy `before`; the items that do must come first.
     pub(crate) fn partition_point(&self, mut before: impl FnMut(&T) -> bool) -> usize {
         let (mut low, mut high) = (0, self.len);
@@ -164,6 +170,18 @@ impl<T: Copy + Default, const LOG2: u32> Arena<T, LOG2> {
             chunk.extend_from_slice(&items[..len]);
         }
         address
+    }
+
+    /// As [`Arena::push_first`], if the last chunk has room for all of `items`; says whether it has.
+    #[inline]
+    pub(crate) fn push_here<const N: usize>(&mut self, items: &[T; N], len: usize) -> bool {
+        let Some(last) = self.chunks.last_mut().filter(|last| last.len() + N <= Self::CHUNK_ITEMS) else {
+            return false;
+        };
+        let end = last.len() + len;
+        last.extend_from_slice(items);
+        last.truncate(end);
+        true
     }
 
     /// Adds a run of `len` default items.

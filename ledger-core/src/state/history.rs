@@ -24,12 +24,12 @@ mod restore;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use layout::PlainRecord;
 pub(crate) use restore::{HistoryEnd, Restored, settle_bytes};
 
 use crate::types::{Amount, Destination, Metadata, Seq, Timestamp, TransactionId, UserId};
 use crate::view::{Direction, Status, TransactionKind};
 
-use self::layout::Common;
 use super::arena::{Arena, Chunked};
 
 /// A transaction as its owner sees it, on its way into the history.
@@ -63,37 +63,6 @@ pub(crate) struct NewRecord<'a> {
     pub(crate) batch: Option<(u32, u32)>,
     /// The last entry that changed it: that of its id, except where an old state is restored.
     pub(crate) last_seq: Seq,
-}
-
-/// A completed charge with nothing but what each record has.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ChargeRecord {
-    pub(crate) id: TransactionId,
-    pub(crate) at: Timestamp,
-    pub(crate) amount: Amount,
-    pub(crate) account: u32,
-    pub(crate) key_hash: u64,
-}
-
-impl ChargeRecord {
-    const fn record(&self) -> NewRecord<'static> {
-        NewRecord {
-            id: self.id,
-            at: self.at,
-            kind: TransactionKind::Charge,
-            status: Status::Completed,
-            direction: Direction::Credit,
-            amount: self.amount,
-            account: self.account,
-            counterparty: None,
-            release_at: None,
-            key_hash: self.key_hash,
-            metadata: None,
-            destination: None,
-            batch: None,
-            last_seq: self.id.seq(),
-        }
-    }
 }
 
 /// A record as it stands now. It has the same parts as when it was new; `status` and `last_seq` may have changed.
@@ -230,14 +199,11 @@ impl History {
         reference
     }
 
-    /// As [`History::push`], of a completed charge that has nothing but what each has.
-    #[inline]
-    pub(crate) fn push_charge(&mut self, list: &mut HistoryList, charge: &ChargeRecord) {
-        let ChargeRecord { id, at, amount, account, key_hash } = *charge;
-        let (kind, status, direction) = (TransactionKind::Charge, Status::Completed, Direction::Credit);
-        let record = Common { id, at, kind, status, direction, amount, account, key_hash };
-        let reference = self.push_plain(&record).unwrap_or_else(|| self.push_record(&charge.record()));
-        self.push_to_list(list, reference, id.seq(), at);
+    /// As [`History::push`], of a plain record.
+    #[inline(always)]
+    pub(crate) fn push_plain(&mut self, list: &mut HistoryList, record: &PlainRecord) {
+        let reference = self.push_plain_record(record).unwrap_or_else(|| self.push_record(&record.record()));
+        self.push_to_list(list, reference, record.id.seq(), record.at);
     }
 
     /// Reads where the next reference of a list will go, for its cache line.
@@ -359,7 +325,7 @@ impl History {
     }
 
     fn push_record(&mut self, record: &NewRecord<'_>) -> RecordRef {
-        if let Some(reference) = Common::of_plain(record).and_then(|plain| self.push_plain(&plain)) {
+        if let Some(reference) = PlainRecord::of(record).and_then(|plain| self.push_plain_record(&plain)) {
             return reference;
         }
         let (seq, micros) = (record.id.get(), record.at.micros());
@@ -378,19 +344,13 @@ impl History {
         reference
     }
 
-    /// Adds a record without extras, unless it needs a new chunk.
-    #[inline]
-    fn push_plain(&mut self, record: &Common) -> Option<RecordRef> {
-        let (seq, micros) = (record.id.get(), record.at.micros());
-        let address = self.records.next_address(0);
-        let reference = RecordRef::at(address);
-        let plain = layout::encode_plain(record, self.anchor_at(reference, seq, micros));
-        if self.records.next_address(plain.len()) != address {
-            return None;
-        }
-        self.note_anchor(reference, seq, micros);
-        plain.push_to(&mut self.records);
-        Some(reference)
+    /// Adds a plain record, unless it needs a new anchor or a new chunk.
+    #[inline(always)]
+    fn push_plain_record(&mut self, record: &PlainRecord) -> Option<RecordRef> {
+        let reference = RecordRef::at(self.records.next_address(0));
+        let anchor = *self.anchors.last().filter(|_| reference.anchor() + 1 == self.anchors.len())?;
+        let plain = layout::encode_plain(record, anchor);
+        plain.push_to(&mut self.records).then_some(reference)
     }
 
     /// Makes the anchors up to the record at `reference`, where there are none.

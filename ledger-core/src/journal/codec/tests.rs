@@ -229,16 +229,18 @@ proptest! {
     }
 
     #[test]
-    fn a_plain_charge_has_the_bytes_of_its_entry(
+    fn a_plain_movement_has_the_bytes_of_its_entry(
         (key, fingerprint) in (text(IdempotencyKey::BYTES_MAX), any::<u128>()),
-        (user, currency, amount) in (user(), currency(), amount()),
+        (currency, amount, credit, debit) in (currency(), amount(), user(), option::of(user())),
         before in vec(any::<u8>(), 0..9),
     ) {
         let Some(key) = IdempotencyKey::new(&key) else { return Ok(()) };
         let fingerprint = Fingerprint::new(fingerprint);
-        let (debit, credit) = (Party::External, Party::User(user));
+        let kind = if debit.is_some() { TransactionKind::Transfer } else { TransactionKind::Charge };
+        let movement = Movement { currency, amount, debit, credit: Some(credit), release_at: None };
+        let (debit, credit) = (debit.map_or(Party::External, Party::User), Party::User(credit));
         let entry = TransactionEntry {
-            kind: TransactionKind::Charge,
+            kind,
             status: Status::Completed,
             key,
             fingerprint,
@@ -248,7 +250,7 @@ proptest! {
             batch: None,
         };
         let (mut plain, mut general) = (before.clone(), before);
-        encode_plain_charge(key, fingerprint, &PlainPosting { user, currency, amount }, &mut plain);
+        encode_plain(kind, key, fingerprint, &movement, &mut plain);
         encode_transaction(&entry, &mut general);
         prop_assert_eq!(plain, general);
     }

@@ -187,64 +187,58 @@ impl Fields {
     }
 }
 
-/// A record with nothing but what each has.
-pub(super) struct Plain {
-    bytes: [u8; PLAIN_ROOM],
-    len: usize,
+/// What each record has, and a counterparty: all that a plain one has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlainRecord {
+    /// As in [`NewRecord`], all of these.
+    pub(crate) id: TransactionId,
+    pub(crate) at: Timestamp,
+    pub(crate) kind: TransactionKind,
+    pub(crate) status: Status,
+    pub(crate) direction: Direction,
+    pub(crate) amount: Amount,
+    pub(crate) account: u32,
+    pub(crate) counterparty: Option<UserId>,
+    pub(crate) key_hash: u64,
 }
 
-/// Everything that each record has at its widest is 37 bytes; a number is written as eight.
-const PLAIN_ROOM: usize = 48;
-
-impl Plain {
-    /// How many bytes the record takes: whole units.
-    pub(super) const fn len(&self) -> usize {
-        self.len.next_multiple_of(UNIT)
-    }
-
-    pub(super) fn push_to<const LOG2: u32>(&self, records: &mut Arena<u8, LOG2>) {
-        records.push_first(&self.bytes, self.len());
-    }
-
+impl PlainRecord {
     #[inline]
-    fn put(&mut self, number: u64, width: usize) {
-        // As in `Encoded::put`. The last is one of eight bytes, so what is behind it is zero.
-        self.bytes[self.len % 32..][..8].copy_from_slice(&number.to_le_bytes());
-        self.len += width;
-    }
-}
-
-/// What each record has, and all that a plain one has.
-#[derive(Clone, Copy)]
-pub(super) struct Common {
-    pub(super) id: TransactionId,
-    pub(super) at: Timestamp,
-    pub(super) kind: TransactionKind,
-    pub(super) status: Status,
-    pub(super) direction: Direction,
-    pub(super) amount: Amount,
-    pub(super) account: u32,
-    pub(super) key_hash: u64,
-}
-
-impl Common {
-    #[inline]
-    fn of(record: &NewRecord<'_>) -> Common {
-        let NewRecord { id, at, kind, status, direction, amount, account, key_hash, .. } = *record;
-        Common { id, at, kind, status, direction, amount, account, key_hash }
+    fn of_common(record: &NewRecord<'_>) -> PlainRecord {
+        let NewRecord { id, at, kind, status, direction, amount, account, counterparty, key_hash, .. } = *record;
+        PlainRecord { id, at, kind, status, direction, amount, account, counterparty, key_hash }
     }
 
-    /// What a record has, if it has no extras.
+    /// The record, if it is a plain one.
     #[inline]
-    pub(super) fn of_plain(record: &NewRecord<'_>) -> Option<Common> {
-        let has_extras = record.release_at.is_some()
-            || record.counterparty.is_some()
-            || record.status == Status::Pending
-            || record.last_seq != record.id.seq()
-            || record.batch.is_some()
-            || record.metadata.is_some()
-            || record.destination.is_some();
-        (!has_extras).then(|| Common::of(record))
+    pub(super) fn of(record: &NewRecord<'_>) -> Option<PlainRecord> {
+        let is_plain = record.release_at.is_none()
+            && record.status != Status::Pending
+            && record.last_seq == record.id.seq()
+            && record.batch.is_none()
+            && record.metadata.is_none()
+            && record.destination.is_none();
+        is_plain.then(|| PlainRecord::of_common(record))
+    }
+
+    /// The same record, with all that a plain one has not.
+    pub(super) const fn record(&self) -> NewRecord<'static> {
+        NewRecord {
+            id: self.id,
+            at: self.at,
+            kind: self.kind,
+            status: self.status,
+            direction: self.direction,
+            amount: self.amount,
+            account: self.account,
+            counterparty: self.counterparty,
+            release_at: None,
+            key_hash: self.key_hash,
+            metadata: None,
+            destination: None,
+            batch: None,
+            last_seq: self.id.seq(),
+        }
     }
 
     /// Seq, time, amount and account, the first two less the anchor's.
@@ -283,15 +277,49 @@ impl Common {
     }
 }
 
-/// As [`encode`], of a record that has no extras.
-#[inline]
-pub(super) fn encode_plain(record: &Common, anchor: Anchor) -> Plain {
+/// A plain record on its way into the arena.
+pub(super) struct Plain {
+    bytes: [u8; PLAIN_ROOM],
+    len: usize,
+}
+
+/// All that a plain record has at its widest is 46 bytes; a number is written as eight, wherever it begins below 64.
+const PLAIN_ROOM: usize = 72;
+
+impl Plain {
+    /// Adds the record where the last one ends, if there is room; says whether there is.
+    #[inline]
+    pub(super) fn push_to<const LOG2: u32>(&self, records: &mut Arena<u8, LOG2>) -> bool {
+        records.push_here(&self.bytes, self.len.next_multiple_of(UNIT))
+    }
+
+    #[inline]
+    fn put(&mut self, number: u64, width: usize) {
+        // As in `Encoded::put`. The last is one of eight bytes, so what is behind it is zero.
+        self.bytes[self.len % 64..][..8].copy_from_slice(&number.to_le_bytes());
+        self.len += width;
+    }
+}
+
+/// As [`encode`], of a plain record.
+#[inline(always)]
+pub(super) fn encode_plain(record: &PlainRecord, anchor: Anchor) -> Plain {
     let numbers = record.numbers(anchor);
     let (head, widths) = record.head(numbers);
     let mut plain = Plain { bytes: [0; PLAIN_ROOM], len: 0 };
-    plain.put(head.into(), 2);
+    let user = record.counterparty.map_or(0, UserId::get);
+    let user_code = width_code(user, USER_WIDTHS);
+    if record.counterparty.is_some() {
+        let extras = COUNTERPARTY | width_code(0, RELEASE_WIDTHS) << RELEASE_AT | user_code << USER_AT;
+        plain.put(u64::from(head | HAS_EXTRAS) | u64::from(extras) << 16, 4);
+    } else {
+        plain.put(head.into(), 2);
+    }
     for (number, width) in numbers.into_iter().zip(widths) {
         plain.put(number, width);
+    }
+    if record.counterparty.is_some() {
+        plain.put(user, USER_WIDTHS[usize::from(user_code)]);
     }
     plain.put(record.key_hash, 8);
     plain
@@ -299,7 +327,7 @@ pub(super) fn encode_plain(record: &Common, anchor: Anchor) -> Plain {
 
 /// Lays a record out for a place with this anchor.
 pub(super) fn encode<'a>(record: &NewRecord<'a>, anchor: Anchor) -> Encoded<'a> {
-    let common = Common::of(record);
+    let common = PlainRecord::of_common(record);
     let numbers = common.numbers(anchor);
     let release = record.release_at.map_or(0, |at| at.micros().wrapping_sub(record.at.micros()) as u64);
     let user = record.counterparty.map_or(0, UserId::get);

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::state::apply::Applied;
-use crate::state::plain::PlainCharge;
+use crate::state::plain::PlainMovement;
 use crate::state::{Party, Posting, TransactionEntry, audit};
 use crate::types::{Amount, Epoch, Fingerprint, INTEGER_MAX, IdempotencyKey};
 use crate::view::{CurrencyAudit, Status, TransactionKind};
@@ -341,21 +341,29 @@ proptest! {
 
     /// Long enough for many chunks of records and for lists of several stretches.
     #[test]
-    fn a_plain_charge_does_what_its_entry_says(
-        charges in prop::collection::vec((1..40u64, 1..INTEGER_MAX / 8_000, any::<u64>(), 0..9u64), 0..6_000),
+    fn a_plain_movement_does_what_its_entry_says(
+        movements in prop::collection::vec(
+            (0..40u64, 1..40u64, 1..INTEGER_MAX / 8_000, any::<u64>(), 0..9u64),
+            0..6_000,
+        ),
     ) {
         let (mut plain, mut general) = (Shard::new(RandomState::default()), Shard::new(RandomState::default()));
-        let (mut now, hasher) = (1_700_000_000, plain.hasher.clone());
-        general.hasher = hasher;
-        for (number, (n, minor, key_hash, pause)) in charges.into_iter().enumerate() {
+        general.hasher = plain.hasher.clone();
+        let mut now = 1_700_000_000;
+        for (number, (from, to, minor, key_hash, pause)) in movements.into_iter().enumerate() {
             now += pause;
-            let (user, at, amount) = (user(n), time(now), Amount::new(minor).unwrap());
-            let currency = if n % 7 == 0 { eur() } else { Currency::USD };
+            // A charge where nobody pays, or somebody who has not enough.
+            let currency = if to % 7 == 0 { eur() } else { Currency::USD };
+            let (to, at, amount) = (user(to), time(now), Amount::new(minor).unwrap());
+            let able = |from: &UserId| {
+                *from != to && general.parts(*from, currency, at).0.withdrawable() >= amount.minor()
+            };
+            let from = UserId::new(from).filter(able);
             let id = TransactionId::new(number as u64 + 1).unwrap();
-            let posting =
-                Posting { currency, amount, debit: Party::External, credit: Party::User(user), release_at: None };
+            let (debit, credit) = (from.map_or(Party::External, Party::User), Party::User(to));
+            let posting = Posting { currency, amount, debit, credit, release_at: None };
             let entry = TransactionEntry {
-                kind: TransactionKind::Charge,
+                kind: if from.is_some() { TransactionKind::Transfer } else { TransactionKind::Charge },
                 status: Status::Completed,
                 key: IdempotencyKey::new("key").unwrap(),
                 fingerprint: Fingerprint::new(0),
@@ -366,13 +374,21 @@ proptest! {
             };
             let reference = BankReference { ledger: Uuid::nil(), epoch: Epoch::new(1), id };
             let applied = Applied { seq: id.seq(), time: at, key_hash, reference };
-            let slot = general.credit(&entry, &posting, user, None, &applied);
-            match plain.slot(user, currency) {
-                Some(slot) if plain.takes_plain_charge(slot, amount) => {
-                    let parts = plain.credit_plain(slot, &PlainCharge { currency, amount, key_hash }, id, at);
-                    prop_assert_eq!((parts, id.seq()), general.parts(user, currency, at));
+            let movement = PlainMovement { id, at, currency, amount, key_hash };
+            if let Some(from) = from {
+                general.debit(&entry, &posting, from, None, &applied);
+                let slot = plain.slot(from, currency).unwrap();
+                prop_assert!(plain.pays_plain(slot, amount));
+                let parts = plain.debit_plain(slot, &movement, to);
+                prop_assert_eq!((parts, id.seq()), general.parts(from, currency, at));
+            }
+            let slot = general.credit(&entry, &posting, to, None, &applied);
+            match plain.slot(to, currency) {
+                Some(slot) if plain.takes_plain(slot, amount) => {
+                    let parts = plain.credit_plain(slot, &movement, from);
+                    prop_assert_eq!((parts, id.seq()), general.parts(to, currency, at));
                 }
-                known => prop_assert_eq!(plain.credit(&entry, &posting, user, known, &applied), slot),
+                known => prop_assert_eq!(plain.credit(&entry, &posting, to, known, &applied), slot),
             }
         }
         prop_assert_eq!(told(&plain), told(&general));
@@ -381,10 +397,13 @@ proptest! {
 }
 
 #[test]
-fn an_account_takes_no_plain_charge_that_it_has_no_room_for_or_while_something_is_held() {
+fn a_plain_movement_is_for_accounts_with_room_or_money_of_which_nothing_is_held() {
     let mut stage = Stage::new();
     let (free, held) = (stage.charge(1, Currency::USD, 0), stage.charge(2, Currency::USD, 10));
-    let takes = |slot, minor| stage.shard.takes_plain_charge(slot, Amount::new(minor).unwrap());
+    let amount = |minor| Amount::new(minor).unwrap();
+    let takes = |slot, minor| stage.shard.takes_plain(slot, amount(minor));
     assert!(takes(free, INTEGER_MAX - 101) && !takes(free, INTEGER_MAX - 100));
-    assert!(!takes(held, 1));
+    let pays = |slot, minor| stage.shard.pays_plain(slot, amount(minor));
+    assert!(pays(free, 101) && !pays(free, 102));
+    assert!(!takes(held, 1) && !pays(held, 1));
 }
