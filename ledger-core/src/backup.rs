@@ -9,13 +9,14 @@
 //! meanwhile.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::error::OpenError;
 use crate::ledger::Ledger;
 use crate::options::Options;
 use crate::recovery::{Opened, snapshots};
 use crate::sync::Arc;
-use crate::sys::{DirectoryLock, Storage};
+use crate::sys::{Clock, DirectoryLock, Storage};
 use crate::types::{Seq, Timestamp};
 use crate::wal::{self, Base, EXECUTOR_STOPPED, Start, stop};
 
@@ -165,13 +166,28 @@ pub(crate) fn check_finished(storage: &dyn Storage) -> Result<(), OpenError> {
     Err(OpenError::InvalidOption { reason })
 }
 
+/// A clock that stands still behind everything: a ledger with it stays at the time of its last entry. What the machine's says
+/// here nobody has accepted, and an entry of that time would release every hold until then for good.
+struct Standing;
+
+impl Clock for Standing {
+    fn wall(&self) -> Timestamp {
+        Timestamp::MIN
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
 /// Opens a copy that may lack what was done since, and closes it: every open withdrawal counts as attempted, and none is
-/// performed until [`release_executor`]. Only then is the directory a ledger.
+/// performed until [`release_executor`]. Only then is the directory a ledger. Its time is still that of its last entry.
 pub(crate) fn distrust(to: Arc<dyn Storage>) -> Result<Ledger, OpenError> {
     if !is_executor_stopped(&*to)? {
         stop::put(&*to)?;
     }
-    let options = Options { finishes: true, ..Ledger::options().accept_clock(true).checkpoint_bytes(None) };
+    let options = Ledger::options().accept_clock(true).clock(Standing).checkpoint_bytes(None);
+    let options = Options { finishes: true, ..options };
     let ledger = Ledger::recover(&options, Arc::clone(&to))?;
     ledger.doubt_all_withdrawals().map_err(|err| unfinished(&err.to_string()))?;
     ledger.close().map_err(|err| unfinished(&err.to_string()))?;

@@ -9,12 +9,12 @@ use std::time::Duration;
 use ledger_core::sim::{SimClock, SimDisk};
 use ledger_core::withdrawals::Substatus;
 use ledger_core::{
-    DirectoryLock, Ledger, OpenError, RestoreTo, Seq, Storage, StorageFile, Timestamp, backup, is_executor_stopped,
-    release_executor, restore, salvage_on, verify_storage,
+    Currency, DirectoryLock, Ledger, OpenError, RestoreTo, Seq, Storage, StorageFile, Timestamp, backup,
+    is_executor_stopped, release_executor, restore, salvage_on, verify_storage,
 };
 
 use crate::model::Asked;
-use crate::stage::{START, amount, answer, ask, id, metadata, options, user};
+use crate::stage::{DAY, START, amount, answer, ask, id, metadata, options, user};
 
 /// Writes frames of one and of several entries, with `checkpoints` in between; what the state was after each frame, and the
 /// ledger's time then.
@@ -152,6 +152,28 @@ fn with_an_open_withdrawal(clock: &SimClock) -> SimDisk {
     answer(ask(&ledger, &Asked::charge(user(1), amount(1), "more"))).expect("accepted");
     ledger.close().expect("a disk that works");
     disk
+}
+
+#[test]
+fn a_restore_or_salvage_beside_a_wrong_clock_leaves_the_ledgers_time_as_it_was() {
+    let clock = SimClock::at(START);
+    let disk = with_an_open_withdrawal(&clock);
+    let ledger = options(&clock).open_on(disk.clone()).expect("sound");
+    // The machine's own clock is long past its release.
+    let held = Asked { release_at: Some(START.saturating_add(DAY)), ..Asked::charge(user(2), amount(500), "held") };
+    answer(ask(&ledger, &held)).expect("accepted");
+    ledger.close().expect("a disk that works");
+    let salvaged = || {
+        let to = SimDisk::new(9);
+        salvage_on(&disk, Arc::new(to.clone())).expect("sound");
+        to
+    };
+    for to in [restored(&disk, RestoreTo::End).expect("sound"), salvaged()] {
+        let ledger = options(&clock).open_on(to).expect("a clock that fits");
+        let doubted = answer(ledger.withdrawal(id(2))).expect("not halted").expect("it is there");
+        assert_eq!((doubted.substatus, doubted.changed_at), (Substatus::Unknown, START));
+        assert_eq!(answer(ledger.balance(user(2), Currency::USD)).expect("not halted").held, 500);
+    }
 }
 
 #[test]
