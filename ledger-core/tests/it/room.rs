@@ -1,0 +1,58 @@
+//! Room in the log: who waits for it keeps nobody waiting.
+
+use std::sync::mpsc::channel;
+use std::thread;
+
+use ledger_core::sim::{SimClock, SimDisk};
+use ledger_core::{CancelWithdrawal, IdempotencyKey, Ledger, Substatus};
+
+use crate::model::Asked;
+use crate::stage::{HeldClock, START, amount, answer, ask, awaited, beside, id, metadata, options, user};
+
+/// Commands with 4 KiB each take all that the pipe of the smallest segments has, but for a few hundred bytes.
+const FILLING: u64 = 62;
+
+fn filling(n: u64, asked: Asked) -> Asked {
+    Asked { metadata: Some(metadata(4_096, n)), key: format!("filling {n}"), ..asked }
+}
+
+/// Money of user 1, and a withdrawal of it, whose id is 2.
+fn prepare(ledger: &Ledger) {
+    answer(ask(ledger, &Asked::charge(user(1), amount(1_000), "money"))).expect("accepted");
+    answer(ask(ledger, &Asked::withdraw(user(1), amount(10), "payout"))).expect("accepted");
+}
+
+#[test]
+fn an_order_that_waits_for_room_claims_no_key_meanwhile() {
+    let (clock, arrives, go_on) = HeldClock::new(&SimClock::at(START));
+    let options = options(&SimClock::at(START)).threads(true).checkpoint_bytes(None).clock(clock);
+    let ledger = options.open_on(SimDisk::new(1)).expect("an empty disk");
+    prepare(&ledger);
+    let handle = ledger.clone();
+    let filled = beside(HeldClock::HELD, move || {
+        let asked: Vec<_> = (0..FILLING).map(|n| filling(n, Asked::charge(user(2), amount(1), ""))).collect();
+        let commands: Vec<_> = asked.iter().map(Asked::command).collect();
+        answer(handle.batch_atomic(&commands)).map(|_| ())
+    });
+    awaited("the batch has all room, and is held up", &arrives);
+    let key = || IdempotencyKey::new("order").expect("a key");
+    let (handle, (begun, begins)) = (ledger.clone(), channel());
+    let cancelled = beside("the owner", move || {
+        begun.send(()).expect("the test waits for it");
+        answer(handle.cancel_withdrawal(CancelWithdrawal { id: id(2), key: key() }))
+    });
+    awaited("the owner cancels", &begins);
+    let handle = ledger.clone();
+    // Again and again, so that it comes to where the order waits.
+    let looked = beside("somebody else", move || {
+        for _ in 0..20_000 {
+            assert!(matches!(answer(handle.transaction_by_key(key())), Ok(None)), "there is no room for it");
+            thread::yield_now();
+        }
+    });
+    awaited("a look at the order's key", &looked);
+    go_on.send(()).expect("it waits");
+    assert!(awaited("the batch", &filled).is_ok());
+    let cancelled = awaited("the order", &cancelled).expect("there is room again");
+    assert_eq!(cancelled.substatus, Substatus::Cancelled);
+}
