@@ -95,6 +95,7 @@ impl Engine {
             self.conclude(prepared, claim.expect("every key was claimed"), id);
         }
         drop(fuse);
+        drop(room);
         for (receipt, place) in receipts.iter().zip(places) {
             self.announce(receipt, place);
         }

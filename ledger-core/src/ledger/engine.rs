@@ -292,6 +292,7 @@ impl Engine {
         };
         self.conclude(prepared, claim, id);
         drop(fuse);
+        drop(room);
         self.announce(&receipt, place);
         Ok(receipt)
     }
@@ -417,7 +418,8 @@ impl Engine {
         claim.settle(prepared.key, Settled { id, fingerprint: prepared.fingerprint.get() as u64 }, id.seq());
     }
 
-    /// Tells the executor of a new withdrawal. Not while a claim is held: what it calls is not ours, and may ask.
+    /// Tells the executor of a new withdrawal. Not while a claim or room is held: what it calls is not ours, and may ask, for
+    /// room too.
     pub(super) fn announce(&self, receipt: &Receipt, place: Option<Place<'_>>) {
         let Some(place) = place else { return };
         place.keep();

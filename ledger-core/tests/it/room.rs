@@ -1,4 +1,4 @@
-//! Room in the log: who waits for it keeps nobody waiting.
+//! Room in the log: who waits for it keeps nobody waiting, and who has it gives it back before anyone else is called.
 
 use std::sync::mpsc::channel;
 use std::thread;
@@ -55,4 +55,29 @@ fn an_order_that_waits_for_room_claims_no_key_meanwhile() {
     assert!(awaited("the batch", &filled).is_ok());
     let cancelled = awaited("the order", &cancelled).expect("there is room again");
     assert_eq!(cancelled.substatus, Substatus::Cancelled);
+}
+
+#[test]
+fn who_is_told_of_a_batchs_withdrawal_has_room_to_begin_it() {
+    let clock = SimClock::at(START);
+    let ledger = options(&clock).open_on(SimDisk::new(1)).expect("an empty disk");
+    answer(ask(&ledger, &Asked::charge(user(1), amount(1_000), "money"))).expect("accepted");
+    let (told, begun) = channel();
+    let handle = ledger.clone();
+    ledger.on_withdrawal_due(move || {
+        for due in handle.due_withdrawals(true, 10) {
+            told.send(answer(handle.start_attempt(due.id))).expect("the test listens");
+        }
+    });
+    // All but the first are rejected: what was reserved for them is left over.
+    let asked: Vec<_> = [Asked::withdraw(user(1), amount(10), "payout")]
+        .into_iter()
+        .chain((0..FILLING).map(|n| filling(n, Asked::transfer(user(2), user(3), amount(1), ""))))
+        .collect();
+    let commands: Vec<_> = asked.iter().map(Asked::command).collect();
+    let answers = answer(ledger.batch(&commands)).expect("not halted");
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
+    let attempt = begun.try_recv().expect("it was told at once").expect("there is room");
+    assert_eq!((attempt.number, attempt.withdrawal.id), (1, id(2)));
+    ledger.on_withdrawal_due(|| {});
 }
