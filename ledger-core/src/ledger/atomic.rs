@@ -115,6 +115,7 @@ impl Engine {
         let now = self.now();
         let mut shards =
             self.tables.lock(movements.iter().flat_map(|movement| self.tables.shards_of(movement)).collect());
+        let _fuse = Fuse(&self.wal);
         if !shards.iter().all(|shard| shard.has_room_for(commands.len())) {
             return Err(Refusal::Rejected(Rejection::Overloaded, Seq::ZERO));
         }

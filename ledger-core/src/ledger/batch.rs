@@ -217,8 +217,8 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
         indexes: &[u32],
         steps: &mut [Step],
     ) -> Result<(), Halted> {
-        let _fuse = Fuse(&self.engine.wal);
         let mut locked = self.engine.tables.lock(SmallVec::from_slice(&[shard]));
+        let _fuse = Fuse(&self.engine.wal);
         for indexes in indexes.chunks(TOUCHED_TOGETHER) {
             let indexes = indexes.iter().map(|&index| start + index as usize);
             let found = self.find_ahead(&locked, indexes.clone());
@@ -234,8 +234,8 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
         indexes: Range<usize>,
         steps: &mut [Step],
     ) -> Result<(), Halted> {
-        let _fuse = Fuse(&self.engine.wal);
         let mut locked = self.engine.tables.lock(shards);
+        let _fuse = Fuse(&self.engine.wal);
         for start in indexes.clone().step_by(TOUCHED_TOGETHER) {
             let indexes = start..indexes.end.min(start + TOUCHED_TOGETHER);
             let found = self.find_ahead(&locked, indexes.clone());

@@ -121,7 +121,8 @@ impl From<Halted> for Refusal {
 }
 
 /// Halts the ledger if the thread panics meanwhile: these locks do not poison, and a half applied entry is neither
-/// there nor absent.
+/// there nor absent. Made after the locks are taken, so that it burns before they are let go: nobody who waited for one of
+/// them appends to what a panic left.
 pub(super) struct Fuse<'a>(pub(super) &'a Wal);
 
 impl Drop for Fuse<'_> {
@@ -288,6 +289,7 @@ impl Engine {
         let fuse = Fuse(&self.wal);
         let (receipt, id) = {
             let mut shards = self.tables.lock_for(&movement);
+            let _fuse = Fuse(&self.wal);
             self.execute(&mut shards, prepared, &movement, now, &mut room)?
         };
         self.conclude(prepared, claim, id);

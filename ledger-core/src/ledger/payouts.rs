@@ -311,8 +311,8 @@ impl Engine {
     ) -> Result<Changed, Error> {
         let mut bytes = Vec::with_capacity(ENTRY_BYTES_MAX);
         {
-            let _fuse = Fuse(&self.wal);
             let mut shard = self.tables.home_mut(id).ok_or(Rejection::TransactionNotFound)?;
+            let _fuse = Fuse(&self.wal);
             let held = shard.withdrawals.get(&id).ok_or(Rejection::TransactionNotFound)?;
             // Under the lock: while it was waited for, a window may have closed.
             let now = self.now();
