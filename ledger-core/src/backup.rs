@@ -256,13 +256,24 @@ struct Chosen {
     start: Start,
 }
 
-/// The snapshots of a log that ends with `until`, and the log that they need.
+/// The snapshots of a log that ends with `until`, and the log that they need. Those that are damaged are passed over, as by an
+/// opening: the log reaches back to what the older one needs.
+///
+/// # Errors
+/// The newest one's damage, where there is no other and the log does not reach back to the first entry; the storage's.
 fn choose(from: &dyn Storage, until: Option<Seq>) -> Result<Chosen, OpenError> {
     let mut oldest: Option<Base> = None;
-    let (mut count, mut files, mut earliest) = (0, Vec::new(), None);
+    let (mut count, mut files, mut earliest, mut damaged) = (0, Vec::new(), None, None);
     if let Some(uuid) = wal::identity(from)? {
         for seq in snapshots(from)? {
-            let opened = Opened::new(from, uuid, seq)?;
+            let opened = match Opened::new(from, uuid, seq) {
+                Ok(opened) => opened,
+                Err(err) if err.is_damage() => {
+                    damaged.get_or_insert(err);
+                    continue;
+                }
+                Err(other) => return Err(other),
+            };
             let base = opened.kept().base;
             earliest = Some(base.anchor);
             // One that is later, or rests on an entry that is, would be a snapshot of a log that ends before it.
@@ -272,6 +283,12 @@ fn choose(from: &dyn Storage, until: Option<Seq>) -> Result<Chosen, OpenError> {
             files.extend(opened.file_names());
             (oldest, count) = (Some(base), count + 1);
         }
+    }
+    if let Some(err) = damaged
+        && earliest.is_none()
+        && !wal::reaches_back_to_the_first(from)?
+    {
+        return Err(err);
     }
     let start = match oldest {
         Some(base) => Start::After(base),

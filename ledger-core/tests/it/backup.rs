@@ -255,6 +255,46 @@ fn a_restore_to_before_what_is_kept_says_from_where_on_there_is_something() {
     assert!(restored(&disk, RestoreTo::Seq(oldest)).is_ok());
 }
 
+#[test]
+fn a_backup_and_a_restore_pass_over_the_snapshots_that_an_opening_does() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let (ledger, _) = written(&disk, &clock, true);
+    let digest = ledger.state_digest();
+    drop(ledger);
+    let snapshots: Vec<_> = disk.names().into_iter().filter(|name| name.ends_with(".snapshot")).collect();
+    let [older, newest] = &snapshots[..] else { panic!("two are kept: {snapshots:?}") };
+    let opened = |disk: SimDisk| options(&clock).open_on(disk).map(|ledger| ledger.state_digest());
+    // In the header, and in the directory.
+    let length = disk.read(newest).expect("it is there").len() as u64;
+    for offset in [40, length - 60] {
+        disk.flip_bit(newest, offset, 0);
+        assert_eq!(opened(disk.clone()).expect("the older one is there"), digest);
+        let copy = SimDisk::new(2);
+        let made = backup(&disk, &copy).expect("the older one is there");
+        assert_eq!((made.last_seq, made.snapshots), (digest.0, 1));
+        assert!(!copy.names().contains(newest));
+        assert_eq!(verify_storage(&copy).expect("nothing damaged is in it").last_seq, digest.0);
+        assert_eq!(opened(copy.clone()).expect("sound"), digest);
+        for from in [&disk, &copy] {
+            assert_eq!(opened(restored(from, RestoreTo::End).expect("sound")).expect("sound"), digest);
+        }
+        disk.flip_bit(newest, offset, 0);
+    }
+    // The newest alone is enough; without any, it depends on how far back the log reaches.
+    disk.flip_bit(older, 40, 0);
+    assert_eq!(opened(restored(&disk, RestoreTo::End).expect("sound")).expect("sound"), digest);
+    disk.flip_bit(newest, 40, 0);
+    match (opened(disk.clone()), backup(&disk, &SimDisk::new(2)), restored(&disk, RestoreTo::End)) {
+        (Ok(found), Ok(made), Ok(_)) => assert_eq!((found, made.snapshots), (digest, 0)),
+        (
+            Err(OpenError::Damaged { file, .. }),
+            Err(OpenError::Damaged { file: in_backup, .. }),
+            Err(OpenError::Damaged { file: in_restore, .. }),
+        ) => assert_eq!([&in_backup, &in_restore], [&file, &file]),
+        other => panic!("{:?}, {:?}, {:?}", other.0, other.1, other.2.map(drop)),
+    }
+}
+
 /// The disk of a ledger that makes two checkpoints whenever somebody opens a snapshot, so many times.
 struct Busy {
     disk: SimDisk,
