@@ -54,7 +54,7 @@ impl Engine {
         }
         let bytes_max = |prepared: &Prepared<'_, '_>| entry_bytes_max(prepared.command) + codec::BATCH_BYTES_MAX;
         let bytes = commands.iter().map(bytes_max).sum();
-        let mut room = match self.admit(commands.len(), bytes) {
+        let mut room = match self.admit_together(commands.len(), bytes) {
             Ok(room) => room,
             Err(refusal) => return self.repeated(commands).unwrap_or(Err(refusal)),
         };

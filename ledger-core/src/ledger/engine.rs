@@ -462,6 +462,22 @@ impl Engine {
 
     /// Room for entries, unless the ledger takes no more.
     pub(super) fn admit(&self, records: usize, bytes: usize) -> Result<Reservation<'_>, Refusal> {
+        self.check_takes(records)?;
+        granted(self.wal.reserve(records, bytes))
+    }
+
+    /// As [`Engine::admit`], for entries that are appended together.
+    pub(super) fn admit_together(&self, records: usize, bytes: usize) -> Result<Reservation<'_>, Refusal> {
+        self.check_takes(records)?;
+        granted(self.wal.reserve_together(records, bytes))
+    }
+
+    /// Room for a change of what was accepted before: it is recorded while there is a log at all.
+    pub(super) fn admit_change(&self, bytes: usize) -> Result<Reservation<'_>, Refusal> {
+        granted(self.wal.reserve(1, bytes))
+    }
+
+    fn check_takes(&self, records: usize) -> Result<(), Refusal> {
         let no = |rejection| Err(Refusal::Rejected(rejection, Seq::ZERO));
         // Relaxed: see `close`.
         if self.closing.load(Ordering::Relaxed) {
@@ -470,24 +486,7 @@ impl Engine {
         if self.memory.is_full(records) || !Locator::has_room_after(self.wal.appended(), records) {
             return no(Rejection::Overloaded);
         }
-        self.reserve(records, bytes)
-    }
-
-    /// Room for a change of what was accepted before: it is recorded while there is a log at all.
-    pub(super) fn admit_change(&self, bytes: usize) -> Result<Reservation<'_>, Refusal> {
-        self.reserve(1, bytes)
-    }
-
-    fn reserve(&self, records: usize, bytes: usize) -> Result<Reservation<'_>, Refusal> {
-        let no = |rejection| Err(Refusal::Rejected(rejection, Seq::ZERO));
-        match self.wal.reserve(records, bytes) {
-            Ok(room) => Ok(room),
-            Err(Refused::StorageFull) => no(Rejection::StorageFull),
-            Err(Refused::Overloaded) => no(Rejection::Overloaded),
-            Err(Refused::Closed) => no(Rejection::ShuttingDown),
-            Err(Refused::TooLarge { bytes, bytes_max }) => no(Rejection::BatchTooLarge { bytes, bytes_max }),
-            Err(Refused::Halted(halted)) => Err(Refusal::Halted(halted)),
-        }
+        Ok(())
     }
 
     /// The answer to a command whose key names an accepted one; `None` where it names none.
@@ -530,6 +529,19 @@ impl Engine {
             None => Ok(()),
             Some(halted) => Err(halted.into()),
         }
+    }
+}
+
+/// The log's answer to who asks for room.
+fn granted(room: Result<Reservation<'_>, Refused>) -> Result<Reservation<'_>, Refusal> {
+    let no = |rejection| Err(Refusal::Rejected(rejection, Seq::ZERO));
+    match room {
+        Ok(room) => Ok(room),
+        Err(Refused::StorageFull) => no(Rejection::StorageFull),
+        Err(Refused::Overloaded) => no(Rejection::Overloaded),
+        Err(Refused::Closed) => no(Rejection::ShuttingDown),
+        Err(Refused::TooLarge { bytes, bytes_max }) => no(Rejection::BatchTooLarge { bytes, bytes_max }),
+        Err(Refused::Halted(halted)) => Err(Refusal::Halted(halted)),
     }
 }
 

@@ -1,10 +1,11 @@
-//! Room in the log: who waits for it keeps nobody waiting, and who has it gives it back before anyone else is called.
+//! Room in the log: who waits for it keeps nobody waiting, who has it gives it back before anyone else is called, and no more
+//! is asked for than is needed.
 
 use std::sync::mpsc::channel;
 use std::thread;
 
 use ledger_core::sim::{SimClock, SimDisk};
-use ledger_core::{CancelWithdrawal, IdempotencyKey, Ledger, Substatus};
+use ledger_core::{CancelWithdrawal, Error, IdempotencyKey, Ledger, Rejection, Substatus};
 
 use crate::model::Asked;
 use crate::stage::{HeldClock, START, amount, answer, ask, awaited, beside, id, metadata, options, user};
@@ -80,4 +81,20 @@ fn who_is_told_of_a_batchs_withdrawal_has_room_to_begin_it() {
     let attempt = begun.try_recv().expect("it was told at once").expect("there is room");
     assert_eq!((attempt.number, attempt.withdrawal.id), (1, id(2)));
     ledger.on_withdrawal_due(|| {});
+}
+
+#[test]
+fn an_atomic_batch_asks_for_the_room_of_the_one_frame_that_it_comes_into() {
+    let (clock, disk) = (SimClock::at(START), SimDisk::new(1));
+    let ledger = options(&clock).open_on(disk.clone()).expect("an empty disk");
+    answer(ask(&ledger, &Asked::charge(user(1), amount(1), "first"))).expect("accepted");
+    // One more segment; in a frame of their own each, these would take six.
+    disk.set_capacity(disk.used() + (1 << 20));
+    let asked: Vec<_> = (0..1_500).map(|n| Asked::charge(user(n + 1), amount(1), format!("{n}"))).collect();
+    let commands: Vec<_> = asked.iter().map(Asked::command).collect();
+    match answer(ledger.batch_atomic(&commands)) {
+        Ok(receipt) => assert_eq!(receipt.transactions.len(), 1_500),
+        Err(Error::Rejected(Rejection::StorageFull)) => panic!("there is room for it"),
+        Err(err) => panic!("{err}"),
+    }
 }
