@@ -283,7 +283,13 @@ pub(crate) fn metadata(len: usize, salt: u64) -> Vec<u8> {
 #[derive(Clone)]
 pub(crate) struct HeldClock {
     clock: SimClock,
-    gate: Arc<Mutex<Option<(Sender<()>, Receiver<()>)>>>,
+    gate: Arc<Mutex<Option<Gate>>>,
+}
+
+/// Where it is held up, once.
+struct Gate {
+    arrived: Sender<()>,
+    goes_on: Receiver<()>,
 }
 
 impl HeldClock {
@@ -292,7 +298,7 @@ impl HeldClock {
     /// The clock; what tells that the thread is held up; and what lets it go on.
     pub(crate) fn new(clock: &SimClock) -> (HeldClock, Receiver<()>, Sender<()>) {
         let ((arrived, arrives), (go_on, goes_on)) = (channel(), channel());
-        let gate = Arc::new(Mutex::new(Some((arrived, goes_on))));
+        let gate = Arc::new(Mutex::new(Some(Gate { arrived, goes_on })));
         (HeldClock { clock: clock.clone(), gate }, arrives, go_on)
     }
 }
@@ -305,9 +311,8 @@ impl Clock for HeldClock {
     fn monotonic(&self) -> Duration {
         let read = self.clock.monotonic();
         if thread::current().name() == Some(HeldClock::HELD) {
-            // Once: then there is no gate any more.
             let gate = self.gate.lock().expect("nobody panics with it").take();
-            if let Some((arrived, goes_on)) = gate {
+            if let Some(Gate { arrived, goes_on }) = gate {
                 arrived.send(()).expect("the test waits for it");
                 goes_on.recv().expect("the test lets it go on");
             }
