@@ -9,13 +9,14 @@
 //! meanwhile.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::error::OpenError;
 use crate::ledger::Ledger;
 use crate::options::Options;
 use crate::recovery::{Opened, snapshots};
 use crate::sync::Arc;
-use crate::sys::{DirectoryLock, Storage};
+use crate::sys::{Clock, DirectoryLock, Storage};
 use crate::types::{Seq, Timestamp};
 use crate::wal::{self, Base, EXECUTOR_STOPPED, Start, stop};
 
@@ -165,13 +166,28 @@ pub(crate) fn check_finished(storage: &dyn Storage) -> Result<(), OpenError> {
     Err(OpenError::InvalidOption { reason })
 }
 
+/// A clock that stands still behind everything: a ledger with it stays at the time of its last entry. What the machine's says
+/// here nobody has accepted, and an entry of that time would release every hold until then for good.
+struct Standing;
+
+impl Clock for Standing {
+    fn wall(&self) -> Timestamp {
+        Timestamp::MIN
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
 /// Opens a copy that may lack what was done since, and closes it: every open withdrawal counts as attempted, and none is
-/// performed until [`release_executor`]. Only then is the directory a ledger.
+/// performed until [`release_executor`]. Only then is the directory a ledger. Its time is still that of its last entry.
 pub(crate) fn distrust(to: Arc<dyn Storage>) -> Result<Ledger, OpenError> {
     if !is_executor_stopped(&*to)? {
         stop::put(&*to)?;
     }
-    let options = Options { finishes: true, ..Ledger::options().accept_clock(true).checkpoint_bytes(None) };
+    let options = Ledger::options().accept_clock(true).clock(Standing).checkpoint_bytes(None);
+    let options = Options { finishes: true, ..options };
     let ledger = Ledger::recover(&options, Arc::clone(&to))?;
     ledger.doubt_all_withdrawals().map_err(|err| unfinished(&err.to_string()))?;
     ledger.close().map_err(|err| unfinished(&err.to_string()))?;
@@ -240,13 +256,24 @@ struct Chosen {
     start: Start,
 }
 
-/// The snapshots of a log that ends with `until`, and the log that they need.
+/// The snapshots of a log that ends with `until`, and the log that they need. Those that are damaged are passed over, as by an
+/// opening: the log reaches back to what the older one needs.
+///
+/// # Errors
+/// The newest one's damage, where there is no other and the log does not reach back to the first entry; the storage's.
 fn choose(from: &dyn Storage, until: Option<Seq>) -> Result<Chosen, OpenError> {
     let mut oldest: Option<Base> = None;
-    let (mut count, mut files, mut earliest) = (0, Vec::new(), None);
+    let (mut count, mut files, mut earliest, mut damaged) = (0, Vec::new(), None, None);
     if let Some(uuid) = wal::identity(from)? {
         for seq in snapshots(from)? {
-            let opened = Opened::new(from, uuid, seq)?;
+            let opened = match Opened::new(from, uuid, seq) {
+                Ok(opened) => opened,
+                Err(err) if err.is_damage() => {
+                    damaged.get_or_insert(err);
+                    continue;
+                }
+                Err(other) => return Err(other),
+            };
             let base = opened.kept().base;
             earliest = Some(base.anchor);
             // One that is later, or rests on an entry that is, would be a snapshot of a log that ends before it.
@@ -256,6 +283,12 @@ fn choose(from: &dyn Storage, until: Option<Seq>) -> Result<Chosen, OpenError> {
             files.extend(opened.file_names());
             (oldest, count) = (Some(base), count + 1);
         }
+    }
+    if let Some(err) = damaged
+        && earliest.is_none()
+        && !wal::reaches_back_to_the_first(from)?
+    {
+        return Err(err);
     }
     let start = match oldest {
         Some(base) => Start::After(base),

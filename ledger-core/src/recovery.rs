@@ -19,6 +19,7 @@ use crate::sync::{Arc, thread};
 use crate::sys::Storage;
 use crate::types::Seq;
 use crate::wal::{Record, Stamp, Start, Wal};
+use crate::withdrawals::Policy;
 pub(crate) use load::{Loaded, Opened, load, load_one, snapshots};
 use replay::Replay;
 
@@ -152,8 +153,13 @@ fn check(options: &Options) -> Result<(), OpenError> {
         let reason = format!("{} shards: choose 1 to {SHARDS_MAX}", options.shards);
         return Err(OpenError::InvalidOption { reason });
     }
-    if options.policy.attempts_max == 0 {
-        return Err(OpenError::InvalidOption { reason: "a withdrawal needs at least one attempt".into() });
+    let attempts_max = options.policy.attempts_max;
+    if !(1..=Policy::ATTEMPTS_MAX).contains(&attempts_max) {
+        let reason = format!(
+            "{attempts_max} attempts of a withdrawal: choose 1 to {}, and a longer wait between them where they are to last",
+            Policy::ATTEMPTS_MAX
+        );
+        return Err(OpenError::InvalidOption { reason });
     }
     Ok(())
 }

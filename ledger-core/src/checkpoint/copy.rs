@@ -16,6 +16,8 @@ use crate::types::{Seq, TransactionId};
 const WITHDRAWALS_AT_ONCE: usize = 32;
 /// Anchors likewise.
 const ANCHORS_AT_ONCE: usize = 4_096;
+/// Sums that come into one block: a shard may have those of tens of thousands of currencies, and a block has a limit.
+const SUMS_AT_ONCE: usize = 512;
 /// Payload of a block of keys or withdrawals, about, and of the locator.
 const BLOCK_BYTES: usize = 64 << 10;
 
@@ -74,9 +76,9 @@ impl Copier<'_> {
     pub(crate) fn copy_accounts(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
         let (mut accounts, mut bytes) = (Vec::with_capacity(ACCOUNTS_AT_ONCE as usize), Vec::new());
         for (index, cut) in self.shards.iter().enumerate() {
-            bytes.clear();
-            cut.sums.iter().for_each(|sums| rows::put_sums(sums, &mut bytes));
-            if !bytes.is_empty() {
+            for sums in cut.sums.chunks(SUMS_AT_ONCE) {
+                bytes.clear();
+                sums.iter().for_each(|sums| rows::put_sums(sums, &mut bytes));
                 sink.block(Kind::Sums, index as u16, &bytes)?;
             }
             loop {

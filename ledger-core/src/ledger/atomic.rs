@@ -54,7 +54,7 @@ impl Engine {
         }
         let bytes_max = |prepared: &Prepared<'_, '_>| entry_bytes_max(prepared.command) + codec::BATCH_BYTES_MAX;
         let bytes = commands.iter().map(bytes_max).sum();
-        let mut room = match self.admit(commands.len(), bytes) {
+        let mut room = match self.admit_together(commands.len(), bytes) {
             Ok(room) => room,
             Err(refusal) => return self.repeated(commands).unwrap_or(Err(refusal)),
         };
@@ -95,6 +95,7 @@ impl Engine {
             self.conclude(prepared, claim.expect("every key was claimed"), id);
         }
         drop(fuse);
+        drop(room);
         for (receipt, place) in receipts.iter().zip(places) {
             self.announce(receipt, place);
         }
@@ -114,6 +115,7 @@ impl Engine {
         let now = self.now();
         let mut shards =
             self.tables.lock(movements.iter().flat_map(|movement| self.tables.shards_of(movement)).collect());
+        let _fuse = Fuse(&self.wal);
         if !shards.iter().all(|shard| shard.has_room_for(commands.len())) {
             return Err(Refusal::Rejected(Rejection::Overloaded, Seq::ZERO));
         }

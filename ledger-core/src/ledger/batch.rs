@@ -102,11 +102,12 @@ impl Engine {
         let mut claims = WindowClaims { engine: self, commands, order: &order, steps: &mut steps };
         let executed = self.execute_window(&commands[..blocked], &mut claims, results, seen, &mut room);
         drop(claims);
+        // Before anyone is told, who may ask for room, and before a key is waited for.
+        drop(room);
         for (receipt, place) in executed? {
             self.announce(&receipt, Some(place));
         }
         if blocked == 0 {
-            drop(room);
             self.wait_for_key(&commands[0]);
         }
         for (index, step) in steps.iter().enumerate().take(blocked) {

@@ -154,7 +154,8 @@ impl From<Halted> for Refusal {
 }
 
 /// Halts the ledger if the thread panics meanwhile: these locks do not poison, and a half applied entry is neither
-/// there nor absent.
+/// there nor absent. Made after the locks are taken, so that it burns before they are let go: nobody who waited for one of
+/// them appends to what a panic left.
 pub(super) struct Fuse<'a>(pub(super) &'a Wal);
 
 impl Drop for Fuse<'_> {
@@ -321,10 +322,12 @@ impl Engine {
         let fuse = Fuse(&self.wal);
         let (receipt, id) = {
             let mut shards = self.tables.lock_for(&movement);
+            let _fuse = Fuse(&self.wal);
             self.execute(&mut shards, prepared, &movement, now, &mut room)?
         };
         self.conclude(prepared, claim, id);
         drop(fuse);
+        drop(room);
         self.announce(&receipt, place);
         Ok(receipt)
     }
@@ -522,7 +525,8 @@ impl Engine {
         claim.settle(prepared.key, Settled { id, fingerprint: prepared.fingerprint.get() as u64 }, id.seq());
     }
 
-    /// Tells the executor of a new withdrawal. Not while a claim is held: what it calls is not ours, and may ask.
+    /// Tells the executor of a new withdrawal. Not while a claim or room is held: what it calls is not ours, and may ask, for
+    /// room too.
     pub(super) fn announce(&self, receipt: &Receipt, place: Option<Place<'_>>) {
         let Some(place) = place else { return };
         place.keep();
@@ -563,6 +567,22 @@ impl Engine {
 
     /// Room for entries, unless the ledger takes no more.
     pub(super) fn admit(&self, records: usize, bytes: usize) -> Result<Reservation<'_>, Refusal> {
+        self.check_takes(records)?;
+        granted(self.wal.reserve(records, bytes))
+    }
+
+    /// As [`Engine::admit`], for entries that are appended together.
+    pub(super) fn admit_together(&self, records: usize, bytes: usize) -> Result<Reservation<'_>, Refusal> {
+        self.check_takes(records)?;
+        granted(self.wal.reserve_together(records, bytes))
+    }
+
+    /// Room for a change of what was accepted before: it is recorded while there is a log at all.
+    pub(super) fn admit_change(&self, bytes: usize) -> Result<Reservation<'_>, Refusal> {
+        granted(self.wal.reserve(1, bytes))
+    }
+
+    fn check_takes(&self, records: usize) -> Result<(), Refusal> {
         let no = |rejection| Err(Refusal::Rejected(rejection, Seq::ZERO));
         // Relaxed: see `close`.
         if self.closing.load(Ordering::Relaxed) {
@@ -571,24 +591,7 @@ impl Engine {
         if self.memory.is_full(records) || !Locator::has_room_after(self.wal.appended(), records) {
             return no(Rejection::Overloaded);
         }
-        self.reserve(records, bytes)
-    }
-
-    /// Room for a change of what was accepted before: it is recorded while there is a log at all.
-    pub(super) fn admit_change(&self, bytes: usize) -> Result<Reservation<'_>, Refusal> {
-        self.reserve(1, bytes)
-    }
-
-    fn reserve(&self, records: usize, bytes: usize) -> Result<Reservation<'_>, Refusal> {
-        let no = |rejection| Err(Refusal::Rejected(rejection, Seq::ZERO));
-        match self.wal.reserve(records, bytes) {
-            Ok(room) => Ok(room),
-            Err(Refused::StorageFull) => no(Rejection::StorageFull),
-            Err(Refused::Overloaded) => no(Rejection::Overloaded),
-            Err(Refused::Closed) => no(Rejection::ShuttingDown),
-            Err(Refused::TooLarge { bytes, bytes_max }) => no(Rejection::BatchTooLarge { bytes, bytes_max }),
-            Err(Refused::Halted(halted)) => Err(Refusal::Halted(halted)),
-        }
+        Ok(())
     }
 
     /// The answer to a command whose key names an accepted one; `None` where it names none.
@@ -631,6 +634,19 @@ impl Engine {
             None => Ok(()),
             Some(halted) => Err(halted.into()),
         }
+    }
+}
+
+/// The log's answer to who asks for room.
+fn granted(room: Result<Reservation<'_>, Refused>) -> Result<Reservation<'_>, Refusal> {
+    let no = |rejection| Err(Refusal::Rejected(rejection, Seq::ZERO));
+    match room {
+        Ok(room) => Ok(room),
+        Err(Refused::StorageFull) => no(Rejection::StorageFull),
+        Err(Refused::Overloaded) => no(Rejection::Overloaded),
+        Err(Refused::Closed) => no(Rejection::ShuttingDown),
+        Err(Refused::TooLarge { bytes, bytes_max }) => no(Rejection::BatchTooLarge { bytes, bytes_max }),
+        Err(Refused::Halted(halted)) => Err(Refusal::Halted(halted)),
     }
 }
 

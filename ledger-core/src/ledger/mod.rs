@@ -180,8 +180,9 @@ impl Ledger {
         self.engine.balances(accounts)
     }
 
-    /// An account at any time, past or future: money as recorded by then (in the future: as recorded now), holds as
-    /// matured by then. Entries of exactly that time are included.
+    /// An account at any time, past or future: money as recorded by then (now and in the future: as recorded so far), holds
+    /// as matured by then. Entries of exactly that time are included. What is answered for a moment before [`Ledger::now`]
+    /// stays true: no later entry is of that time or an earlier one.
     ///
     /// # Errors
     /// [`Halted`].

@@ -17,7 +17,7 @@ use crate::state::locator::Locator;
 use crate::sync::{Arc, Ordering};
 use crate::types::{Fingerprint, IdempotencyKey, Seq, Timestamp, TransactionId};
 use crate::view::{NoticeChange, Noticed};
-use crate::wal::Level;
+use crate::wal::{Level, Reservation};
 use crate::withdrawals::{
     Attempt, Conflict, Due, DueQueue, EVIDENCE_BYTES_MAX, Event, Inquiry, Policy, Step, Submission, Substatus,
     Withdrawal, WithdrawalEntry, answer_inquiry, cancel, doubt, end_attempt, interrupt_attempt, next_step,
@@ -149,7 +149,8 @@ impl Engine {
         }
         self.interrupt(id);
         let Notice { outcome, occurred_at, evidence, .. } = *notice;
-        let changed = self.compare_and_set(id, ENTRY_BYTES_MAX, |seen| {
+        let mut room = self.room_for_change(ENTRY_BYTES_MAX)?;
+        let changed = self.compare_and_set(id, &mut room, |seen| {
             take_notice(
                 seen.withdrawal,
                 seen.policy,
@@ -160,6 +161,7 @@ impl Engine {
                 seen.now,
             )
         })?;
+        drop(room);
         self.notify();
         let change = match &changed.decided {
             Ok(Event::Contradicted { .. }) => NoticeChange::Discrepancy,
@@ -213,14 +215,16 @@ impl Engine {
         if let Some(settled) = self.tables.keys.settled(hash, key.as_str()) {
             return repeated(settled);
         }
-        // Before the claim, since it tells the executor.
+        // Before the claim, since it tells the executor; and before there is room, since it needs some of its own.
         self.interrupt(id);
+        // Also before the claim, as by every command: who has the room may wait for that claim.
+        let mut room = self.room_for_change(ENTRY_BYTES_MAX + codec::COMMANDED_BYTES_MAX)?;
         let claim = match self.tables.keys.claim(hash, key.as_str()) {
             Ok(claim) => claim,
             Err(Unclaimed::Full) => return Err(Rejection::Overloaded.into()),
             Err(Unclaimed::Settled(settled)) => return repeated(settled),
         };
-        let changed = self.compare_and_set(id, ENTRY_BYTES_MAX + codec::COMMANDED_BYTES_MAX, |seen| {
+        let changed = self.compare_and_set(id, &mut room, |seen| {
             decide(seen).map(|entry| WithdrawalEntry { command: Some((key, fingerprint)), ..entry })
         })?;
         let conflict = match changed.decided {
@@ -229,6 +233,7 @@ impl Engine {
                 // Before anyone is told of it: what is called then is not ours, and may ask.
                 let settled = Settled { id, fingerprint: fingerprint.get() as u64 };
                 claim.settle(key.as_str(), settled, changed.seq);
+                drop(room);
                 self.notify();
                 return Ok(self.commit(Ok(changed.withdrawal), changed.seq));
             }
@@ -274,7 +279,10 @@ impl Engine {
         form: impl FnOnce(&Withdrawal) -> T,
         decide: impl FnOnce(&Seen<'_>) -> Result<WithdrawalEntry<'e>, Conflict>,
     ) -> Result<Commit<T>, Error> {
-        let Changed { decided, withdrawal, seq } = self.compare_and_set(id, ENTRY_BYTES_MAX, decide)?;
+        let mut room = self.room_for_change(ENTRY_BYTES_MAX)?;
+        let Changed { decided, withdrawal, seq } = self.compare_and_set(id, &mut room, decide)?;
+        // What is called then may ask for room.
+        drop(room);
         self.notify();
         let conflict = match decided {
             Ok(Event::Contradicted { says, .. }) => Conflict::Contradicted { ended: withdrawal.substatus, says },
@@ -284,24 +292,27 @@ impl Engine {
         self.refuse(Rejection::WithdrawalConflict { id, conflict }, seq)
     }
 
+    /// Room for one change of at most so many bytes, asked for before anything is claimed or locked.
+    fn room_for_change(&self, bytes_max: usize) -> Result<Reservation<'_>, Error> {
+        match self.admit_change(bytes_max) {
+            Ok(room) => Ok(room),
+            Err(Refusal::Rejected(rejection, _)) => Err(rejection.into()),
+            Err(Refusal::Halted(halted)) => Err(halted.into()),
+        }
+    }
+
     /// One compare-and-set: `decide` sees the withdrawal as it is, and what it says is appended and applied. The caller
     /// tells the executor of it.
     fn compare_and_set<'e>(
         &self,
         id: TransactionId,
-        bytes_max: usize,
+        room: &mut Reservation<'_>,
         decide: impl FnOnce(&Seen<'_>) -> Result<WithdrawalEntry<'e>, Conflict>,
     ) -> Result<Changed, Error> {
-        self.check_halted()?;
-        let mut room = match self.admit_change(bytes_max) {
-            Ok(room) => room,
-            Err(Refusal::Rejected(rejection, _)) => return Err(rejection.into()),
-            Err(Refusal::Halted(halted)) => return Err(halted.into()),
-        };
-        let mut bytes = Vec::with_capacity(bytes_max);
+        let mut bytes = Vec::with_capacity(ENTRY_BYTES_MAX);
         {
-            let _fuse = Fuse(&self.wal);
             let mut shard = self.tables.home_mut(id).ok_or(Rejection::TransactionNotFound)?;
+            let _fuse = Fuse(&self.wal);
             let held = shard.withdrawals.get(&id).ok_or(Rejection::TransactionNotFound)?;
             // Under the lock: while it was waited for, a window may have closed.
             let now = self.now();
@@ -320,7 +331,7 @@ impl Engine {
             };
             let from = withdrawal.substatus;
             codec::encode(&entry, &mut bytes);
-            let stamp = self.wal.append(&mut room, now, &bytes)?;
+            let stamp = self.wal.append(room, now, &bytes)?;
             let Entry::Withdrawal(entry) = entry else { unreachable!("just made") };
             self.tables.apply_withdrawal(&mut shard, &entry, stamp);
             // Still under the shard's lock, so that two changes of one withdrawal reach the queue in their order.

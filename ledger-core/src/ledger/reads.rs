@@ -1,5 +1,7 @@
 //! Reads. They change nothing, and leave once what they saw is durable.
 
+use std::time::Duration;
+
 use smallvec::{SmallVec, smallvec};
 
 use super::engine::{Engine, balance};
@@ -80,12 +82,18 @@ impl Engine {
         self.check_halted()?;
         let shard = self.tables.shard(user);
         let now = self.now();
-        // What is answered for a moment that has come stays true: no later entry is of an earlier time.
-        if at <= now {
-            self.wal.raise_time(at);
-        }
-        let (parts, last_seq) =
-            if at <= now { shard.parts_at(user, currency, at) } else { shard.parts(user, currency, at) };
+        let (parts, last_seq) = if at < now {
+            // What is answered for a moment that has passed stays true: entries of exactly that time are in it, and every later
+            // one is of a later time.
+            self.wal.raise_time(at.saturating_add(Duration::from_micros(1)));
+            shard.parts_at(user, currency, at)
+        } else {
+            // A hold that has matured just now stays so: no later entry is of an earlier time. One of this time may follow.
+            if at == now {
+                self.wal.raise_time(now);
+            }
+            shard.parts(user, currency, at)
+        };
         let seq = last_seq.max(self.wal.acknowledged());
         drop(shard);
         Ok(self.commit(Ok(balance(user, currency, parts, seq)), last_seq))

@@ -29,8 +29,17 @@ pub(crate) fn check_kind(entry: &TransactionEntry<'_>) -> Result<(), String> {
     if (entry.kind == TransactionKind::Withdrawal) != (entry.status == Status::Pending) {
         return Err(format!("a {} that is {}", entry.kind.as_str(), entry.status.as_str()));
     }
-    if entry.postings.iter().any(|posting| posting.debit == posting.credit) {
-        return Err("a posting from an account to itself".into());
+    let [posting] = &entry.postings[..] else {
+        return Err(format!("a {} of {} postings", entry.kind.as_str(), entry.postings.len()));
+    };
+    let fits = match (entry.kind, posting.debit, posting.credit) {
+        (TransactionKind::Charge, Party::External, Party::User(_)) => true,
+        (TransactionKind::Transfer, Party::User(debit), Party::User(credit)) => debit != credit,
+        (TransactionKind::Withdrawal, Party::User(_), Party::External) => true,
+        _ => false,
+    };
+    if !fits {
+        return Err(format!("a {} from {:?} to {:?}", entry.kind.as_str(), posting.debit, posting.credit));
     }
     Ok(())
 }

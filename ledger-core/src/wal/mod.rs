@@ -428,6 +428,16 @@ impl Wal {
     /// Makes room for `records` records of `bytes` bytes together. Called before any lock is taken: it may wait. Who
     /// holds a reservation must not wait for anything that needs another one.
     pub(crate) fn reserve(&self, records: usize, bytes: usize) -> Result<Reservation<'_>, Refused> {
+        self.reserve_for(records, bytes, Need::of(records, bytes))
+    }
+
+    /// As [`Wal::reserve`], for records that are all appended by one call of [`Wal::append_together`]: on the disk, room for the
+    /// one frame.
+    pub(crate) fn reserve_together(&self, records: usize, bytes: usize) -> Result<Reservation<'_>, Refused> {
+        self.reserve_for(records, bytes, Need::of_together(records, bytes))
+    }
+
+    fn reserve_for(&self, records: usize, bytes: usize, need: Need) -> Result<Reservation<'_>, Refused> {
         let shared = self.shared();
         self.check_open()?;
         if shared.in_memory {
@@ -436,7 +446,6 @@ impl Wal {
         if bytes > self.bytes_max(records) {
             return Err(Refused::TooLarge { bytes, bytes_max: self.bytes_max(records) });
         }
-        let need = Need::of(records, bytes);
         if shared.room.is_crowded() || shared.room.try_take(need).is_err() {
             self.queue_for(need)?;
         }

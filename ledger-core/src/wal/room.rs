@@ -5,7 +5,8 @@
 //!
 //! A record's promise covers the worst case, alone in a frame padded to 4 KiB. Records that were appended together go into
 //! one frame, so they keep the promise of one, and the rest is given back with what else of the reservation was not used:
-//! kept until the frame is written, a thousand small records would hold 4 MiB of a segment. Of a segment that is not the
+//! kept until the frame is written, a thousand small records would hold 4 MiB of a segment. Where all are to be appended together
+//! no more than the promise of one frame is asked for. Of a segment that is not the
 //! last, a frame's length is not counted: that much may be left over when the next frame does not fit.
 
 use std::collections::VecDeque;

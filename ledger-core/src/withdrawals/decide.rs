@@ -270,12 +270,14 @@ fn end_attempt_late<'a>(
 }
 
 /// Whether the next thing to do for an unknown one is to send it again: the bank does not know it, or the last repeat
-/// was not sent.
+/// was not sent. That one was due some time after its entry; what is doubted since is due at once, to be asked about.
 fn is_to_be_repeated(withdrawal: &Withdrawal) -> bool {
     withdrawal.substatus == Substatus::Unknown
         && match withdrawal.last_answer {
             Some(answer) => matches!(answer, InquiryAnswer::NotFound | InquiryAnswer::Unsupported),
-            None => withdrawal.last_class() == Some(AttemptClass::NotSent),
+            None => {
+                withdrawal.last_class() == Some(AttemptClass::NotSent) && withdrawal.due > Some(withdrawal.changed_at)
+            }
         }
 }
 

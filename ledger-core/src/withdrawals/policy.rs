@@ -5,7 +5,7 @@ use std::time::Duration;
 /// How withdrawals are repeated, inquired and given up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Policy {
-    /// How many attempts a withdrawal has, at least 1 (0 is taken as 1). Default 4.
+    /// How many attempts a withdrawal has, 1 ..= [`Policy::ATTEMPTS_MAX`]. Default 4.
     pub attempts_max: u32,
     /// How long after the first attempt that was not sent the second one comes; doubled for each one more, ± 20 %.
     /// Default 1 s.
@@ -22,6 +22,12 @@ pub struct Policy {
     /// ambiguous attempt is never repeated. It must leave room for the longest time that a request can be under way, so
     /// that a repeat that was sent while it was open cannot arrive when it is closed. Default `None`.
     pub idempotency_window: Option<Duration>,
+}
+
+impl Policy {
+    /// The most attempts that a withdrawal can have: each keeps up to a kibibyte of what the bank said, and a withdrawal has to
+    /// fit into a block of a snapshot, which has at most a mebibyte.
+    pub const ATTEMPTS_MAX: u32 = 512;
 }
 
 impl Default for Policy {

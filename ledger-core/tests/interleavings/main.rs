@@ -9,12 +9,16 @@
 //! `LEDGER_INTERLEAVINGS` says how many of each are tried (default 1000). A failure prints the schedule that replays it.
 #![allow(missing_docs, reason = "tests are named by sentences and documented by their modules")]
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use ledger_core::sim::{Fault, PlantedBug, SimClock, SimDisk};
+use ledger_core::withdrawals::Attempt;
 use ledger_core::{
-    Amount, Charge, Currency, Error, IdempotencyKey, Ledger, Options, Rejection, Timestamp, Transfer, UserId,
+    Amount, CancelWithdrawal, Charge, Clock, Commit, Currency, Error, IdempotencyKey, Ledger, Metadata, Options,
+    Rejection, Timestamp, Transfer, UserId, Withdraw,
 };
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner, thread};
@@ -44,9 +48,13 @@ fn explore(story: fn()) {
     for_each_scheduler(iterations(), || story);
 }
 
+const START: Timestamp = match Timestamp::from_micros(1_704_880_800_000_000) {
+    Some(start) => start,
+    None => panic!("within the years 1 to 9999"),
+};
+
 fn options() -> Options {
-    let start = Timestamp::from_micros(1_704_880_800_000_000).expect("within the years 1 to 9999");
-    Options::default().shards(2).segment_bytes(1 << 20).checkpoint_bytes(None).clock(SimClock::at(start))
+    Options::default().shards(2).segment_bytes(1 << 20).checkpoint_bytes(None).clock(SimClock::at(START))
 }
 
 fn user(id: u64) -> UserId {
@@ -200,6 +208,79 @@ fn fail_at(n: u64) -> u64 {
     disk.heal();
     assert_kept(&disk, &acknowledged);
     halts
+}
+
+/// An order about a withdrawal and a batch that takes nearly all room there is, under one key.
+fn order_and_batch_of_one_key() {
+    let ledger = options().open_on(SimDisk::new(1)).expect("an empty disk");
+    charge(&ledger, 1, "money").expect("a sound disk");
+    let payout = Withdraw::new(user(1), cents(10), key("payout"));
+    let id = ledger.withdraw(payout).expect("accepted").wait().expect("a sound disk").transaction_id;
+    let batch = {
+        let ledger = ledger.clone();
+        thread::spawn(move || {
+            let names: Vec<String> = (1..62).map(|n| format!("filling {n}")).collect();
+            let names = names.iter().map(String::as_str).chain(["the same"]);
+            let noted = [7; 4_096];
+            let noted = Metadata::new(&noted).expect("not too long");
+            let commands: Vec<_> =
+                names.map(|name| Charge::new(user(2), cents(1), key(name)).metadata(noted).into()).collect();
+            ledger.batch_atomic(&commands).and_then(Commit::wait).is_ok()
+        })
+    };
+    let order = ledger.cancel_withdrawal(CancelWithdrawal { id, key: key("the same") }).and_then(Commit::wait).is_ok();
+    assert!(order != batch.join().expect("no panic"), "one key has one effect");
+    ledger.close().expect("a sound disk");
+}
+
+#[test]
+fn an_order_that_waits_for_room_keeps_no_key_from_who_has_it() {
+    for_each_scheduler(iterations() / 10, || order_and_batch_of_one_key);
+}
+
+/// A clock whose next reader panics, once that is asked for.
+#[derive(Clone)]
+struct Faulty(SimClock, Arc<AtomicBool>);
+
+impl Clock for Faulty {
+    fn wall(&self) -> Timestamp {
+        if self.1.swap(false, Ordering::SeqCst) {
+            // Without the hook, which would print a schedule each time.
+            resume_unwind(Box::new("the clock is at fault"));
+        }
+        self.0.wall()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
+    }
+}
+
+/// Two change withdrawals of one shard; whoever has its lock first panics with it.
+fn panic_with_a_shard_locked() {
+    let (clock, panics) = (SimClock::at(START), Arc::new(AtomicBool::new(false)));
+    let ledger = options().clock(Faulty(clock, Arc::clone(&panics))).open_on(SimDisk::new(1)).expect("an empty disk");
+    charge(&ledger, 1, "money").expect("a sound disk");
+    let payouts = ["one", "other"].map(|name| {
+        let payout = Withdraw::new(user(1), cents(10), key(name));
+        ledger.withdraw(payout).expect("accepted").wait().expect("a sound disk").transaction_id
+    });
+    let before = ledger.appended();
+    panics.store(true, Ordering::SeqCst);
+    let attempts = payouts.map(|id| {
+        let ledger = ledger.clone();
+        thread::spawn(move || catch_unwind(AssertUnwindSafe(|| ledger.start_attempt(id).and_then(Commit::wait))))
+    });
+    let attempts = attempts.map(|attempt| attempt.join().expect("its panic is caught"));
+    assert_eq!(attempts.iter().filter(|attempt| attempt.is_err()).count(), 1, "one of them panics");
+    let is_refused = |answer: &Result<Attempt, Error>| matches!(answer, Err(Error::Halted(_)));
+    assert!(attempts.iter().flatten().all(is_refused), "{attempts:?}");
+    assert_eq!(ledger.appended(), before, "nothing was appended after the panic");
+}
+
+#[test]
+fn nobody_goes_on_from_what_a_panic_left() {
+    explore(panic_with_a_shard_locked);
 }
 
 #[test]

@@ -9,12 +9,12 @@ use std::time::Duration;
 use ledger_core::sim::{SimClock, SimDisk};
 use ledger_core::withdrawals::Substatus;
 use ledger_core::{
-    DirectoryLock, Ledger, OpenError, RestoreTo, Seq, Storage, StorageFile, Timestamp, backup, is_executor_stopped,
-    release_executor, restore, salvage_on, verify_storage,
+    Currency, DirectoryLock, Ledger, OpenError, RestoreTo, Seq, Storage, StorageFile, Timestamp, backup,
+    is_executor_stopped, release_executor, restore, salvage_on, verify_storage,
 };
 
 use crate::model::Asked;
-use crate::stage::{START, amount, answer, ask, id, metadata, options, user};
+use crate::stage::{DAY, START, amount, answer, ask, id, metadata, options, user};
 
 /// Writes frames of one and of several entries, with `checkpoints` in between; what the state was after each frame, and the
 /// ledger's time then.
@@ -155,6 +155,28 @@ fn with_an_open_withdrawal(clock: &SimClock) -> SimDisk {
 }
 
 #[test]
+fn a_restore_or_salvage_beside_a_wrong_clock_leaves_the_ledgers_time_as_it_was() {
+    let clock = SimClock::at(START);
+    let disk = with_an_open_withdrawal(&clock);
+    let ledger = options(&clock).open_on(disk.clone()).expect("sound");
+    // The machine's own clock is long past its release.
+    let held = Asked { release_at: Some(START.saturating_add(DAY)), ..Asked::charge(user(2), amount(500), "held") };
+    answer(ask(&ledger, &held)).expect("accepted");
+    ledger.close().expect("a disk that works");
+    let salvaged = || {
+        let to = SimDisk::new(9);
+        salvage_on(&disk, Arc::new(to.clone())).expect("sound");
+        to
+    };
+    for to in [restored(&disk, RestoreTo::End).expect("sound"), salvaged()] {
+        let ledger = options(&clock).open_on(to).expect("a clock that fits");
+        let doubted = answer(ledger.withdrawal(id(2))).expect("not halted").expect("it is there");
+        assert_eq!((doubted.substatus, doubted.changed_at), (Substatus::Unknown, START));
+        assert_eq!(answer(ledger.balance(user(2), Currency::USD)).expect("not halted").held, 500);
+    }
+}
+
+#[test]
 fn a_restore_to_what_the_backup_does_not_have_writes_nothing() {
     let disk = with_an_open_withdrawal(&SimClock::at(START));
     let to = SimDisk::new(9);
@@ -231,6 +253,46 @@ fn a_restore_to_before_what_is_kept_says_from_where_on_there_is_something() {
         }
     }
     assert!(restored(&disk, RestoreTo::Seq(oldest)).is_ok());
+}
+
+#[test]
+fn a_backup_and_a_restore_pass_over_the_snapshots_that_an_opening_does() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let (ledger, _) = written(&disk, &clock, true);
+    let digest = ledger.state_digest();
+    drop(ledger);
+    let snapshots: Vec<_> = disk.names().into_iter().filter(|name| name.ends_with(".snapshot")).collect();
+    let [older, newest] = &snapshots[..] else { panic!("two are kept: {snapshots:?}") };
+    let opened = |disk: SimDisk| options(&clock).open_on(disk).map(|ledger| ledger.state_digest());
+    // In the header, and in the directory.
+    let length = disk.read(newest).expect("it is there").len() as u64;
+    for offset in [40, length - 60] {
+        disk.flip_bit(newest, offset, 0);
+        assert_eq!(opened(disk.clone()).expect("the older one is there"), digest);
+        let copy = SimDisk::new(2);
+        let made = backup(&disk, &copy).expect("the older one is there");
+        assert_eq!((made.last_seq, made.snapshots), (digest.0, 1));
+        assert!(!copy.names().contains(newest));
+        assert_eq!(verify_storage(&copy).expect("nothing damaged is in it").last_seq, digest.0);
+        assert_eq!(opened(copy.clone()).expect("sound"), digest);
+        for from in [&disk, &copy] {
+            assert_eq!(opened(restored(from, RestoreTo::End).expect("sound")).expect("sound"), digest);
+        }
+        disk.flip_bit(newest, offset, 0);
+    }
+    // The newest alone is enough; without any, it depends on how far back the log reaches.
+    disk.flip_bit(older, 40, 0);
+    assert_eq!(opened(restored(&disk, RestoreTo::End).expect("sound")).expect("sound"), digest);
+    disk.flip_bit(newest, 40, 0);
+    match (opened(disk.clone()), backup(&disk, &SimDisk::new(2)), restored(&disk, RestoreTo::End)) {
+        (Ok(found), Ok(made), Ok(_)) => assert_eq!((found, made.snapshots), (digest, 0)),
+        (
+            Err(OpenError::Damaged { file, .. }),
+            Err(OpenError::Damaged { file: in_backup, .. }),
+            Err(OpenError::Damaged { file: in_restore, .. }),
+        ) => assert_eq!([&in_backup, &in_restore], [&file, &file]),
+        other => panic!("{:?}, {:?}, {:?}", other.0, other.1, other.2.map(drop)),
+    }
 }
 
 /// The disk of a ledger that makes two checkpoints whenever somebody opens a snapshot, so many times.

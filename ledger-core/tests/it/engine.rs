@@ -2,6 +2,8 @@
 
 use ledger_core::*;
 
+use crate::stage::{HeldClock, awaited, beside};
+
 fn user(n: u64) -> UserId {
     UserId::new(n).unwrap()
 }
@@ -136,6 +138,28 @@ fn who_is_told_of_a_withdrawal_may_ask_for_it_at_once() {
     assert!(ledger.batch(&commands).unwrap().wait().unwrap().iter().all(Result::is_ok));
     assert_eq!(&*heard.recv().unwrap(), "payout");
     ledger.on_withdrawal_due(|| {});
+}
+
+#[test]
+fn a_past_balance_stays_what_was_answered_though_a_command_was_begun_before() {
+    let second = std::time::Duration::from_secs(1);
+    let time = sim::SimClock::at(Timestamp::EPOCH);
+    let (clock, arrives, go_on) = HeldClock::new(&time);
+    let ledger = Ledger::options().clock(clock).in_memory().unwrap();
+    let handle = ledger.clone();
+    let charged = beside(HeldClock::HELD, move || {
+        let charge = Charge::new(user(1), amount(5), key("begun before"));
+        handle.charge(charge).unwrap().wait()
+    });
+    awaited("the charge has read its clock", &arrives);
+    time.advance(10 * second);
+    let at = Timestamp::EPOCH.saturating_add(5 * second);
+    let asked = || ledger.balance_at(user(1), Currency::USD, at).unwrap().wait().unwrap().total();
+    assert_eq!(asked(), 0);
+    go_on.send(()).unwrap();
+    let receipt = awaited("the charge", &charged).unwrap();
+    assert!(receipt.created_at > at, "{}", receipt.created_at);
+    assert_eq!(asked(), 0, "it is answered as before");
 }
 
 #[test]

@@ -165,6 +165,60 @@ fn neighbouring_withdrawals_with_much_evidence_are_no_hindrance_to_a_checkpoint(
 }
 
 #[test]
+fn a_withdrawal_with_all_the_attempts_that_it_can_have_is_no_hindrance_to_a_checkpoint() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let attempts_max = Policy::ATTEMPTS_MAX;
+    let policy = Policy { attempts_max, backoff: SECOND, backoff_max: SECOND, ..Policy::default() };
+    let ledger = options(&clock).policy(policy.clone()).open_on(disk.clone()).expect("an empty disk");
+    answer(ask(&ledger, &Asked::charge(user(1), amount(1_000), "money"))).expect("accepted");
+    answer(ask(&ledger, &Asked::withdraw(user(1), amount(10), "withdrawal"))).expect("accepted");
+    let not_sent = Submission { class: AttemptClass::NotSent, evidence: "x".repeat(1_024) };
+    for attempt in 1..=attempts_max {
+        answer(ledger.start_attempt(id(2))).expect("it is due");
+        answer(ledger.end_attempt(id(2), attempt, &not_sent)).expect("it runs");
+        clock.advance(2 * SECOND);
+    }
+    assert!(answer(ledger.start_attempt(id(2))).is_err(), "that was the last");
+    ledger.checkpoint().expect("whatever was said");
+    let digest = ledger.state_digest();
+    drop(ledger);
+    let one_more = Policy { attempts_max: attempts_max + 1, ..policy.clone() };
+    match options(&clock).policy(one_more).open_on(disk.clone()).err() {
+        Some(OpenError::InvalidOption { reason }) => {
+            assert!(reason.contains(&format!("{}", attempts_max + 1)), "{reason}")
+        }
+        other => panic!("{other:?}"),
+    }
+    let ledger = options(&clock).policy(policy).open_on(disk).expect("sound");
+    assert_eq!((ledger.state_digest(), ledger.recovered().replayed), (digest, 0));
+}
+
+#[test]
+fn as_many_currencies_as_a_user_likes_are_no_hindrance_to_a_checkpoint() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let opened = || options(&clock).shards(1).open_on(disk.clone()).expect("sound");
+    let ledger = opened();
+    // The sums of a currency are 80 bytes, and a block has at most a mebibyte.
+    let asked: Vec<_> = (0..14_000)
+        .map(|n| Asked {
+            currency: currency(&format!("C{n:05}")),
+            ..Asked::charge(user(1), amount(1 + n), format!("{n}"))
+        })
+        .collect();
+    for asked in asked.chunks(1_000) {
+        let commands: Vec<_> = asked.iter().map(Asked::command).collect();
+        assert!(answer(ledger.batch(&commands)).expect("not halted").iter().all(Result::is_ok));
+    }
+    ledger.checkpoint().expect("however many there are");
+    let digest = ledger.state_digest();
+    drop(ledger);
+    assert_eq!(verify_storage(&disk).expect("sound").snapshots, 1);
+    let ledger = opened();
+    assert_eq!((ledger.state_digest(), ledger.recovered().replayed), (digest, 0));
+    assert!(answer(ledger.audit_deep()).expect("not halted").is_balanced());
+}
+
+#[test]
 fn an_opening_tells_how_far_it_has_come_to_the_end_of_each_phase() {
     let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
     let ledger = options(&clock).open_on(disk.clone()).expect("an empty disk");

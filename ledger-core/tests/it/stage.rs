@@ -3,11 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use ledger_core::sim::SimClock;
 use ledger_core::{
-    Amount, Balance, Commit, Currency, CurrencyAudit, Error, Ledger, Options, PageStart, Query, Seq, Timestamp,
+    Amount, Balance, Clock, Commit, Currency, CurrencyAudit, Error, Ledger, Options, PageStart, Query, Seq, Timestamp,
     Transaction, TransactionId, UserId,
 };
 
@@ -274,6 +277,65 @@ impl Chance {
 pub(crate) fn metadata(len: usize, salt: u64) -> Vec<u8> {
     let mut chance = Chance::new(salt);
     (0..len).map(|_| u8::try_from(chance.below(256)).expect("a byte")).collect()
+}
+
+/// A clock that holds one thread up, the one named [`HeldClock::HELD`], as soon as that has read it.
+#[derive(Clone)]
+pub(crate) struct HeldClock {
+    clock: SimClock,
+    gate: Arc<Mutex<Option<Gate>>>,
+}
+
+/// Where it is held up, once.
+struct Gate {
+    arrived: Sender<()>,
+    goes_on: Receiver<()>,
+}
+
+impl HeldClock {
+    pub(crate) const HELD: &str = "held up by its clock";
+
+    /// The clock; what tells that the thread is held up; and what lets it go on.
+    pub(crate) fn new(clock: &SimClock) -> (HeldClock, Receiver<()>, Sender<()>) {
+        let ((arrived, arrives), (go_on, goes_on)) = (channel(), channel());
+        let gate = Arc::new(Mutex::new(Some(Gate { arrived, goes_on })));
+        (HeldClock { clock: clock.clone(), gate }, arrives, go_on)
+    }
+}
+
+impl Clock for HeldClock {
+    fn wall(&self) -> Timestamp {
+        self.clock.wall()
+    }
+
+    fn monotonic(&self) -> Duration {
+        let read = self.clock.monotonic();
+        if thread::current().name() == Some(HeldClock::HELD) {
+            let gate = self.gate.lock().expect("nobody panics with it").take();
+            if let Some(Gate { arrived, goes_on }) = gate {
+                arrived.send(()).expect("the test waits for it");
+                goes_on.recv().expect("the test lets it go on");
+            }
+        }
+        read
+    }
+}
+
+/// Far more than anything takes on any machine: who has not come by then does not come.
+const LONG: Duration = Duration::from_secs(120);
+
+/// Does `work` by a thread of this name.
+pub(crate) fn beside<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
+    let (done, outcome) = channel();
+    let work = move || drop(done.send(work()));
+    // It is not joined: where it waits for ever, the test fails and ends.
+    drop(thread::Builder::new().name(name.into()).spawn(work).expect("a thread"));
+    outcome
+}
+
+/// What comes through, unless nothing does for long.
+pub(crate) fn awaited<T>(what: &str, outcome: &Receiver<T>) -> T {
+    outcome.recv_timeout(LONG).unwrap_or_else(|err| panic!("{what}: {err}"))
 }
 
 /// Submits `asked` through the call that is made for its kind.

@@ -147,6 +147,13 @@ pub(super) fn policy(settings: &Settings) -> Result<Policy, String> {
         deadline: at_least("bank-deadline", or(settings.bank_deadline, defaults.deadline), least)?,
         idempotency_window: None,
     };
+    if policy.attempts_max > Policy::ATTEMPTS_MAX {
+        return Err(format!(
+            "bank-attempts is {}; it must be at most {}: choose a longer bank-backoff where they are to last",
+            policy.attempts_max,
+            Policy::ATTEMPTS_MAX
+        ));
+    }
     if policy.backoff > policy.backoff_max {
         return Err(format!(
             "bank-backoff is {:?} and bank-backoff-max is {:?}; the longest wait cannot be less than the first",

@@ -409,6 +409,7 @@ mod tests {
             (&["--threads", "0"], "threads"),
             (&["--workers", "0"], "workers"),
             (&["--bank-attempts", "0"], "bank-attempts"),
+            (&["--bank-attempts", "513"], "bank-attempts is 513"),
             (&["--bank-webhook-secret-file", "/nowhere/secret"], "bank-webhook-secret-file"),
             (&["--bank-success-rate", "1.5"], "bank-success-rate"),
             (&["--bank-rejected-rate", "NaN"], "bank-rejected-rate"),

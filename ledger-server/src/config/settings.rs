@@ -72,7 +72,7 @@ pub struct Settings {
     /// How long an answer of the bank is awaited [default: 30s]
     #[arg(long, value_name = "DURATION")]
     pub bank_timeout: Option<Span>,
-    /// How many attempts a withdrawal has [default: 4]
+    /// How many attempts a withdrawal has, at most 512 [default: 4]
     #[arg(long, value_name = "N")]
     pub bank_attempts: Option<u32>,
     /// How long after an attempt that was not sent the second one comes; doubled for each one more [default: 1s]

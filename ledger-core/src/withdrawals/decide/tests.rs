@@ -352,6 +352,29 @@ fn a_doubt_after_a_restore_is_not_repeated_later_than_the_reservation_allows() {
 }
 
 #[test]
+fn what_is_doubted_is_asked_about_before_it_is_sent_again_though_the_last_attempt_was_not_sent() {
+    let doubted = |before: &[InquiryAnswer]| {
+        let mut life = Life::new(Policy { attempts_max: 3, ..two_attempts() });
+        for answer in before {
+            life.attempt(Ambiguous);
+            life.inquire(*answer);
+        }
+        life.attempt(NotSent);
+        // At the same moment, as after a restore that ends with this attempt.
+        let entry = doubt(&life.withdrawal, &life.policy, life.now).unwrap();
+        life.withdrawal.apply(&entry, Seq::new(1), life.now);
+        life
+    };
+    for before in [&[][..], &[InquiryAnswer::NotFound]] {
+        let mut life = doubted(before);
+        assert_eq!(life.next(), Step::Inquire, "{before:?}");
+        assert_eq!(start_attempt(&life.withdrawal, &life.policy, life.now), Err(Conflict::NotNow));
+        assert_eq!(life.inquire(InquiryAnswer::NotFound), Substatus::Unknown);
+        assert_eq!(life.next(), Step::Submit, "the bank does not know it");
+    }
+}
+
+#[test]
 fn what_is_not_sent_is_repeated_after_1_2_and_4_seconds_and_then_failed() {
     let mut life = Life::new(Policy::default());
     for (attempt, seconds) in [(1, 1.0), (2, 2.0), (3, 4.0)] {

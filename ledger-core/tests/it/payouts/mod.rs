@@ -9,8 +9,8 @@
 //! A script is a sequence of turns. Every script that comes up is run; the disk is photographed at each operation of its
 //! last turn (those of earlier turns are the last ones of shorter scripts), and each photograph, as well as what a power
 //! cut leaves after the turn, is opened, taken on by one more turn and brought to rest with an honest bank. Of
-//! the images some are cut again at each operation of their recovery. After each script the ledger is also restored from a copy
-//! of before it, and doubted.
+//! the images some are cut again at each operation of their recovery. After each script the ledger is also restored from copies
+//! of before it and of after each turn but the last, and doubted.
 //!
 //! `LEDGER_PAYOUT_DEPTH` (default 3) is the longest script; `LEDGER_PAYOUT_SEEDS` (default 1) how many power cuts are tried
 //! where one is; `LEDGER_PAYOUT_TURNS` (default 1) how many of the turns are tried after each reopening, 31 being all.
@@ -89,10 +89,11 @@ fn run(kind: Kind, reach: Reach, script: &[Turn], seen: &mut Seen) -> Checked<bo
     let mut goes_on = false;
     for seed in 0..reach.seeds {
         let mut world = World::new(kind, None)?;
-        let copy = world.disk.after_kill();
+        let mut copies = vec![world.disk.after_kill()];
         let (last, earlier) = script.split_last().expect("a script has a turn");
         for turn in earlier {
             world.take(*turn)?;
+            copies.push(world.disk.after_kill());
         }
         let before = (world.withdrawal()?, format!("{:?}", world.bank));
         let earlier = world.snapshot();
@@ -115,7 +116,10 @@ fn run(kind: Kind, reach: Reach, script: &[Turn], seen: &mut Seen) -> Checked<bo
             take_on_from(&world, then, disk, reach, seen)?;
         }
         take_on(&world, cut, reach, seen)?;
-        judge(world.restored(copy)?).map_err(|why| format!("restored from a copy: {why}"))?;
+        for (turns, copy) in copies.into_iter().enumerate() {
+            let context = |why| format!("restored from a copy of after {turns} turns: {why}");
+            judge(world.restored(copy).map_err(context)?).map_err(context)?;
+        }
         judge(world)?;
     }
     Ok(goes_on)

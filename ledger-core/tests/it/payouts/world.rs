@@ -160,14 +160,18 @@ impl World {
         Ok(world)
     }
 
-    /// The same on an old copy of its disk: whatever was done since is doubted.
+    /// The same on an old copy of its disk: whatever was done since is doubted, and the bank is asked first.
     pub(crate) fn restored(&self, copy: SimDisk) -> Checked<World> {
         let then = Snapshot { ended: None, ..self.snapshot() };
-        let world = self.reopened(&then, copy, Duration::ZERO)?;
+        let mut world = self.reopened(&then, copy, Duration::ZERO)?;
+        world.is_restored = true;
         if let Some(id) = world.id {
             heard(answer(world.ledger.doubt_withdrawal(id)))?;
+            if world.due() == Some(Step::Submit) {
+                return Err("what is doubted is sent again before the bank is asked".into());
+            }
         }
-        Ok(World { is_restored: true, ..world })
+        Ok(world)
     }
 
     /// Has the disk photographed at every operation from here on.
