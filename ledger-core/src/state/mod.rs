@@ -13,6 +13,7 @@ pub(crate) mod idempotency;
 pub(crate) mod locator;
 pub(crate) mod plan;
 pub(crate) mod register;
+pub(crate) mod replayed;
 mod restore;
 pub(crate) mod shard;
 pub(crate) mod slots;
