@@ -250,6 +250,10 @@ impl StorageFile for MirroredFile {
         self.pair.on_sides(|side| self.file(side)?.write_at(bytes, offset)).map(drop)
     }
 
+    fn write_device_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.pair.on_sides(|side| self.file(side)?.write_device_at(bytes, offset)).map(drop)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.pair.on_sides(|side| self.file(side)?.sync_data()).map(drop)
     }

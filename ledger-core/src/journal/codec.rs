@@ -23,7 +23,7 @@ use crate::state::{BatchPosition, Entry, Party, Posting, TransactionEntry};
 use crate::types::{
     Amount, Currency, Destination, Fingerprint, IdempotencyKey, Metadata, Operator, Timestamp, TransactionId, UserId,
 };
-use crate::view::Status;
+use crate::view::{Status, TransactionKind};
 use crate::withdrawals::{EVIDENCE_BYTES_MAX, Event, Said, WithdrawalEntry};
 
 mod plain;
@@ -103,8 +103,46 @@ pub(crate) fn encode_transaction(entry: &TransactionEntry<'_>, out: &mut Vec<u8>
     }
 }
 
+/// The bytes of a plain charge's entry, as [`encode_transaction`] makes them.
 #[inline]
-fn encode_posting(posting: &Posting, bytes: &mut Output) {
+pub(crate) fn encode_plain_charge(
+    key: IdempotencyKey<'_>,
+    fingerprint: Fingerprint,
+    posting: &PlainPosting,
+    out: &mut Vec<u8>,
+) {
+    let key = key.as_str().as_bytes();
+    let PlainPosting { user, currency, amount } = *posting;
+    let mut rest = Output { bytes: [0; PLAIN_BYTES], len: 0 };
+    rest.put(&fingerprint.get().to_le_bytes());
+    let shape = party_code(Party::External) | party_code(Party::User(user)) << 2;
+    let shape = shape | ((currency.as_bytes().len() - 3) as u8) << 5;
+    rest.put(&[1, shape]);
+    rest.put_currency(currency);
+    rest.put_varint(amount.minor());
+    rest.put_varint(user.get());
+    out.reserve(4 + key.len() + PLAIN_BYTES);
+    out.extend_from_slice(&[TRANSACTION, kind_code(TransactionKind::Charge), 0, key.len() as u8]);
+    out.extend_from_slice(key);
+    // All of it, at a fixed length, which needs no call; what is too much is taken off again.
+    let end = out.len() + rest.len;
+    out.extend_from_slice(&rest.bytes);
+    out.truncate(end);
+}
+
+/// More than a fingerprint, a shape, a currency and two numbers.
+const PLAIN_BYTES: usize = 64;
+
+/// Who is credited with what by a plain charge.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlainPosting {
+    pub(crate) user: UserId,
+    pub(crate) currency: Currency,
+    pub(crate) amount: Amount,
+}
+
+#[inline]
+fn encode_posting(posting: &Posting, bytes: &mut Output<OUTPUT_BYTES>) {
     let currency = posting.currency.as_bytes();
     let mut shape = party_code(posting.debit) | party_code(posting.credit) << 2 | ((currency.len() - 3) as u8) << 5;
     if posting.release_at.is_some() {
@@ -127,12 +165,12 @@ fn encode_posting(posting: &Posting, bytes: &mut Output) {
 const OUTPUT_BYTES: usize = 128;
 
 /// Bytes of an entry on their way.
-struct Output {
-    bytes: [u8; OUTPUT_BYTES],
+struct Output<const N: usize> {
+    bytes: [u8; N],
     len: usize,
 }
 
-impl Output {
+impl<const N: usize> Output<N> {
     #[inline]
     fn put(&mut self, part: &[u8]) {
         self.bytes[self.len..][..part.len()].copy_from_slice(part);
@@ -148,11 +186,11 @@ impl Output {
     #[inline]
     fn put_varint(&mut self, mut value: u64) {
         while value >= 0x80 {
-            self.bytes[self.len % OUTPUT_BYTES] = value as u8 | 0x80;
+            self.bytes[self.len % N] = value as u8 | 0x80;
             self.len += 1;
             value >>= 7;
         }
-        self.bytes[self.len % OUTPUT_BYTES] = value as u8;
+        self.bytes[self.len % N] = value as u8;
         self.len += 1;
     }
 }

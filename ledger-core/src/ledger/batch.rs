@@ -7,22 +7,21 @@
 
 use std::hint::black_box;
 use std::mem;
-use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::engine::{Engine, Fuse, Place, Prepared, Refusal, entry_bytes_max};
+use super::engine::{Engine, Fuse, Place, Plan, Prepared, Refusal, entry_bytes_max};
 use super::grouped::Grouped;
 use super::keys::{Keys, Settled};
 use super::tables::LockedShards;
+use super::transfers::{Touched, Transfers};
 use crate::command::Command;
 use crate::commit::Commit;
 use crate::error::{Error, Halted, Rejection};
-use crate::journal::codec;
+use crate::state::KnownSlots;
 use crate::state::idempotency::Lookup;
 use crate::state::plan::Movement;
 use crate::state::shard::{FoundAhead, TOUCHED_TOGETHER, find_ahead};
-use crate::state::{KnownSlots, TransactionEntry};
 use crate::types::{Seq, Timestamp, TransactionId, UserId};
 use crate::view::Receipt;
 use crate::wal::{Reservation, Stamp};
@@ -30,9 +29,10 @@ use crate::wal::{Reservation, Stamp};
 /// How many commands are claimed and executed together: enough that each lock of keys and each shard has several of them,
 /// whose cache misses then overlap; few enough that another's command on the same key waits a millisecond or two.
 const WINDOW: usize = 4_096;
-/// How many consecutive transfers are executed with their shards locked together. These are most of the shards, so two threads
-/// take turns; to hand over takes tens of microseconds, and this many transfers as long again.
+/// How many transfers of a class are executed with their shards locked once, at most.
 const TRANSFERS: usize = 64;
+/// The same of those that are in no class: they need two shards each.
+const DEPENDENT: usize = 8;
 
 /// One command of a window on its way.
 enum Step {
@@ -169,19 +169,16 @@ impl Engine {
             let len = commands[start..]
                 .iter()
                 .take_while(|prepared| matches!(prepared.command, Command::Transfer(_)) == transfers)
-                .take(if transfers { TRANSFERS } else { WINDOW })
                 .count();
-            let indexes = start..start + len;
             if transfers {
-                let movements = indexes.clone().map(|index| Movement::of(commands[index].command));
-                let touched = movements.flat_map(|movement| self.tables.shards_of(&movement));
-                run.execute(touched.collect(), indexes, claims.steps)?;
+                run.execute_transfers(start, len, claims.steps)?;
             } else {
                 let viewer = |index: usize| Movement::of(commands[start + index].command).viewer();
-                let order = Grouped::by(len, self.tables.shards.len(), |index| self.tables.shard_of(viewer(index)));
-                for (shard, group) in order.groups() {
-                    run.execute_in_one_shard(shard, start, group, claims.steps)?;
-                }
+                let shard = |index: usize| self.tables.shard_of(viewer(index));
+                let order = Grouped::by(len, self.tables.shards.len(), shard);
+                let groups: SmallVec<[&[u32]; 128]> = order.from(begins_at(commands)).collect();
+                let shard_of = |group: &[u32]| SmallVec::from_slice(&[shard(group[0] as usize)]);
+                run.execute_each(&groups, shard_of, start, claims.steps)?;
             }
             start += len;
         }
@@ -208,35 +205,60 @@ struct Run<'e, 'r, 'c, 'a, 'w> {
 }
 
 impl<'e> Run<'e, '_, '_, '_, '_> {
-    /// Executes the commands `indexes`, from `start` on, which touch one account each, with their shard locked once.
-    fn execute_in_one_shard(
+    /// Executes `count` transfers, from `start` on.
+    fn execute_transfers(&mut self, start: usize, count: usize, steps: &mut [Step]) -> Result<(), Halted> {
+        let (commands, tables) = (self.commands, &self.engine.tables);
+        let users = |index: usize| match commands[start + index].command {
+            Command::Transfer(transfer) => [transfer.from, transfer.to].map(|user| (user, transfer.currency)),
+            _ => unreachable!("only transfers are sorted as such"),
+        };
+        let shards = |index: usize| users(index).map(|(user, _)| tables.shard_of(user));
+        let touched = |index| Touched { accounts: users(index), shards: shards(index) };
+        let transfers = Transfers::sorted(count, tables.shards.len(), touched);
+        let shards_of = |indexes: &[u32]| indexes.iter().flat_map(|&index| shards(index as usize)).collect();
+        let classes = transfers.independent(begins_at(commands));
+        let groups: SmallVec<[&[u32]; 256]> = classes.flat_map(|class| class.chunks(TRANSFERS)).collect();
+        self.execute_each(&groups, shards_of, start, steps)?;
+        for indexes in transfers.dependent().chunks(DEPENDENT) {
+            self.execute(tables.lock_soon(&shards_of(indexes)), start, indexes, steps)?;
+        }
+        Ok(())
+    }
+
+    /// Executes groups of commands that touch no common account, in any order: those whose shards another thread has come
+    /// later. To wait for one would take longer than to execute a group.
+    fn execute_each(
         &mut self,
-        shard: usize,
+        groups: &[&[u32]],
+        shards_of: impl Fn(&[u32]) -> SmallVec<[usize; 2]>,
+        start: usize,
+        steps: &mut [Step],
+    ) -> Result<(), Halted> {
+        let tables = &self.engine.tables;
+        let mut later: SmallVec<[&[u32]; 64]> = SmallVec::new();
+        for group in groups {
+            match tables.try_lock(shards_of(group)) {
+                Some(locked) => self.execute(locked, start, group, steps)?,
+                None => later.push(group),
+            }
+        }
+        for group in later {
+            self.execute(tables.lock_soon(&shards_of(group)), start, group, steps)?;
+        }
+        Ok(())
+    }
+
+    /// Executes the commands `indexes`, from `start` on, whose shards are locked.
+    fn execute(
+        &mut self,
+        mut locked: LockedShards<'e>,
         start: usize,
         indexes: &[u32],
         steps: &mut [Step],
     ) -> Result<(), Halted> {
         let _fuse = Fuse(&self.engine.wal);
-        let mut locked = self.engine.tables.lock(SmallVec::from_slice(&[shard]));
         for indexes in indexes.chunks(TOUCHED_TOGETHER) {
             let indexes = indexes.iter().map(|&index| start + index as usize);
-            let found = self.find_ahead(&locked, indexes.clone());
-            self.execute_locked(&mut locked, indexes, found, steps)?;
-        }
-        Ok(())
-    }
-
-    /// Executes the transfers `indexes`, few, with all their shards locked once.
-    fn execute(
-        &mut self,
-        shards: SmallVec<[usize; 2]>,
-        indexes: Range<usize>,
-        steps: &mut [Step],
-    ) -> Result<(), Halted> {
-        let _fuse = Fuse(&self.engine.wal);
-        let mut locked = self.engine.tables.lock(shards);
-        for start in indexes.clone().step_by(TOUCHED_TOGETHER) {
-            let indexes = start..indexes.end.min(start + TOUCHED_TOGETHER);
             let found = self.find_ahead(&locked, indexes.clone());
             self.execute_locked(&mut locked, indexes, found, steps)?;
         }
@@ -274,9 +296,9 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
                 self.append_and_apply(locked, &mut group, steps)?;
             }
             match self.plan_one(locked, index, &movement, found, group.planned.len()) {
-                Ok((known, place)) => {
-                    let entry = self.commands[index].entry(&movement, self.now);
-                    group.push(index, &movement, &entry, known, place);
+                Ok((plan, place)) => {
+                    self.commands[index].encode(plan, &movement, self.now, &mut group.bytes);
+                    group.push(index, &movement, plan, place);
                 }
                 Err(refusal) => {
                     steps[index] = Step::Refused;
@@ -297,9 +319,10 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
         movement: &Movement,
         found: KnownSlots,
         before: usize,
-    ) -> Result<(KnownSlots, Option<Place<'e>>), Refusal> {
-        let place = self.engine.check_before_plan(self.commands[index].command, movement)?;
-        Ok((self.engine.plan_locked(locked, movement, found, self.now, before)?, place))
+    ) -> Result<(Plan, Option<Place<'e>>), Refusal> {
+        let prepared = &self.commands[index];
+        let place = self.engine.check_before_plan(prepared.command, movement)?;
+        Ok((self.engine.plan(locked, prepared, movement, found, self.now, before)?, place))
     }
 
     /// Appends the group's entries at once, so that the log is locked once for all of them, and applies them.
@@ -316,11 +339,11 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
         engine.let_others_in_if_planted(locked);
         let first = engine.wal.append_together(self.room, self.now, &group.records())?;
         for (number, planned) in group.planned.iter_mut().enumerate() {
-            let Planned { index, known, place, end: _ } = planned;
+            let Planned { index, plan, place, end: _ } = planned;
             let prepared = &self.commands[*index];
-            let entry = prepared.entry(&Movement::of(prepared.command), self.now);
+            let movement = Movement::of(prepared.command);
             let stamp = Stamp { seq: Seq::new(first.seq.get() + number as u64), time: first.time };
-            let receipt = engine.apply(locked, &entry, *known, stamp, prepared.key_hash);
+            let receipt = engine.apply_planned(locked, prepared, *plan, &movement, self.now, stamp);
             steps[*index] = Step::Done(receipt.transaction_id);
             *self.seen = (*self.seen).max(stamp.seq);
             self.results[*index] = Some(Ok(receipt));
@@ -344,8 +367,7 @@ struct Group<'e> {
 /// A command that is decided.
 struct Planned<'e> {
     index: usize,
-    /// Where its accounts are.
-    known: KnownSlots,
+    plan: Plan,
     place: Option<Place<'e>>,
     /// Where its entry ends.
     end: usize,
@@ -369,21 +391,14 @@ impl<'e> Group<'e> {
         })
     }
 
+    /// Adds a command whose entry's bytes are the last that were appended.
     #[inline]
-    fn push(
-        &mut self,
-        index: usize,
-        movement: &Movement,
-        entry: &TransactionEntry<'_>,
-        known: KnownSlots,
-        place: Option<Place<'e>>,
-    ) {
-        codec::encode_transaction(entry, &mut self.bytes);
+    fn push(&mut self, index: usize, movement: &Movement, plan: Plan, place: Option<Place<'e>>) {
         for user in [movement.debit, movement.credit].into_iter().flatten() {
             let (word, bit) = bit_of(user);
             self.users[word] |= bit;
         }
-        self.planned.push(Planned { index, known, place, end: self.bytes.len() });
+        self.planned.push(Planned { index, plan, place, end: self.bytes.len() });
     }
 
     fn clear(&mut self) {
@@ -402,6 +417,11 @@ impl<'e> Group<'e> {
 const fn bit_of(user: UserId) -> (usize, u64) {
     let mixed = user.get().wrapping_mul(0x9E37_79B9_7F4A_7C15);
     ((mixed >> 54) as usize & 3, 1 << (mixed >> 48 & 63))
+}
+
+/// With which of its locks a window begins: another thread's with another, most likely, and the same one whenever it is executed.
+fn begins_at(commands: &[Prepared<'_, '_>]) -> u64 {
+    commands.first().map_or(0, |prepared| prepared.fingerprint.get() as u64)
 }
 
 fn conclude_refused(

@@ -16,14 +16,15 @@ use super::payouts::OpenWithdrawals;
 use super::tables::{LockedShards, Origin, Tables};
 use super::time::LedgerTime;
 use crate::checkpoint::{Checkpoint, CheckpointError, Checkpointer, digest};
-use crate::command::Command;
+use crate::command::{Charge, Command};
 use crate::commit::Commit;
 use crate::error::{Error, Halted, Rejection};
-use crate::journal::codec;
+use crate::journal::codec::{self, PlainPosting};
 use crate::options::Options;
 use crate::recovery::Recovered;
 use crate::state::account::Slot;
 use crate::state::locator::Locator;
+use crate::state::plain::PlainCharge;
 use crate::state::plan::{Movement, entry_of, plan};
 use crate::state::shard::Shard;
 use crate::state::{KnownSlots, TransactionEntry};
@@ -96,6 +97,36 @@ impl<'a> Prepared<'_, 'a> {
     pub(super) fn entry(&self, movement: &Movement, now: Timestamp) -> TransactionEntry<'a> {
         entry_of(self.command, movement, self.fingerprint, now)
     }
+
+    /// The charge that may be a plain one, by what it says.
+    #[inline]
+    fn plain_charge(&self) -> Option<&'_ Charge<'a>> {
+        match self.command {
+            Command::Charge(charge) if charge.release_at.is_none() && charge.metadata.is_none() => Some(charge),
+            _ => None,
+        }
+    }
+
+    /// Appends the bytes of the command's entry.
+    #[inline]
+    pub(super) fn encode(&self, plan: Plan, movement: &Movement, now: Timestamp, bytes: &mut Vec<u8>) {
+        match (plan, self.command) {
+            (Plan::Plain(_), Command::Charge(charge)) => {
+                let posting = PlainPosting { user: charge.user, currency: charge.currency, amount: charge.amount };
+                codec::encode_plain_charge(charge.key, self.fingerprint, &posting, bytes);
+            }
+            _ => codec::encode_transaction(&self.entry(movement, now), bytes),
+        }
+    }
+}
+
+/// How a command that is accepted is done.
+#[derive(Clone, Copy)]
+pub(super) enum Plan {
+    /// As a plain charge, to the account at this slot.
+    Plain(Slot),
+    /// As its entry says, to the accounts at these slots.
+    General(KnownSlots),
 }
 
 /// Why a command was not done, and the last entry that the answer depends on.
@@ -305,20 +336,42 @@ impl Engine {
         now: Timestamp,
         room: &mut Reservation<'_>,
     ) -> Result<(Receipt, TransactionId), Refusal> {
-        let known = self.plan_locked(shards, movement, [None; 2], now, 0)?;
-        let entry = prepared.entry(movement, now);
+        let plan = self.plan(shards, prepared, movement, [None; 2], now, 0)?;
         let mut bytes = Vec::with_capacity(entry_bytes_max(prepared.command));
-        codec::encode_transaction(&entry, &mut bytes);
+        prepared.encode(plan, movement, now, &mut bytes);
         self.let_others_in_if_planted(shards);
         let stamp = self.wal.append(room, now, &bytes)?;
-        let receipt = self.apply(shards, &entry, known, stamp, prepared.key_hash);
+        let receipt = self.apply_planned(shards, prepared, plan, movement, now, stamp);
         Ok((receipt, receipt.transaction_id))
     }
 
-    /// Decides one command under its shards' locks, and says where its accounts are. `found` are those that were looked for;
-    /// `before` commands are planned and yet to be applied, to other accounts.
+    /// Decides one command under its shards' locks. `found` are accounts that were looked for; `before` commands are planned and
+    /// yet to be applied, to other accounts.
     #[inline]
-    pub(super) fn plan_locked(
+    pub(super) fn plan(
+        &self,
+        shards: &LockedShards<'_>,
+        prepared: &Prepared<'_, '_>,
+        movement: &Movement,
+        found: KnownSlots,
+        now: Timestamp,
+        before: usize,
+    ) -> Result<Plan, Refusal> {
+        if let Some(charge) = prepared.plain_charge() {
+            let shard = shards.get(self.tables.shard_of(charge.user));
+            let slot = found[1].or_else(|| shard.slot(charge.user, charge.currency));
+            if let Some(slot) = slot
+                && shard.has_room_for(before + 1)
+                && shard.takes_plain_charge(slot, charge.amount)
+            {
+                return Ok(Plan::Plain(slot));
+            }
+        }
+        self.plan_locked(shards, movement, found, now, before).map(Plan::General)
+    }
+
+    /// As [`Engine::plan`], of any command. Says where its accounts are.
+    fn plan_locked(
         &self,
         shards: &LockedShards<'_>,
         movement: &Movement,
@@ -377,6 +430,32 @@ impl Engine {
         #[cfg(any(test, feature = "sim"))]
         if self.has(crate::sim::PlantedBug::UnlockBeforeAppend) {
             _shards.unlock_and_lock(&self.tables);
+        }
+    }
+
+    /// Does what the entry of a planned command says, which was appended, and says what came of it.
+    #[inline]
+    pub(super) fn apply_planned(
+        &self,
+        shards: &mut LockedShards<'_>,
+        prepared: &Prepared<'_, '_>,
+        plan: Plan,
+        movement: &Movement,
+        now: Timestamp,
+        stamp: Stamp,
+    ) -> Receipt {
+        match (plan, prepared.command) {
+            (Plan::Plain(slot), Command::Charge(charge)) => {
+                let Charge { user, currency, amount, .. } = *charge;
+                let charge = PlainCharge { currency, amount, key_hash: prepared.key_hash };
+                let (id, parts) = self.tables.apply_plain(shards, user, slot, &charge, stamp);
+                let balance = balance(user, currency, parts, stamp.seq);
+                Receipt { transaction_id: id, created_at: stamp.time, held_until: None, balance }
+            }
+            (Plan::General(known), _) => {
+                self.apply(shards, &prepared.entry(movement, now), known, stamp, prepared.key_hash)
+            }
+            (Plan::Plain(_), _) => unreachable!("only a charge is planned as one"),
         }
     }
 

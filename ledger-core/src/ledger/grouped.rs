@@ -11,7 +11,7 @@ pub(super) struct Grouped {
 
 impl Grouped {
     /// The things 0 .. `count` by which of so many `locks` `lock_of` says that they need.
-    pub(super) fn by(count: usize, locks: usize, lock_of: impl Fn(usize) -> usize) -> Grouped {
+    pub(super) fn by(count: usize, locks: usize, lock_of: impl FnMut(usize) -> usize) -> Grouped {
         // Sorted by counting: there are few locks. `next` is where the next thing of each lock goes.
         let mut next = vec![0; locks];
         let mut needed = Vec::with_capacity(count);
@@ -38,6 +38,20 @@ impl Grouped {
         let groups = self.ends.iter().enumerate();
         let groups = groups.map(move |(lock, &end)| (lock, &self.sorted[mem::replace(&mut start, end)..end]));
         groups.filter(|(_, group)| !group.is_empty())
+    }
+
+    /// Takes what needs the last of the locks out.
+    pub(super) fn take_last(&mut self) -> Vec<u32> {
+        self.ends.pop();
+        self.sorted.split_off(self.ends.last().copied().unwrap_or_default())
+    }
+
+    /// What needs each of the locks that something needs: rising from any of them, and then those before. Threads that begin at
+    /// other ones seldom meet.
+    pub(super) fn from(&self, first: u64) -> impl Iterator<Item = &[u32]> {
+        let first = first as usize % self.ends.len();
+        let after = self.groups().filter(move |(lock, _)| *lock >= first);
+        after.chain(self.groups().filter(move |(lock, _)| *lock < first)).map(|(_, group)| group)
     }
 
     /// All things in the order of their locks.

@@ -16,6 +16,7 @@ mod reads;
 mod replay;
 mod tables;
 mod time;
+mod transfers;
 
 use std::path::Path;
 use std::time::Duration;

@@ -8,18 +8,22 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::keys::Keys;
-use crate::state::account::Slot;
+use crate::state::account::{Parts, Slot};
 use crate::state::apply::Applied;
 use crate::state::audit;
 use crate::state::locator::Locator;
+use crate::state::plain::PlainCharge;
 use crate::state::plan::Movement;
 use crate::state::shard::{Shard, TOUCHED_TOGETHER};
 use crate::state::{KnownSlots, TransactionEntry};
 use crate::sync::{CachePadded, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use crate::types::{Epoch, Timestamp, TransactionId, UserId};
+use crate::types::{Epoch, Seq, Timestamp, TransactionId, UserId};
 use crate::view::{CurrencyAudit, Memory};
 use crate::wal::Stamp;
 use crate::withdrawals::{BankReference, Event, ReturnCredit, Withdrawal, WithdrawalEntry};
+
+/// How often shards are tried before somebody sleeps until they are free. A model checker's threads are not free meanwhile.
+const TRIES: usize = if cfg!(any(feature = "shuttle", feature = "loom")) { 1 } else { 100 };
 
 /// The state of the whole ledger.
 pub(crate) struct Tables {
@@ -103,6 +107,26 @@ impl Tables {
         indexes.sort_unstable();
         indexes.dedup();
         LockedShards { guards: indexes.into_iter().map(|index| (index, self.shards[index].write())).collect() }
+    }
+
+    /// As [`Tables::lock`], trying for some tens of microseconds before it sleeps: who holds shards for a batch gives them back by
+    /// then, and to be woken takes longer.
+    pub(super) fn lock_soon(&self, indexes: &SmallVec<[usize; 2]>) -> LockedShards<'_> {
+        for _ in 0..TRIES {
+            if let Some(locked) = self.try_lock(indexes.clone()) {
+                return locked;
+            }
+            (0..64).for_each(|_| std::hint::spin_loop());
+        }
+        self.lock(indexes.clone())
+    }
+
+    /// As [`Tables::lock`], if none of them is locked.
+    pub(super) fn try_lock(&self, mut indexes: SmallVec<[usize; 2]>) -> Option<LockedShards<'_>> {
+        indexes.sort_unstable();
+        indexes.dedup();
+        let guard = |index: usize| self.shards[index].try_write().map(|guard| (index, guard));
+        Some(LockedShards { guards: indexes.into_iter().map(guard).collect::<Option<_>>()? })
     }
 
     /// Locks the shards `sorted` for a look at them, each once.
@@ -194,6 +218,23 @@ impl Tables {
         (id, viewers.expect("a transaction names at least one user"))
     }
 
+    /// As [`Tables::apply`], of a plain charge of the user's account at `slot`. Returns the account's parts.
+    #[inline]
+    pub(super) fn apply_plain(
+        &self,
+        shards: &mut LockedShards<'_>,
+        user: UserId,
+        slot: Slot,
+        charge: &PlainCharge,
+        stamp: Stamp,
+    ) -> (TransactionId, Parts) {
+        let id = transaction_of(stamp.seq);
+        let shard = self.shard_of(user);
+        let parts = shards.get_mut(shard).credit_plain(slot, charge, id, stamp.time);
+        self.locator.set(stamp.seq, shard as u8);
+        (id, parts)
+    }
+
     /// Applies an entry about a withdrawal to its locked shard, and makes what it credits findable by its id.
     pub(super) fn apply_withdrawal(&self, shard: &mut Shard, entry: &WithdrawalEntry<'_>, stamp: Stamp) {
         shard.apply_withdrawal(entry, stamp.seq, stamp.time);
@@ -258,8 +299,13 @@ fn shard_among(shards: usize, user: UserId) -> usize {
     (mixed as usize * shards) >> 32
 }
 
+/// The transaction that an entry makes.
+fn transaction_of(seq: Seq) -> TransactionId {
+    TransactionId::new(seq.get()).expect("the first seq is 1")
+}
+
 pub(super) fn applied(origin: Origin, stamp: Stamp, key_hash: u64) -> (TransactionId, Applied) {
-    let id = TransactionId::new(stamp.seq.get()).expect("the first seq is 1");
+    let id = transaction_of(stamp.seq);
     let reference = BankReference { ledger: origin.ledger, epoch: origin.epoch, id };
     (id, Applied { seq: stamp.seq, time: stamp.time, key_hash, reference })
 }

@@ -29,6 +29,7 @@ pub(crate) use restore::{HistoryEnd, Restored, settle_bytes};
 use crate::types::{Amount, Destination, Metadata, Seq, Timestamp, TransactionId, UserId};
 use crate::view::{Direction, Status, TransactionKind};
 
+use self::layout::Common;
 use super::arena::{Arena, Chunked};
 
 /// A transaction as its owner sees it, on its way into the history.
@@ -62,6 +63,37 @@ pub(crate) struct NewRecord<'a> {
     pub(crate) batch: Option<(u32, u32)>,
     /// The last entry that changed it: that of its id, except where an old state is restored.
     pub(crate) last_seq: Seq,
+}
+
+/// A completed charge with nothing but what each record has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChargeRecord {
+    pub(crate) id: TransactionId,
+    pub(crate) at: Timestamp,
+    pub(crate) amount: Amount,
+    pub(crate) account: u32,
+    pub(crate) key_hash: u64,
+}
+
+impl ChargeRecord {
+    const fn record(&self) -> NewRecord<'static> {
+        NewRecord {
+            id: self.id,
+            at: self.at,
+            kind: TransactionKind::Charge,
+            status: Status::Completed,
+            direction: Direction::Credit,
+            amount: self.amount,
+            account: self.account,
+            counterparty: None,
+            release_at: None,
+            key_hash: self.key_hash,
+            metadata: None,
+            destination: None,
+            batch: None,
+            last_seq: self.id.seq(),
+        }
+    }
 }
 
 /// A record as it stands now. It has the same parts as when it was new; `status` and `last_seq` may have changed.
@@ -198,6 +230,16 @@ impl History {
         reference
     }
 
+    /// As [`History::push`], of a completed charge that has nothing but what each has.
+    #[inline]
+    pub(crate) fn push_charge(&mut self, list: &mut HistoryList, charge: &ChargeRecord) {
+        let ChargeRecord { id, at, amount, account, key_hash } = *charge;
+        let (kind, status, direction) = (TransactionKind::Charge, Status::Completed, Direction::Credit);
+        let record = Common { id, at, kind, status, direction, amount, account, key_hash };
+        let reference = self.push_plain(&record).unwrap_or_else(|| self.push_record(&charge.record()));
+        self.push_to_list(list, reference, id.seq(), at);
+    }
+
     /// Reads where the next reference of a list will go, for its cache line.
     pub(crate) fn touch(&self, list: &HistoryList) -> u32 {
         if list.len < 2 { 0 } else { self.runs.rest(list.tail.into()).first().copied().unwrap_or_default() }
@@ -317,17 +359,13 @@ impl History {
     }
 
     fn push_record(&mut self, record: &NewRecord<'_>) -> RecordRef {
+        if let Some(reference) = Common::of_plain(record).and_then(|plain| self.push_plain(&plain)) {
+            return reference;
+        }
         let (seq, micros) = (record.id.get(), record.at.micros());
         // Where it will begin depends on how long it is, and how long on the anchor of where it begins. So it is laid
         // out for the next place; if that has no room, for the beginning of a new chunk, which always has.
         let mut address = self.records.next_address(0);
-        if let Some(plain) = layout::encode_plain(record, self.anchor_at(RecordRef::at(address), seq, micros))
-            && self.records.next_address(plain.len()) == address
-        {
-            self.note_anchor(RecordRef::at(address), seq, micros);
-            plain.push_to(&mut self.records);
-            return RecordRef::at(address);
-        }
         let mut encoded = layout::encode(record, self.anchor_at(RecordRef::at(address), seq, micros));
         if self.records.next_address(encoded.len()) != address {
             self.records.begin_chunk();
@@ -338,6 +376,21 @@ impl History {
         self.note_anchor(reference, seq, micros);
         encoded.push_to(&mut self.records);
         reference
+    }
+
+    /// Adds a record without extras, unless it needs a new chunk.
+    #[inline]
+    fn push_plain(&mut self, record: &Common) -> Option<RecordRef> {
+        let (seq, micros) = (record.id.get(), record.at.micros());
+        let address = self.records.next_address(0);
+        let reference = RecordRef::at(address);
+        let plain = layout::encode_plain(record, self.anchor_at(reference, seq, micros));
+        if self.records.next_address(plain.len()) != address {
+            return None;
+        }
+        self.note_anchor(reference, seq, micros);
+        plain.push_to(&mut self.records);
+        Some(reference)
     }
 
     /// Makes the anchors up to the record at `reference`, where there are none.

@@ -11,6 +11,7 @@ pub(crate) mod history;
 pub(crate) mod holds;
 pub(crate) mod idempotency;
 pub(crate) mod locator;
+pub(crate) mod plain;
 pub(crate) mod plan;
 pub(crate) mod register;
 pub(crate) mod replayed;

@@ -4,7 +4,7 @@
 //! Made for the log's kernels alone (`wal::exhaustive`). What those do not touch is only there to be compiled, or std's.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::PoisonError;
+use std::sync::{PoisonError, TryLockError};
 
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 pub(crate) use std::sync::{Arc, Weak};
@@ -126,6 +126,14 @@ impl<T> RwLock<T> {
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
+        match self.0.try_write() {
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(err)) => Some(err.into_inner()),
+            Ok(guard) => Some(guard),
+        }
     }
 
     pub(crate) fn get_mut(&mut self) -> &mut T {

@@ -84,13 +84,19 @@ pub trait StorageFile: Send + Sync {
     }
     /// Writes all of `bytes` at `offset`, growing the file where needed.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// As [`StorageFile::write_at`], of `length` zeros.
+    /// As [`StorageFile::write_at`], but to the device and not by way of the page cache, where that can be had, and where
+    /// `offset` and the length are multiples of 4,096 bytes: for what is read again after a crash only. It is as little
+    /// durable before [`StorageFile::sync_data`].
+    fn write_device_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_at(bytes, offset)
+    }
+    /// As [`StorageFile::write_device_at`], of `length` zeros.
     fn write_zeros_at(&self, length: u64, offset: u64) -> io::Result<()> {
-        static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+        static ZEROS: Zeros = Zeros([0; DEVICE_WRITE_BYTES]);
         let mut done = 0;
         while done < length {
-            let part = (length - done).min(ZEROS.len() as u64);
-            self.write_at(&ZEROS[..part as usize], offset + done)?;
+            let part = (length - done).min(DEVICE_WRITE_BYTES as u64);
+            self.write_device_at(&ZEROS.0[..part as usize], offset + done)?;
             done += part;
         }
         Ok(())
@@ -98,6 +104,17 @@ pub trait StorageFile: Send + Sync {
     /// Makes all that was written so far survive a power cut (fdatasync). Once it has failed, what is durable is unknown.
     fn sync_data(&self) -> io::Result<()>;
 }
+
+/// What a device is read and written in, in bytes: the largest logical block in use. O_DIRECT asks it of memory, offsets and
+/// lengths.
+const DEVICE_BLOCK: usize = 4096;
+
+/// How much is written to a device at once.
+const DEVICE_WRITE_BYTES: usize = 1 << 20;
+
+/// Zeros at an address that a device can be written from.
+#[repr(align(4096))]
+struct Zeros([u8; DEVICE_WRITE_BYTES]);
 
 const ZERO_CHECK_BYTES: usize = 1 << 20;
 
@@ -199,6 +216,19 @@ fn is_at(directory: &File, path: &Path) -> io::Result<bool> {
     Ok((held.dev(), held.ino()) == (there.dev(), there.ino()))
 }
 
+/// Whether two descriptors are of one file: it may have got another name since it was opened, and another file its own.
+fn is_same_file(one: &File, other: &File) -> bool {
+    let identity = |file: &File| file.metadata().map(|it| (it.dev(), it.ino())).ok();
+    identity(one).is_some() && identity(one) == identity(other)
+}
+
+/// Whether a file system takes the flag O_DIRECT and then refuses to read or write so, or the descriptor is not for writing.
+fn is_refused(err: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(err.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+        || err.raw_os_error() == Some(Errno::BADF.raw_os_error())
+}
+
 fn sync_path(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
@@ -274,26 +304,46 @@ impl Storage for DirectoryStorage {
 struct DirectoryFile {
     file: File,
     path: PathBuf,
-    /// The second descriptor that reads past the page cache; `None` where the file system refuses one.
+    /// The second descriptor, past the page cache; `None` where the file system refuses one.
     direct: OnceLock<Option<File>>,
-    /// The aligned memory that such reads need, kept: fresh pages cost more than the reading.
-    scratch: Mutex<Vec<u8>>,
+    for_reads: Scratch,
+    for_writes: Scratch,
 }
 
-/// What O_DIRECT asks of memory, offsets and lengths: the largest logical block in use.
-const DIRECT_ALIGNMENT: usize = 4096;
+/// Memory that a device can be read into and written from, kept: fresh pages cost more than the reading.
+#[derive(Default)]
+struct Scratch(Mutex<Vec<u8>>);
+
+impl Scratch {
+    /// Lends `length` bytes that begin at a multiple of [`DEVICE_BLOCK`].
+    fn lend<R>(&self, length: usize, work: impl FnOnce(&mut [u8]) -> R) -> R {
+        let mut bytes = self.0.lock();
+        if bytes.len() < length + DEVICE_BLOCK {
+            bytes.resize(length + DEVICE_BLOCK, 0);
+        }
+        let pad = bytes.as_ptr().align_offset(DEVICE_BLOCK);
+        work(&mut bytes[pad..pad + length])
+    }
+}
 
 impl DirectoryFile {
     fn new(file: File, path: PathBuf) -> DirectoryFile {
-        DirectoryFile { file, path, direct: OnceLock::new(), scratch: Mutex::new(Vec::new()) }
+        DirectoryFile {
+            file,
+            path,
+            direct: OnceLock::new(),
+            for_reads: Scratch::default(),
+            for_writes: Scratch::default(),
+        }
     }
 
     #[cfg(target_os = "linux")]
     fn direct(&self) -> Option<&File> {
-        let open = || {
+        let open = |writes| {
             let flags = rustix::fs::OFlags::DIRECT.bits() as i32;
-            OpenOptions::new().read(true).custom_flags(flags).open(&self.path).ok()
+            OpenOptions::new().read(true).write(writes).custom_flags(flags).open(&self.path).ok()
         };
+        let open = || open(true).or_else(|| open(false)).filter(|direct| is_same_file(direct, &self.file));
         self.direct.get_or_init(open).as_ref()
     }
 
@@ -305,30 +355,42 @@ impl DirectoryFile {
 
     /// Reads through an aligned copy, since the caller's memory, offset and length may be anything.
     fn read_direct(&self, direct: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let start = offset / DIRECT_ALIGNMENT as u64 * DIRECT_ALIGNMENT as u64;
+        let start = offset / DEVICE_BLOCK as u64 * DEVICE_BLOCK as u64;
         let skipped = (offset - start) as usize;
-        let length = (skipped + buf.len()).next_multiple_of(DIRECT_ALIGNMENT);
-        let mut scratch = self.scratch.lock();
-        if scratch.len() < length + DIRECT_ALIGNMENT {
-            scratch.resize(length + DIRECT_ALIGNMENT, 0);
-        }
-        let pad = scratch.as_ptr().align_offset(DIRECT_ALIGNMENT);
-        let aligned = &mut scratch[pad..pad + length];
-        let mut filled = 0;
-        while filled < length {
-            match direct.read_at(&mut aligned[filled..], start + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) => return Err(err),
+        let length = (skipped + buf.len()).next_multiple_of(DEVICE_BLOCK);
+        self.for_reads.lend(length, |aligned| {
+            let mut filled = 0;
+            while filled < length {
+                match direct.read_at(&mut aligned[filled..], start + filled as u64) {
+                    Ok(0) => break,
+                    Ok(read) => filled += read,
+                    Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                    Err(err) => return Err(err),
+                }
+                if filled % DEVICE_BLOCK != 0 {
+                    break; // The end of the file: direct reads stop inside a block nowhere else.
+                }
             }
-            if filled % DIRECT_ALIGNMENT != 0 {
-                break; // The end of the file: direct reads stop inside a block nowhere else.
-            }
+            let usable = filled.saturating_sub(skipped).min(buf.len());
+            buf[..usable].copy_from_slice(&aligned[skipped..skipped + usable]);
+            Ok(usable)
+        })
+    }
+
+    /// Writes whole blocks, from where they are if a device can be written from there, else through an aligned copy.
+    fn write_direct(&self, direct: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if bytes.as_ptr().align_offset(DEVICE_BLOCK) == 0 {
+            return direct.write_all_at(bytes, offset);
         }
-        let usable = filled.saturating_sub(skipped).min(buf.len());
-        buf[..usable].copy_from_slice(&aligned[skipped..skipped + usable]);
-        Ok(usable)
+        let mut at = offset;
+        for part in bytes.chunks(DEVICE_WRITE_BYTES) {
+            self.for_writes.lend(part.len(), |aligned| {
+                aligned.copy_from_slice(part);
+                direct.write_all_at(aligned, at)
+            })?;
+            at += part.len() as u64;
+        }
+        Ok(())
     }
 
     /// Where O_DIRECT is refused: push everything out, let the cache forget it, and read it again.
@@ -365,10 +427,7 @@ impl StorageFile for DirectoryFile {
         match self.direct() {
             None => self.read_uncached(buf, offset),
             Some(direct) => match self.read_direct(direct, buf, offset) {
-                // Some file systems take the flag and refuse the read.
-                Err(err) if matches!(err.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
-                    self.read_uncached(buf, offset)
-                }
+                Err(err) if is_refused(&err) => self.read_uncached(buf, offset),
                 read => read,
             },
         }
@@ -376,6 +435,17 @@ impl StorageFile for DirectoryFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)
+    }
+
+    fn write_device_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let is_whole = offset.is_multiple_of(DEVICE_BLOCK as u64) && bytes.len().is_multiple_of(DEVICE_BLOCK);
+        match self.direct().filter(|_| is_whole) {
+            None => self.write_at(bytes, offset),
+            Some(direct) => match self.write_direct(direct, bytes, offset) {
+                Err(err) if is_refused(&err) => self.write_at(bytes, offset),
+                written => written,
+            },
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -446,6 +516,51 @@ mod tests {
             assert_eq!(cached, direct);
             assert_eq!(cached[..read], bytes[offset as usize..offset as usize + read]);
         }
+    }
+
+    #[test]
+    fn what_is_written_to_the_device_is_read_both_ways() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = DirectoryStorage::new(directory.path());
+        let file = storage.create("new").unwrap();
+        let mut expected = vec![0; 3 << 20];
+        file.write_zeros_at(expected.len() as u64, 0).unwrap();
+        storage.rename("new", "x").unwrap();
+        let bytes: Vec<u8> = (0..(2u32 << 20) + 1).map(|i| (i % 251) as u8).collect();
+        // Whole blocks and others, from memory that is aligned and that is not, in pieces and at once.
+        for (from, length, offset) in [
+            (0, 4096, 0),
+            (1, 8192, 4096),
+            (1, 2 << 20, 8192),
+            (3, 100, 50_000),
+            (0, 4096, 100),
+            (0, 65_536, (3 << 20) - 65_536),
+            (5, 4095, (3 << 20) - 4096),
+        ] {
+            let part = &bytes[from..from + length];
+            file.write_device_at(part, offset).unwrap();
+            expected[offset as usize..][..length].copy_from_slice(part);
+            for from in [ReadFrom::Cache, ReadFrom::Device] {
+                let mut seen = vec![0; expected.len()];
+                assert_eq!(file.read_from(from, &mut seen, 0).unwrap(), seen.len());
+                assert!(seen == expected, "{from:?}, {length} bytes at {offset}");
+            }
+        }
+        file.sync_data().unwrap();
+        assert!(fs::read(directory.path().join("x")).unwrap() == expected);
+    }
+
+    #[test]
+    fn another_file_in_the_place_of_one_is_not_written_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = DirectoryStorage::new(directory.path());
+        let old = storage.create("x").unwrap();
+        storage.rename("x", "y").unwrap();
+        let new = storage.create("x").unwrap();
+        old.write_device_at(&[1; 4096], 0).unwrap();
+        assert_eq!((old.len().unwrap(), new.len().unwrap()), (4096, 0));
+        let mut seen = [0; 4096];
+        assert_eq!((old.read_device_at(&mut seen, 0).unwrap(), seen), (4096, [1; 4096]));
     }
 
     #[test]

@@ -40,8 +40,9 @@ impl Currency {
 
     /// The code's bytes: 3 to 8 of ASCII.
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        let len = self.0.iter().position(|&b| b == 0).unwrap_or(self.0.len());
-        &self.0[..len]
+        // A code has no byte of zero.
+        let zeros = u64::from_le_bytes(self.0).leading_zeros() as usize / 8;
+        &self.0[..self.0.len() - zeros]
     }
 
     /// The code's bytes, filled up with zeros.

@@ -177,7 +177,7 @@ impl<'a> NewFile<'a> {
     }
 
     pub(super) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Failure> {
-        during(self.file.write_at(bytes, offset), "writing", &self.temporary)
+        during(self.file.write_device_at(bytes, offset), "writing", &self.temporary)
     }
 
     /// Writes zeros ahead: a write into a file that has never been written journals metadata, which costs as much as

@@ -113,7 +113,7 @@ impl Writer {
 
     fn put(&mut self, buf: &mut Vec<u8>, header: Header) -> Result<(), Failure> {
         let chain = frame::finish(buf, header, self.seal);
-        during(self.file.write_at(buf, self.offset), "writing", &names::segment(self.segment.number))?;
+        during(self.file.write_device_at(buf, self.offset), "writing", &names::segment(self.segment.number))?;
         self.chain = chain;
         self.offset += buf.len() as u64;
         self.unsynced += buf.len() as u64;

@@ -462,3 +462,44 @@ fn money_in_a_ring_of_transfers_is_neither_made_nor_lost_nor_deadlocked() {
         }
     });
 }
+
+/// Each pays with what it got from the one before, which in this order alone is enough; and most of the others touch nobody else's
+/// account.
+#[test]
+fn transfers_of_a_batch_that_rest_on_each_other_are_done_in_their_order_beside_those_of_others() {
+    const CHAIN: u64 = 700;
+    const PAIRS: u64 = 3_000;
+    let ledger = Ledger::options().shards(16).in_memory().unwrap();
+    let charge = |payer| Asked::charge(user(payer), amount(5), format!("funds of {payer}"));
+    let transfer = |payer| Asked::transfer(user(payer), user(payer + 1), amount(5), format!("from {payer}"));
+    thread::scope(|scope| {
+        for thread in 1..=3u64 {
+            let ledger = &ledger;
+            scope.spawn(move || {
+                let first = thread * 1_000_000;
+                let payers = std::iter::once(first).chain((0..PAIRS).map(|pair| first + 10_000 + 2 * pair));
+                let funds: Vec<Asked> = payers.map(charge).collect();
+                // The links of the chain lie between the pairs, in their order.
+                let transfers: Vec<Asked> = (0..PAIRS)
+                    .flat_map(|pair| {
+                        let payer = first + 10_000 + 2 * pair;
+                        let link = first + pair;
+                        let own = transfer(payer);
+                        let links = (pair < CHAIN).then(|| transfer(link));
+                        links.into_iter().chain([own])
+                    })
+                    .collect();
+                for commands in [funds, transfers] {
+                    let commands: Vec<_> = commands.iter().map(Asked::command).collect();
+                    let results = answer(ledger.batch(&commands)).unwrap();
+                    assert!(results.iter().all(Result::is_ok), "{:?}", results.iter().find(|result| result.is_err()));
+                }
+                let total = |id: u64| answer(ledger.balance(user(id), Currency::USD)).unwrap().total();
+                assert_eq!((total(first), total(first + CHAIN)), (0, 5));
+                assert!((0..PAIRS).all(|pair| total(first + 10_001 + 2 * pair) == 5));
+            });
+        }
+    });
+    let audit = answer(ledger.audit()).unwrap();
+    assert!(audit.is_balanced(), "{audit:?}");
+}

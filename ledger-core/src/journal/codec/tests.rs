@@ -274,6 +274,31 @@ proptest! {
     }
 
     #[test]
+    fn a_plain_charge_has_the_bytes_of_its_entry(
+        (key, fingerprint) in (text(IdempotencyKey::BYTES_MAX), any::<u128>()),
+        (user, currency, amount) in (user(), currency(), amount()),
+        before in vec(any::<u8>(), 0..9),
+    ) {
+        let Some(key) = IdempotencyKey::new(&key) else { return Ok(()) };
+        let fingerprint = Fingerprint::new(fingerprint);
+        let (debit, credit) = (Party::External, Party::User(user));
+        let entry = TransactionEntry {
+            kind: TransactionKind::Charge,
+            status: Status::Completed,
+            key,
+            fingerprint,
+            postings: smallvec::smallvec![Posting { currency, amount, debit, credit, release_at: None }],
+            destination: None,
+            metadata: None,
+            batch: None,
+        };
+        let (mut plain, mut general) = (before.clone(), before);
+        encode_plain_charge(key, fingerprint, &PlainPosting { user, currency, amount }, &mut plain);
+        encode_transaction(&entry, &mut general);
+        prop_assert_eq!(plain, general);
+    }
+
+    #[test]
     fn no_part_of_an_entry_is_an_entry(sketch in sketch(), cut in any::<prop::sample::Index>()) {
         let mut bytes = encoded(&sketch.entry());
         prop_assert!(decode(&bytes[..cut.index(bytes.len())]).is_err());

@@ -214,69 +214,93 @@ impl Plain {
     }
 }
 
-/// As [`encode`], of a record that has no extras; `None` for every other.
-#[inline]
-pub(super) fn encode_plain(record: &NewRecord<'_>, anchor: Anchor) -> Option<Plain> {
-    let has_extras = record.release_at.is_some()
-        || record.counterparty.is_some()
-        || record.status == Status::Pending
-        || record.last_seq != record.id.seq()
-        || record.batch.is_some()
-        || record.metadata.is_some()
-        || record.destination.is_some();
-    if has_extras {
-        return None;
+/// What each record has, and all that a plain one has.
+#[derive(Clone, Copy)]
+pub(super) struct Common {
+    pub(super) id: TransactionId,
+    pub(super) at: Timestamp,
+    pub(super) kind: TransactionKind,
+    pub(super) status: Status,
+    pub(super) direction: Direction,
+    pub(super) amount: Amount,
+    pub(super) account: u32,
+    pub(super) key_hash: u64,
+}
+
+impl Common {
+    #[inline]
+    fn of(record: &NewRecord<'_>) -> Common {
+        let NewRecord { id, at, kind, status, direction, amount, account, key_hash, .. } = *record;
+        Common { id, at, kind, status, direction, amount, account, key_hash }
     }
-    let (seq, time, amount, account) = numbers(record, anchor);
-    let (head, [seq_width, time_width, amount_width, account_width]) = head(record, [seq, time, amount, account]);
+
+    /// What a record has, if it has no extras.
+    #[inline]
+    pub(super) fn of_plain(record: &NewRecord<'_>) -> Option<Common> {
+        let has_extras = record.release_at.is_some()
+            || record.counterparty.is_some()
+            || record.status == Status::Pending
+            || record.last_seq != record.id.seq()
+            || record.batch.is_some()
+            || record.metadata.is_some()
+            || record.destination.is_some();
+        (!has_extras).then(|| Common::of(record))
+    }
+
+    /// Seq, time, amount and account, the first two less the anchor's.
+    #[inline]
+    fn numbers(&self, anchor: Anchor) -> [u64; 4] {
+        let seq = self.id.get().wrapping_sub(anchor.seq);
+        let time = self.at.micros().wrapping_sub(anchor.micros) as u64;
+        [seq, time, self.amount.minor(), u64::from(self.account)]
+    }
+
+    /// The head of a record with these numbers and without extras, and how wide each of them is.
+    #[inline]
+    fn head(&self, [seq, time, amount, account]: [u64; 4]) -> (u16, [usize; 4]) {
+        let kind = match self.kind {
+            TransactionKind::Charge => 0,
+            TransactionKind::Transfer => 1,
+            TransactionKind::Withdrawal => 2,
+            TransactionKind::Return => 3,
+        };
+        let (seq_code, time_code) = (width_code(seq, SEQ_WIDTHS), width_code(time, TIME_WIDTHS));
+        let (amount_code, account_code) = (width_code(amount, AMOUNT_WIDTHS), width_code(account, ACCOUNT_WIDTHS));
+        let head = status_code(self.status)
+            | kind << KIND_AT
+            | if self.direction == Direction::Debit { DEBIT } else { 0 }
+            | seq_code << SEQ_AT
+            | time_code << TIME_AT
+            | amount_code << AMOUNT_AT
+            | account_code << ACCOUNT_AT;
+        let widths = [
+            SEQ_WIDTHS[usize::from(seq_code)],
+            TIME_WIDTHS[usize::from(time_code)],
+            AMOUNT_WIDTHS[usize::from(amount_code)],
+            ACCOUNT_WIDTHS[usize::from(account_code)],
+        ];
+        (head, widths)
+    }
+}
+
+/// As [`encode`], of a record that has no extras.
+#[inline]
+pub(super) fn encode_plain(record: &Common, anchor: Anchor) -> Plain {
+    let numbers = record.numbers(anchor);
+    let (head, widths) = record.head(numbers);
     let mut plain = Plain { bytes: [0; PLAIN_ROOM], len: 0 };
     plain.put(head.into(), 2);
-    plain.put(seq, seq_width);
-    plain.put(time, time_width);
-    plain.put(amount, amount_width);
-    plain.put(account, account_width);
+    for (number, width) in numbers.into_iter().zip(widths) {
+        plain.put(number, width);
+    }
     plain.put(record.key_hash, 8);
-    Some(plain)
-}
-
-/// What each record has: seq, time, amount and account.
-#[inline]
-fn numbers(record: &NewRecord<'_>, anchor: Anchor) -> (u64, u64, u64, u64) {
-    let seq = record.id.get().wrapping_sub(anchor.seq);
-    let time = record.at.micros().wrapping_sub(anchor.micros) as u64;
-    (seq, time, record.amount.minor(), u64::from(record.account))
-}
-
-/// The head of a record with these numbers and without extras, and how wide each of them is.
-#[inline]
-fn head(record: &NewRecord<'_>, [seq, time, amount, account]: [u64; 4]) -> (u16, [usize; 4]) {
-    let kind = match record.kind {
-        TransactionKind::Charge => 0,
-        TransactionKind::Transfer => 1,
-        TransactionKind::Withdrawal => 2,
-        TransactionKind::Return => 3,
-    };
-    let (seq_code, time_code) = (width_code(seq, SEQ_WIDTHS), width_code(time, TIME_WIDTHS));
-    let (amount_code, account_code) = (width_code(amount, AMOUNT_WIDTHS), width_code(account, ACCOUNT_WIDTHS));
-    let head = status_code(record.status)
-        | kind << KIND_AT
-        | if record.direction == Direction::Debit { DEBIT } else { 0 }
-        | seq_code << SEQ_AT
-        | time_code << TIME_AT
-        | amount_code << AMOUNT_AT
-        | account_code << ACCOUNT_AT;
-    let widths = [
-        SEQ_WIDTHS[usize::from(seq_code)],
-        TIME_WIDTHS[usize::from(time_code)],
-        AMOUNT_WIDTHS[usize::from(amount_code)],
-        ACCOUNT_WIDTHS[usize::from(account_code)],
-    ];
-    (head, widths)
+    plain
 }
 
 /// Lays a record out for a place with this anchor.
 pub(super) fn encode<'a>(record: &NewRecord<'a>, anchor: Anchor) -> Encoded<'a> {
-    let (seq, time, amount, account) = numbers(record, anchor);
+    let common = Common::of(record);
+    let numbers = common.numbers(anchor);
     let release = record.release_at.map_or(0, |at| at.micros().wrapping_sub(record.at.micros()) as u64);
     let user = record.counterparty.map_or(0, UserId::get);
     // Room is kept while it can change, and needed where it has changed.
@@ -293,7 +317,7 @@ pub(super) fn encode<'a>(record: &NewRecord<'a>, anchor: Anchor) -> Encoded<'a> 
     ] {
         extras |= if is_there { extra } else { 0 };
     }
-    let (mut head, [seq_width, time_width, amount_width, account_width]) = head(record, [seq, time, amount, account]);
+    let (mut head, widths) = common.head(numbers);
     head |= if extras != 0 { HAS_EXTRAS } else { 0 };
 
     let mut encoded = Encoded {
@@ -309,10 +333,9 @@ pub(super) fn encode<'a>(record: &NewRecord<'a>, anchor: Anchor) -> Encoded<'a> 
         extras |= release_code << RELEASE_AT | user_code << USER_AT;
         encoded.put(extras.into(), 2);
     }
-    encoded.put(seq, seq_width);
-    encoded.put(time, time_width);
-    encoded.put(amount, amount_width);
-    encoded.put(account, account_width);
+    for (number, width) in numbers.into_iter().zip(widths) {
+        encoded.put(number, width);
+    }
     if extras & RELEASE != 0 {
         encoded.put(release, RELEASE_WIDTHS[usize::from(release_code)]);
     }

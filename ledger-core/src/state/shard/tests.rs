@@ -1,12 +1,14 @@
 //! What a shard keeps beside its accounts: sums, room, bytes, and the order in which they are found.
 
+use proptest::prelude::*;
 use smallvec::smallvec;
 use uuid::Uuid;
 
 use super::*;
 use crate::state::apply::Applied;
+use crate::state::plain::PlainCharge;
 use crate::state::{Party, Posting, TransactionEntry, audit};
-use crate::types::{Amount, Epoch, Fingerprint, IdempotencyKey};
+use crate::types::{Amount, Epoch, Fingerprint, INTEGER_MAX, IdempotencyKey};
 use crate::view::{CurrencyAudit, Status, TransactionKind};
 use crate::withdrawals::{BankReference, Event, InquiryAnswer, ReturnCredit, Substatus, Withdrawal, WithdrawalEntry};
 
@@ -317,4 +319,72 @@ fn an_account_is_touched_by_what_moves_its_money_and_by_nothing_else() {
     stage.happen(7, returned(ReturnCredit::Suspense), Substatus::Returned);
     assert_eq!((last(&stage), stage.shard.register.returned(), stage.shard.register.returned_by(id(9))), (8, 2, None));
     assert_eq!(stage.shard.sums()[0].suspense, 107);
+}
+
+/// What a shard says of its accounts and their histories.
+fn told(shard: &Shard) -> Vec<String> {
+    let accounts = shard.accounts.iter().map(|(slot, account)| {
+        let records: Vec<_> =
+            (0..account.list.len()).map(|index| shard.history.get(shard.history.nth(&account.list, index))).collect();
+        let parts = shard.parts_of(Some(slot), Timestamp::MAX);
+        format!("{} {:?} {parts:?} {records:?}", account.user, shard.accounts.currency_of(account))
+    });
+    let sums = shard
+        .sums()
+        .iter()
+        .map(|sums| format!("{} {} {} {} {}", sums.currency, sums.accounts, sums.total, sums.external, sums.reserved));
+    accounts.chain(sums).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Long enough for many chunks of records and for lists of several stretches.
+    #[test]
+    fn a_plain_charge_does_what_its_entry_says(
+        charges in prop::collection::vec((1..40u64, 1..INTEGER_MAX / 8_000, any::<u64>(), 0..9u64), 0..6_000),
+    ) {
+        let (mut plain, mut general) = (Shard::new(RandomState::default()), Shard::new(RandomState::default()));
+        let (mut now, hasher) = (1_700_000_000, plain.hasher.clone());
+        general.hasher = hasher;
+        for (number, (n, minor, key_hash, pause)) in charges.into_iter().enumerate() {
+            now += pause;
+            let (user, at, amount) = (user(n), time(now), Amount::new(minor).unwrap());
+            let currency = if n % 7 == 0 { eur() } else { Currency::USD };
+            let id = TransactionId::new(number as u64 + 1).unwrap();
+            let posting =
+                Posting { currency, amount, debit: Party::External, credit: Party::User(user), release_at: None };
+            let entry = TransactionEntry {
+                kind: TransactionKind::Charge,
+                status: Status::Completed,
+                key: IdempotencyKey::new("key").unwrap(),
+                fingerprint: Fingerprint::new(0),
+                postings: smallvec![posting],
+                destination: None,
+                metadata: None,
+                batch: None,
+            };
+            let reference = BankReference { ledger: Uuid::nil(), epoch: Epoch::new(1), id };
+            let applied = Applied { seq: id.seq(), time: at, key_hash, reference };
+            let slot = general.credit(&entry, &posting, user, None, &applied);
+            match plain.slot(user, currency) {
+                Some(slot) if plain.takes_plain_charge(slot, amount) => {
+                    let parts = plain.credit_plain(slot, &PlainCharge { currency, amount, key_hash }, id, at);
+                    prop_assert_eq!((parts, id.seq()), general.parts(user, currency, at));
+                }
+                known => prop_assert_eq!(plain.credit(&entry, &posting, user, known, &applied), slot),
+            }
+        }
+        prop_assert_eq!(told(&plain), told(&general));
+        prop_assert_eq!(plain.history.bytes(), general.history.bytes());
+    }
+}
+
+#[test]
+fn an_account_takes_no_plain_charge_that_it_has_no_room_for_or_while_something_is_held() {
+    let mut stage = Stage::new();
+    let (free, held) = (stage.charge(1, Currency::USD, 0), stage.charge(2, Currency::USD, 10));
+    let takes = |slot, minor| stage.shard.takes_plain_charge(slot, Amount::new(minor).unwrap());
+    assert!(takes(free, INTEGER_MAX - 101) && !takes(free, INTEGER_MAX - 100));
+    assert!(!takes(held, 1));
 }

@@ -11,7 +11,7 @@ fn unfold(folded: u32) -> u64 {
 }
 
 /// What a table can hold at its homes, from the smallest to the largest.
-const LADDER: [u32; 12] = [16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 5_120, 6_144, 7_168];
+const LADDER: [u32; 10] = [16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 6_144];
 
 /// Room behind the homes of a new table.
 fn overhang(capacity: u32) -> usize {
@@ -65,15 +65,15 @@ fn a_hash_can_be_made_for_every_place() {
 }
 
 #[test]
-fn a_table_grows_step_by_step_when_seven_eighths_are_used_and_is_split_at_the_last() {
+fn a_table_grows_step_by_step_when_thirteen_sixteenths_are_used_and_is_split_at_the_last() {
     let mut index = SlotIndex::new();
     assert_eq!((index.bytes(), index.tables.len()), (0, 0));
     let mut steps = LADDER.iter().copied();
     let mut capacity = steps.next().unwrap();
-    for used in 1..=6_272u32 {
+    for used in 1..=4_992u32 {
         // Evenly, each second one in the upper half.
         index.insert(unfold(used.reverse_bits()), used);
-        if used * 8 == capacity * 7 {
+        if used * 16 == capacity * 13 {
             let Some(next) = steps.next() else { break };
             capacity = next;
         }
@@ -84,10 +84,10 @@ fn a_table_grows_step_by_step_when_seven_eighths_are_used_and_is_split_at_the_la
         }
     }
     let halves: Vec<_> = index.tables.iter().map(|table| (table.capacity, table.used, table.depth)).collect();
-    assert_eq!(halves, [(4_096, 3_136, 1), (4_096, 3_136, 1)]);
+    assert_eq!(halves, [(4_096, 2_496, 1), (4_096, 2_496, 1)]);
     assert_eq!((index.depth, &index.directory[..]), (1, &[0, 1][..]));
     check_tables(&index);
-    assert!((1..=6_272).all(|r: u32| index.find(unfold(r.reverse_bits()), |found| found == r) == Some(r)));
+    assert!((1..=4_992).all(|r: u32| index.find(unfold(r.reverse_bits()), |found| found == r) == Some(r)));
 }
 
 /// Inserts `count` references whose hashes begin with these bits, spread over what is left.
@@ -132,15 +132,15 @@ fn a_table_is_named_by_as_many_entries_as_its_prefix_leaves_open() {
 
 #[test]
 fn what_is_expected_gets_the_smallest_tables_that_hold_it() {
-    // Seven eighths of a capacity must be more than what comes, a sixteenth more than is expected, into each table.
-    let full = |capacity: u32| (capacity / 8 * 7) as usize;
+    // Thirteen sixteenths of a capacity must be more than what comes, a sixteenth more than is expected, into each table.
+    let full = |capacity: u32| (capacity / 16 * 13) as usize;
     let counts = (1..300usize).chain((300..20_000).step_by(37)).chain([60_000, 93_000, 100_000, 189_000]);
-    for count in counts.chain([5_902, 5_903, 5_904, 11_806, 11_807, 11_808, 23_613, 23_614]) {
+    for count in counts.chain([4_698, 4_699, 4_700, 9_396, 9_397, 9_398, 18_793, 18_794]) {
         let mut index = SlotIndex::new();
         index.expect(count);
         let slots = count + count / 16;
         let mut depth = 0;
-        while slots >> depth >= 6_272 {
+        while slots >> depth >= 4_992 {
             depth += 1;
         }
         let capacity = *LADDER.iter().find(|capacity| full(**capacity) > slots >> depth).unwrap();
@@ -202,8 +202,8 @@ fn the_place_that_is_touched_is_where_a_search_begins() {
 #[test]
 fn what_the_last_homes_push_out_makes_room_behind_them_in_pieces() {
     let mut index = SlotIndex::new();
-    // Thirteen at the last of sixteen homes: five find room, and the next ones are given 64 more places.
-    let lengths: Vec<_> = (0..13)
+    // Twelve at the last of sixteen homes: five find room, and the next ones are given 64 more places.
+    let lengths: Vec<_> = (0..12)
         .map(|reference| {
             index.insert(unfold(u32::MAX), reference);
             let table = &index.tables[0];
@@ -214,7 +214,7 @@ fn what_the_last_homes_push_out_makes_room_behind_them_in_pieces() {
     assert!(lengths[6..].iter().all(|(_, capacity)| *capacity >= 84));
     check_order(&index);
     // A larger table is made of them in the same way.
-    (13..60).for_each(|reference| index.insert(unfold(u32::MAX), reference));
+    (12..60).for_each(|reference| index.insert(unfold(u32::MAX), reference));
     let table = &index.tables[0];
     assert_eq!((table.capacity, table.used), (128, 60));
     assert_eq!(table.slots.len(), 127 + 60, "up to the last that was pushed out");
@@ -238,10 +238,10 @@ fn a_table_of_the_longest_prefix_is_not_split_but_grows() {
         }
     }
     // After each split all of them are in one of the halves, which grows with each insert until it is split again. The
-    // one with the longest prefix goes on to grow, until seven eighths of it are more than there are.
+    // one with the longest prefix goes on to grow, until thirteen sixteenths of it are more than there are.
     let steps = |depth: u32, ladder: &[u32]| ladder.iter().map(|capacity| (depth, *capacity)).collect::<Vec<_>>();
     let split = (1..20).flat_map(|depth| steps(depth, &LADDER[8..]));
-    let longest = steps(20, &[4_096, 5_120, 6_144, 7_168, 8_192]);
+    let longest = steps(20, &[4_096, 6_144, 8_192]);
     let expected: Vec<_> = steps(0, &LADDER).into_iter().chain(split).chain(longest).collect();
     assert_eq!(seen, expected);
     assert_eq!((index.depth, index.directory.len(), index.tables.len()), (20, 1 << 20, 21));
