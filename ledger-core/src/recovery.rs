@@ -88,7 +88,7 @@ pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engin
                 load(&*storage, log.map(|(uuid, _)| uuid), options)?;
             let start = kept.last().map_or(Start::First, |kept| Start::After(kept.base));
             expected.set(log.map_or(0, |(_, durable)| durable.get()).saturating_sub(positions.seq.get()));
-            *replay.borrow_mut() = Some(Replay::new(tables, threads(options)));
+            *replay.borrow_mut() = Some(Replay::new(tables, threads(options), expected.get()));
             loaded = Some((State { kept, positions, small }, passed_over));
             Ok(start)
         };

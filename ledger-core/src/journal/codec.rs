@@ -27,8 +27,10 @@ use crate::types::{
 use crate::view::{Status, TransactionKind};
 use crate::withdrawals::{EVIDENCE_BYTES_MAX, Event, Said, WithdrawalEntry};
 
+mod plain;
 pub(super) mod words;
 
+pub(crate) use plain::{PlainEntry, decode_plain};
 use words::{
     answer_code, answer_of, class_code, class_of, credit_code, credit_of, kind_code, kind_of, notice_code, notice_of,
     resolution_code, resolution_of, says_code, says_of, substatus_code, substatus_of,

@@ -65,7 +65,12 @@ impl Keys {
     }
 
     pub(crate) fn hash(&self, key: &str) -> u64 {
-        xxh3_64_with_seed(key.as_bytes(), self.seed)
+        self.hash_of(key.as_bytes())
+    }
+
+    /// As [`Keys::hash`], of the key's bytes.
+    pub(crate) fn hash_of(&self, key: &[u8]) -> u64 {
+        xxh3_64_with_seed(key, self.seed)
     }
 
     /// The lock that a hash belongs to.
@@ -118,6 +123,11 @@ impl Keys {
             lock.freed.notify_all();
         }
         result
+    }
+
+    /// About so many keys will be added, where there are none.
+    pub(crate) fn expect(&self, count: usize) {
+        (0..Self::LOCKS).for_each(|index| self.with(index, false, |shard| shard.expect(count / Self::LOCKS)));
     }
 
     /// Bytes on the heap, and how many of them no key has used yet; looked at with one lock at a time.
@@ -203,9 +213,9 @@ impl Keys {
         if shard.restore(hash, record, seq) { Ok(()) } else { Err("more keys than the tables hold".into()) }
     }
 
-    /// Locks every `of`th of the locks, from the one at `first` on. Who holds one meanwhile must wait for none.
-    pub(super) fn lock_every(&self, first: usize, of: usize) -> Vec<MutexGuard<'_, KeyShard>> {
-        self.shards.iter().skip(first).step_by(of).map(|lock| lock.shard.lock()).collect()
+    /// Locks all of them. Who holds one meanwhile must wait for none.
+    pub(super) fn lock_all(&self) -> Vec<MutexGuard<'_, KeyShard>> {
+        self.shards.iter().map(|lock| lock.shard.lock()).collect()
     }
 
     /// Settles a key in its locked shard during replay of the entry `seq`, when nobody claims any.

@@ -27,7 +27,7 @@ pub(crate) use self::engine::{Engine, SHARDS_MAX};
 pub use self::keeper::Checkpoints;
 use self::keeper::Keeper;
 pub(crate) use self::keys::Keys;
-pub(crate) use self::replay::{Part, REPLAYED_TOGETHER};
+pub(crate) use self::replay::{LockedShard, Logged, check_alone, new_key};
 pub(crate) use self::tables::{Origin, Tables};
 pub(crate) use self::time::LedgerTime;
 use crate::backup::Backup;

@@ -1,9 +1,10 @@
-//! Replay: entries of a log are applied to the tables, or by several threads each to a part of them.
+//! Replay: entries of a log are applied to the tables.
 //!
-//! A thread takes every entry, in order, and does of it what concerns its own shards and its own locks of keys. Nothing
-//! that is checked or changed there depends on another part: money is checked account by account, and a key by its own
-//! lock. So the parts come to the same state as one thread does. They do not where an entry is refused: one part may
-//! have done its side of it, and others what follows; tables that refused an entry are good for nothing.
+//! What an entry changes and what is checked of it lies in few places: the shards of the users that it names, and the lock
+//! of its key. Nothing that is checked or changed in one of them depends on another: money is checked account by account,
+//! and a key by its own lock. So each can be replayed by itself, with the entries that concern it in their order, and comes
+//! to the same state as if all were replayed one entry after the other. It does not where an entry is refused: one place may
+//! have taken its side of it, and others what follows; tables that refused an entry are good for nothing.
 
 use std::hint::black_box;
 
@@ -11,221 +12,288 @@ use smallvec::SmallVec;
 
 use super::keys::{Keys, Settled, Unclaimed};
 use super::tables::{Origin, Tables, applied, makes_transaction};
-use crate::state::account::Account;
+use crate::state::account::{Account, Slot};
 use crate::state::apply::check_kind;
-use crate::state::idempotency::KeyShard;
+use crate::state::idempotency::{KeyRecord, KeyShard};
 use crate::state::locator::Locator;
-use crate::state::shard::{FoundAhead, Shard, TOUCHED_TOGETHER, find_ahead};
-use crate::state::{Entry, KnownSlots, TransactionEntry};
+use crate::state::replayed::PlainSide;
+use crate::state::shard::{Shard, TOUCHED_TOGETHER};
+use crate::state::{Entry, KnownSlots};
 use crate::sync::{MutexGuard, RwLockWriteGuard};
-use crate::types::{IdempotencyKey, Seq, UserId};
+use crate::types::{Currency, IdempotencyKey, Seq, TransactionId, UserId};
 use crate::wal::Stamp;
 use crate::withdrawals::WithdrawalEntry;
 
-/// How many entries [`Part::replay_together`] is given at a time.
-pub(crate) const REPLAYED_TOGETHER: usize = TOUCHED_TOGETHER;
+/// An entry of a log, and what comes with it.
+#[derive(Clone, Copy)]
+pub(crate) struct Logged<'a> {
+    pub(crate) entry: &'a Entry<'a>,
+    /// The hash of its key; of no use where it has none.
+    pub(crate) key_hash: u64,
+    pub(crate) origin: Origin,
+    pub(crate) stamp: Stamp,
+}
 
-/// A part of the tables, locked: every `of`th shard and every `of`th lock of keys.
-pub(crate) struct Part<'a> {
+/// The key that an entry settles, and what the key then names.
+pub(crate) struct NewKey<'a> {
+    pub(crate) key: IdempotencyKey<'a>,
+    pub(crate) settled: Settled,
+}
+
+/// Where the accounts are that an entry names, as far as they are of one shard: for each posting.
+type Known = SmallVec<[KnownSlots; 1]>;
+
+/// All of the tables, locked.
+pub(crate) struct Whole<'a> {
     tables: &'a Tables,
-    index: usize,
-    of: usize,
     shards: Vec<RwLockWriteGuard<'a, Shard>>,
     keys: Vec<MutexGuard<'a, KeyShard>>,
 }
 
+/// One shard of the tables, locked.
+pub(crate) struct LockedShard<'a> {
+    tables: &'a Tables,
+    index: usize,
+    shard: RwLockWriteGuard<'a, Shard>,
+}
+
 impl Tables {
-    /// The part `index` of `of`. Locks it until it is dropped.
-    pub(crate) fn part(&self, index: usize, of: usize) -> Part<'_> {
-        Part {
-            tables: self,
-            index,
-            of,
-            shards: self.shards.iter().skip(index).step_by(of).map(|shard| shard.write()).collect(),
-            keys: self.keys.lock_every(index, of),
+    /// All of them. Locks them until it is dropped.
+    pub(crate) fn whole(&self) -> Whole<'_> {
+        Whole { tables: self, shards: self.lock_all(), keys: self.keys.lock_all() }
+    }
+
+    /// One shard. Locks it until it is dropped.
+    pub(crate) fn locked_shard(&self, index: usize) -> LockedShard<'_> {
+        LockedShard { tables: self, index, shard: self.shards[index].write() }
+    }
+
+    /// The accounts that an entry names, one of each shard that it concerns.
+    pub(crate) fn concerned(&self, entry: &Entry<'_>) -> SmallVec<[(usize, UserId, Currency); 2]> {
+        let mut concerned: SmallVec<[(usize, UserId, Currency); 2]> = SmallVec::new();
+        let mut note = |user, currency| {
+            let shard = self.shard_of(user);
+            if concerned.iter().all(|(other, ..)| *other != shard) {
+                concerned.push((shard, user, currency));
+            }
+        };
+        match entry {
+            Entry::Transaction(entry) => {
+                for posting in &entry.postings {
+                    posting.users().into_iter().flatten().for_each(|user| note(user, posting.currency));
+                }
+            }
+            Entry::Withdrawal(entry) => note(entry.user, entry.currency),
+        }
+        concerned
+    }
+
+    /// Which shard keeps the transaction that the entry makes, if it makes one.
+    pub(crate) fn home_made_by(&self, entry: &Entry<'_>) -> Option<u8> {
+        match entry {
+            Entry::Transaction(entry) => Some(self.home_of(entry)),
+            Entry::Withdrawal(entry) => makes_transaction(entry).then(|| self.shard_of(entry.user) as u8),
         }
     }
 
-    /// All of them. Locks them until it is dropped.
-    pub(crate) fn whole(&self) -> Part<'_> {
-        self.part(0, 1)
+    /// Settles keys of the lock `index`, whose records lie one after the other in `records`. With each comes its hash, and
+    /// how many entries after `first` the one is that settles it. Nobody claims any key.
+    ///
+    /// # Errors
+    /// Which of those entries does not follow from those before it, and why. The keys before it are settled.
+    pub(crate) fn replay_keys(
+        &self,
+        index: usize,
+        keys: &[(u64, u32)],
+        mut records: &[u8],
+        first: Seq,
+    ) -> Result<(), (u32, String)> {
+        self.keys.with(index, false, |shard| {
+            for keys in keys.chunks(TOUCHED_TOGETHER) {
+                // The misses overlap; one key after the other would wait for each.
+                black_box(keys.iter().fold(0, |sum, (hash, _)| sum ^ shard.touch(*hash)));
+                for &(hash, number) in keys {
+                    let record = KeyRecord::first(records).expect("each key has a record");
+                    records = &records[record.bytes.len()..];
+                    if shard.is_settled(hash, record.key) {
+                        let key = String::from_utf8_lossy(record.key);
+                        return Err((number, settled_before(&key)));
+                    }
+                    if !shard.restore(hash, &record, Seq::new(first.get() + u64::from(number))) {
+                        return Err((number, FULL.to_owned()));
+                    }
+                }
+            }
+            Ok(())
+        })
     }
 }
 
-impl Part<'_> {
-    /// Applies what concerns this part of the next entries of the log, at most [`REPLAYED_TOGETHER`]: what they need
-    /// is touched before, so that the cache misses overlap.
-    ///
-    /// # Errors
-    /// Which entry does not follow from those before it, and why. Those before it are applied.
-    pub(crate) fn replay_together(&mut self, entries: &[(Entry<'_>, Origin, Stamp)]) -> Result<(), (usize, String)> {
-        let (hashes, found) = self.find_ahead(entries);
-        let mut found = found.into_iter();
-        for (index, (entry, origin, stamp)) in entries.iter().enumerate() {
-            match entry {
-                Entry::Transaction(entry) => {
-                    let users = entry.postings[0].users();
-                    let known = users.map(|user| self.shard_with(user).and_then(|_| found.next().flatten()));
-                    self.replay_transaction(entry, hashes[index], known, *origin, *stamp)
-                }
-                Entry::Withdrawal(entry) => self.replay_withdrawal(entry, *stamp),
-            }
-            .map_err(|reason| (index, reason))?;
-        }
-        Ok(())
-    }
-
-    /// Applies what concerns this part of the next entry of the log.
+impl Whole<'_> {
+    /// Applies the next entry of the log.
     ///
     /// # Errors
     /// The entry does not follow from those before it.
     pub(crate) fn replay(&mut self, entry: &Entry<'_>, origin: Origin, stamp: Stamp) -> Result<(), String> {
-        match entry {
-            Entry::Transaction(entry) => {
-                let key_hash = self.tables.keys.hash(entry.key.as_str());
-                self.replay_transaction(entry, key_hash, [None; 2], origin, stamp)
-            }
-            Entry::Withdrawal(entry) => self.replay_withdrawal(entry, stamp),
+        check_alone(entry, stamp.seq)?;
+        let new_key = new_key(entry, stamp.seq);
+        let key_hash = new_key.as_ref().map_or(0, |new| self.tables.keys.hash(new.key.as_str()));
+        let logged = Logged { entry, key_hash, origin, stamp };
+        let mut checked: SmallVec<[(usize, Known); 2]> = SmallVec::new();
+        for (index, ..) in self.tables.concerned(entry) {
+            checked.push((index, check_in(self.tables, index, &self.shards[index], &logged)?));
         }
-    }
-
-    /// The hashes of the transactions' keys (of an entry about a withdrawal there is none), and the accounts of their first
-    /// postings, as far as they are of this part.
-    fn find_ahead(&self, entries: &[(Entry<'_>, Origin, Stamp)]) -> (SmallVec<[u64; TOUCHED_TOGETHER]>, FoundAhead) {
-        let mut hashes = SmallVec::new();
-        let mut accounts: SmallVec<[_; 2 * TOUCHED_TOGETHER]> = SmallVec::new();
-        let mut touched = 0;
-        for (entry, ..) in entries {
-            let Entry::Transaction(entry) = entry else {
-                hashes.push(0);
-                continue;
-            };
-            let hash = self.tables.keys.hash(entry.key.as_str());
-            hashes.push(hash);
-            let lock = Keys::index(hash);
-            if lock % self.of == self.index {
-                touched ^= self.keys[lock / self.of].touch(hash);
-            }
-            let posting = &entry.postings[0];
-            for user in posting.users().into_iter().flatten() {
-                let shard = self.tables.shard_of(user);
-                if shard % self.of == self.index {
-                    accounts.push((&*self.shards[shard / self.of], user, posting.currency));
-                }
-            }
+        if let Some(NewKey { key, settled }) = new_key {
+            Keys::restore(&mut self.keys[Keys::index(key_hash)], key_hash, key.as_str(), settled, stamp.seq)
+                .map_err(|unclaimed| twice(key.as_str(), unclaimed))?;
         }
-        black_box(touched);
-        (hashes, find_ahead(&accounts))
-    }
-
-    /// The shard `index`, if it is of this part.
-    fn shard(&mut self, index: usize) -> Option<&mut Shard> {
-        (index % self.of == self.index).then(|| &mut *self.shards[index / self.of])
-    }
-
-    /// The shard with the user's accounts, if there is a user and it is of this part.
-    fn shard_with(&mut self, user: Option<UserId>) -> Option<(&mut Shard, UserId)> {
-        let user = user?;
-        Some((self.shard(self.tables.shard_of(user))?, user))
-    }
-
-    /// `known` says where the accounts of the first posting are, as far as that is known.
-    fn replay_transaction(
-        &mut self,
-        entry: &TransactionEntry<'_>,
-        key_hash: u64,
-        known: KnownSlots,
-        origin: Origin,
-        stamp: Stamp,
-    ) -> Result<(), String> {
-        let posting = &entry.postings[0];
-        if posting.debit.user().or(posting.credit.user()).is_none() {
-            return Err("a transaction that names no user".into());
+        for (index, known) in checked {
+            apply_in(self.tables, index, &mut self.shards[index], &logged, known);
         }
-        if stamp.seq.get() >= Locator::SEQ_END {
-            return Err(FULL.into());
-        }
-        let tables = self.tables;
-        let (id, applied) = applied(origin, stamp, key_hash);
-        let settled = Settled { id, fingerprint: entry.fingerprint.get() as u64 };
-        check_kind(entry)?;
-        let mut slots: SmallVec<[KnownSlots; 1]> = SmallVec::from_buf([known]);
-        if entry.postings.len() > 1 {
-            slots.resize(entry.postings.len(), [None; 2]);
-        }
-        for (posting, [debited, credited]) in entry.postings.iter().zip(&mut slots) {
-            let [debit, credit] = posting.users();
-            if let Some((shard, user)) = self.shard_with(debit) {
-                check_room(shard, entry)?;
-                *debited = debited.or_else(|| shard.slot(user, posting.currency));
-                shard.check_debit(posting, user, *debited, stamp.time)?;
-            }
-            if let Some((shard, user)) = self.shard_with(credit) {
-                check_room(shard, entry)?;
-                *credited = credited.or_else(|| shard.slot(user, posting.currency));
-                shard.check_credit(posting, user, *credited)?;
-            }
-        }
-        self.settle(entry.key, key_hash, settled, stamp.seq)?;
-        for (posting, [debited, credited]) in entry.postings.iter().zip(slots) {
-            let [debit, credit] = posting.users();
-            if let Some((shard, user)) = self.shard_with(debit) {
-                shard.debit(entry, posting, user, debited, &applied);
-            }
-            if let Some((shard, user)) = self.shard_with(credit) {
-                shard.credit(entry, posting, user, credited, &applied);
-            }
-        }
-        let home = tables.home_of(entry);
-        if self.shard(home.into()).is_some() {
-            tables.locator.set(stamp.seq, home);
-        }
-        Ok(())
-    }
-
-    /// Settles a key, if its lock is of this part.
-    fn settle(&mut self, key: IdempotencyKey<'_>, hash: u64, settled: Settled, seq: Seq) -> Result<(), String> {
-        let index = Keys::index(hash);
-        if index % self.of != self.index {
-            return Ok(());
-        }
-        let key = key.as_str();
-        Keys::restore(&mut self.keys[index / self.of], hash, key, settled, seq)
-            .map_err(|unclaimed| twice(key, unclaimed))
-    }
-
-    fn replay_withdrawal(&mut self, entry: &WithdrawalEntry<'_>, stamp: Stamp) -> Result<(), String> {
-        // By its user, whose shard has it: where the id says it is may not be known yet, if another thread tells it.
-        let home = self.tables.shard_of(entry.user);
-        if let Some(shard) = self.shard(home) {
-            if !shard.withdrawals.contains_key(&entry.id) {
-                return Err(format!(
-                    "an entry about withdrawal {}, which is not there or another user's than {}'s",
-                    entry.id, entry.user
-                ));
-            }
-            shard.check_withdrawal(entry)?;
-        }
-        if stamp.seq >= Account::SEQ_END || makes_transaction(entry) && stamp.seq.get() >= Locator::SEQ_END {
-            return Err(FULL.into());
-        }
-        if let Some((key, fingerprint)) = entry.command {
-            let settled = Settled { id: entry.id, fingerprint: fingerprint.get() as u64 };
-            self.settle(key, self.tables.keys.hash(key.as_str()), settled, stamp.seq)?;
-        }
-        if let Some(shard) = self.shard(home) {
-            shard.apply_withdrawal(entry, stamp.seq, stamp.time);
-            if makes_transaction(entry) {
-                self.tables.locator.set(stamp.seq, home as u8);
-            }
+        if let Some(home) = self.tables.home_made_by(entry) {
+            self.tables.locator.set(stamp.seq, home);
         }
         Ok(())
     }
 }
 
-/// Whether the shard has room for what the entry says.
-fn check_room(shard: &Shard, entry: &TransactionEntry<'_>) -> Result<(), String> {
-    if shard.has_room_for(entry.postings.len()) { Ok(()) } else { Err(FULL.into()) }
+impl LockedShard<'_> {
+    /// As [`Shard::find_ahead`].
+    pub(crate) fn find_ahead(
+        &self,
+        accounts: impl Iterator<Item = (UserId, Currency)> + Clone,
+    ) -> [Option<Slot>; TOUCHED_TOGETHER] {
+        self.shard.find_ahead(accounts)
+    }
+
+    /// Whether so many commands more fit, whatever they are.
+    pub(crate) fn has_room_for(&self, commands: usize) -> bool {
+        self.shard.has_room_for(commands)
+    }
+
+    /// As [`Shard::replay_plain`].
+    ///
+    /// # Errors
+    /// As there, or there is no room for it, which is looked at unless `has_room`.
+    #[inline]
+    pub(crate) fn replay_plain(
+        &mut self,
+        side: &PlainSide,
+        known: Option<Slot>,
+        seq: Seq,
+        has_room: bool,
+    ) -> Result<(), String> {
+        if !has_room && !self.shard.has_room_for(1) {
+            return Err(FULL.to_owned());
+        }
+        self.shard.replay_plain(side, known, seq)
+    }
+
+    /// Applies what concerns this shard of an entry that [`check_alone`] found nothing wrong with.
+    ///
+    /// # Errors
+    /// What does not follow.
+    pub(crate) fn replay(&mut self, logged: &Logged<'_>) -> Result<(), String> {
+        let known = check_in(self.tables, self.index, &self.shard, logged)?;
+        apply_in(self.tables, self.index, &mut self.shard, logged, known);
+        Ok(())
+    }
+}
+
+/// Whether there can be such an entry at all, whatever the state.
+///
+/// # Errors
+/// Why there cannot.
+pub(crate) fn check_alone(entry: &Entry<'_>, seq: Seq) -> Result<(), String> {
+    match entry {
+        Entry::Transaction(entry) => {
+            if entry.postings[0].users() == [None, None] {
+                return Err("a transaction that names no user".into());
+            }
+            if seq.get() >= Locator::SEQ_END {
+                return Err(FULL.into());
+            }
+            check_kind(entry)
+        }
+        Entry::Withdrawal(entry) => {
+            if entry.id.seq() >= seq {
+                return Err(not_there(entry));
+            }
+            if seq >= Account::SEQ_END || makes_transaction(entry) && seq.get() >= Locator::SEQ_END {
+                return Err(FULL.into());
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The key that the entry `seq` settles.
+pub(crate) fn new_key<'a>(entry: &Entry<'a>, seq: Seq) -> Option<NewKey<'a>> {
+    let (key, fingerprint, id) = match entry {
+        Entry::Transaction(entry) => (entry.key, entry.fingerprint, seq.get()),
+        Entry::Withdrawal(entry) => {
+            let (key, fingerprint) = entry.command?;
+            (key, fingerprint, entry.id.get())
+        }
+    };
+    let id = TransactionId::new(id).expect("the first seq is 1");
+    Some(NewKey { key, settled: Settled { id, fingerprint: fingerprint.get() as u64 } })
+}
+
+/// Whether what the entry says of the shard `index` follows. Says where the accounts are.
+fn check_in(tables: &Tables, index: usize, shard: &Shard, logged: &Logged<'_>) -> Result<Known, String> {
+    match logged.entry {
+        Entry::Transaction(entry) => {
+            let mut known = Known::new();
+            for posting in &entry.postings {
+                let [debit, credit] = posting.users().map(|user| user.filter(|user| tables.shard_of(*user) == index));
+                let find = |user: Option<UserId>| user.and_then(|user| shard.slot(user, posting.currency));
+                let [debited, credited] = [find(debit), find(credit)];
+                if (debit.is_some() || credit.is_some()) && !shard.has_room_for(entry.postings.len()) {
+                    return Err(FULL.into());
+                }
+                if let Some(user) = debit {
+                    shard.check_debit(posting.amount.minor(), user, debited, logged.stamp.time)?;
+                }
+                if let Some(user) = credit {
+                    shard.check_credit(posting.amount.minor(), user, credited)?;
+                }
+                known.push([debited, credited]);
+            }
+            Ok(known)
+        }
+        Entry::Withdrawal(entry) => {
+            // By its user, whose shard has it: where the id says it is may not be known yet.
+            if !shard.withdrawals.contains_key(&entry.id) {
+                return Err(not_there(entry));
+            }
+            shard.check_withdrawal(entry).map(|()| Known::new())
+        }
+    }
+}
+
+/// Does what the entry says to the shard `index`.
+fn apply_in(tables: &Tables, index: usize, shard: &mut Shard, logged: &Logged<'_>, known: Known) {
+    let Logged { entry, key_hash, origin, stamp } = *logged;
+    match entry {
+        Entry::Transaction(entry) => {
+            let (_, applied) = applied(origin, stamp, key_hash);
+            for (posting, [debited, credited]) in entry.postings.iter().zip(known) {
+                let [debit, credit] = posting.users().map(|user| user.filter(|user| tables.shard_of(*user) == index));
+                if let Some(user) = debit {
+                    shard.debit(entry, posting, user, debited, &applied);
+                }
+                if let Some(user) = credit {
+                    shard.credit(entry, posting, user, credited, &applied);
+                }
+            }
+        }
+        Entry::Withdrawal(entry) => shard.apply_withdrawal(entry, stamp.seq, stamp.time),
+    }
+}
+
+fn not_there(entry: &WithdrawalEntry<'_>) -> String {
+    format!("an entry about withdrawal {}, which is not there or another user's than {}'s", entry.id, entry.user)
 }
 
 /// Why an entry is not taken where the running ledger would say [`Overloaded`](crate::Rejection::Overloaded).
@@ -234,7 +302,11 @@ const FULL: &str = "more transactions than the tables hold; open the ledger with
 /// Why a key of the log cannot be taken.
 fn twice(key: &str, unclaimed: Unclaimed) -> String {
     match unclaimed {
-        Unclaimed::Settled(_) => format!("the idempotency key {key:?} names an earlier transaction"),
+        Unclaimed::Settled(_) => settled_before(key),
         Unclaimed::Full => FULL.into(),
     }
+}
+
+fn settled_before(key: &str) -> String {
+    format!("the idempotency key {key:?} names an earlier transaction")
 }

@@ -451,15 +451,14 @@ impl<'s> Opened<'s> {
         for (file, history) in self.meta.histories.iter().zip(&self.histories) {
             let mut seq = file.since.next();
             self.read(history, Kind::Locator, 0, tally.told, &mut |bytes| {
-                for byte in bytes {
-                    if u16::from(*byte) > self.meta.shards || seq > file.seq {
-                        return Err(format!("seq {seq} is said to be in shard {byte}"));
-                    }
-                    if let Some(shard) = byte.checked_sub(1) {
-                        locator.set(seq, shard);
-                    }
-                    seq = seq.next();
+                let end = bytes.len().min((file.seq.get() + 1 - seq.get()) as usize);
+                let wrong = bytes[..end].iter().position(|byte| u16::from(*byte) > self.meta.shards);
+                if let Some(place) = wrong.or((end < bytes.len()).then_some(end)) {
+                    let seq = seq.get() + place as u64;
+                    return Err(format!("seq {seq} is said to be in shard {}", bytes[place]));
                 }
+                locator.set_run(seq, bytes);
+                seq = Seq::new(seq.get() + bytes.len() as u64);
                 Ok(())
             })?;
             if seq != file.seq.next() {

@@ -294,7 +294,7 @@ fn a_return_is_credited_once_and_to_whom_the_payment_was_taken_from() {
 #[test]
 fn an_entry_past_the_last_that_an_account_can_name_is_refused() {
     let is_taken = |seq: u64| {
-        let mut replay = Replay::new(Tables::seeded(2, 7), 1);
+        let mut replay = Replay::new(Tables::seeded(2, 7), 1, 0);
         let started = about(Event::AttemptStarted { attempt: 1 }, Substatus::Submitting);
         let entries = [(1, charge(0, 100)), (2, withdraw(1, 60)), (seq, Entry::Withdrawal(started))];
         entries.iter().all(|(seq, entry)| {

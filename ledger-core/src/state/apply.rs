@@ -162,19 +162,19 @@ impl Shard {
         self.history.push(&mut self.accounts.get_mut(slot).list, &record)
     }
 
-    /// Whether the debit of a posting follows from the account, which is `user`'s and at `slot`, if it was ever used: what
+    /// Whether a debit of `amount` follows from the account, which is `user`'s and at `slot`, if it was ever used: what
     /// `plan` made sure of, for entries that come from a log.
     ///
     /// # Errors
     /// What does not follow.
+    #[inline]
     pub(crate) fn check_debit(
         &self,
-        posting: &Posting,
+        amount: u64,
         user: UserId,
         slot: Option<Slot>,
         time: Timestamp,
     ) -> Result<(), String> {
-        let amount = posting.amount.minor();
         let withdrawable = self.parts_of(slot, time).0.withdrawable();
         if withdrawable < amount {
             return Err(format!("a debit of {amount} from user {user}, who has {withdrawable}"));
@@ -182,12 +182,12 @@ impl Shard {
         Ok(())
     }
 
-    /// As [`Shard::check_debit`], of the credit.
+    /// As [`Shard::check_debit`], of a credit.
     ///
     /// # Errors
     /// As there.
-    pub(crate) fn check_credit(&self, posting: &Posting, user: UserId, slot: Option<Slot>) -> Result<(), String> {
-        let amount = posting.amount.minor();
+    #[inline]
+    pub(crate) fn check_credit(&self, amount: u64, user: UserId, slot: Option<Slot>) -> Result<(), String> {
         let total = slot.map_or(0, |slot| self.accounts.get(slot).total);
         if !has_room_for(total, amount) {
             return Err(format!("a credit of {amount} to user {user}, whose account has no room for it"));

@@ -86,6 +86,24 @@ impl<'a> KeyRecord<'a> {
         let id = TransactionId::new(number >> 8 & ((1 << 48) - 1))?;
         Some(KeyRecord { bytes, id, key: &bytes[HEAD..] })
     }
+
+    /// Appends the record of a key (1 ..= 255 bytes) of the transaction `id`, which is below 2^48.
+    #[inline]
+    pub(crate) fn lay_out(id: TransactionId, fingerprint: u64, key: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(&head(id, fingerprint, key.len()));
+        out.extend_from_slice(key);
+    }
+}
+
+/// What stands before a key of so many bytes.
+#[inline]
+fn head(id: TransactionId, fingerprint: u64, len: usize) -> [u8; HEAD] {
+    assert!(id.get() >> 48 == 0, "the id {id} has more than 48 bits");
+    let mut head = [0; HEAD];
+    head[0] = u8::try_from(len).expect("a key has at most 255 bytes");
+    head[1..7].copy_from_slice(&id.get().to_le_bytes()[..6]);
+    head[7..].copy_from_slice(&fingerprint.to_le_bytes());
+    head
 }
 
 impl KeyShard {
@@ -103,6 +121,11 @@ impl KeyShard {
     pub(crate) fn touch_record(&self, hash: u64) -> u64 {
         let first = self.index.find(hash, |_| true);
         first.and_then(|reference| self.records.rest(reference.into()).first()).map_or(0, |byte| u64::from(*byte))
+    }
+
+    /// Whether the key of these bytes names an accepted command.
+    pub(crate) fn is_settled(&self, hash: u64, key: &[u8]) -> bool {
+        self.index.find(hash, |reference| self.record(reference).key == key).is_some()
     }
 
     /// What is known of `key`.
@@ -148,12 +171,7 @@ impl KeyShard {
     /// 2^48.
     pub(crate) fn settle(&mut self, hash: u64, key: &str, fingerprint: u64, id: TransactionId) {
         debug_assert!(!matches!(self.lookup(hash, key), Lookup::Settled { .. }), "the key {key:?} was settled before");
-        let len = u8::try_from(key.len()).expect("a key has at most 255 bytes");
-        assert!(id.get() >> 48 == 0, "the id {id} has more than 48 bits");
-        let mut head = [0; HEAD];
-        head[0] = len;
-        head[1..7].copy_from_slice(&id.get().to_le_bytes()[..6]);
-        head[7..].copy_from_slice(&fingerprint.to_le_bytes());
+        let head = head(id, fingerprint, key.len());
         let reference = u32::try_from(self.records.next_address(HEAD + key.len())).unwrap_or(u32::MAX);
         assert!(reference <= SlotIndex::REFERENCE_MAX, "the keys of one shard have filled 4 GiB");
         self.records.push_parts(&[&head, key.as_bytes()]);

@@ -60,6 +60,25 @@ impl Locator {
         chunk[offset].store(shard + 1, Ordering::Release);
     }
 
+    /// As [`Locator::set`], of the seqs from `first` on: for each a shard's index plus one, or zero where there is no
+    /// transaction.
+    pub(crate) fn set_run(&self, first: Seq, shards: &[u8]) {
+        let (mut seq, mut rest) = (first.get(), shards);
+        while !rest.is_empty() {
+            let (block, chunk, offset) = place(Seq::new(seq));
+            let (now, later) = rest.split_at(rest.len().min((1 << CHUNK_LOG2) - offset));
+            if now.iter().any(|shard| *shard != 0) {
+                assert!(seq < Self::SEQ_END, "seq {seq} is past the last that can be located");
+                let block = self.blocks[block].get_or_init(|| boxed(OnceLock::new));
+                let chunk = block[chunk].get_or_init(|| boxed(|| TableByte::new(0)));
+                for (byte, shard) in chunk[offset..].iter().zip(now).filter(|(_, shard)| **shard != 0) {
+                    byte.store(*shard, Ordering::Release); // As in `set`.
+                }
+            }
+            (rest, seq) = (later, seq + now.len() as u64);
+        }
+    }
+
     /// The shard that keeps the transaction `seq`; `None` where there is none.
     pub(crate) fn get(&self, seq: Seq) -> Option<u8> {
         if seq.get() >= Self::SEQ_END {

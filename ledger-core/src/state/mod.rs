@@ -14,6 +14,7 @@ pub(crate) mod locator;
 pub(crate) mod plain;
 pub(crate) mod plan;
 pub(crate) mod register;
+pub(crate) mod replayed;
 mod restore;
 pub(crate) mod shard;
 pub(crate) mod slots;

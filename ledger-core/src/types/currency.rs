@@ -18,12 +18,18 @@ impl Currency {
 
     /// `None` unless `code` is 3 to 8 of `A–Z0–9`.
     pub fn new(code: &str) -> Option<Currency> {
-        let valid = (3..=8).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+        Currency::from_code(code.as_bytes())
+    }
+
+    /// As [`Currency::new`], of the code's bytes.
+    #[inline]
+    pub(crate) fn from_code(code: &[u8]) -> Option<Currency> {
+        let valid = (3..=8).contains(&code.len()) && code.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
         if !valid {
             return None;
         }
         let mut bytes = [0; 8];
-        bytes[..code.len()].copy_from_slice(code.as_bytes());
+        bytes[..code.len()].copy_from_slice(code);
         Some(Currency(bytes))
     }
 

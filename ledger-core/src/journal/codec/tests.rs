@@ -197,12 +197,57 @@ fn encoded(entry: &Entry<'_>) -> Vec<u8> {
     bytes
 }
 
-/// Whatever the bytes say, no panic; and what they say has no other bytes.
+/// Whatever the bytes say, no panic; and what they say has no other bytes. The plain decoder says the same, or nothing.
 fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
-    if let Ok(entry) = decode(bytes) {
-        prop_assert_eq!(encoded(&entry), bytes);
+    let decoded = decode(bytes);
+    if let Ok(entry) = &decoded {
+        prop_assert_eq!(encoded(entry), bytes);
     }
+    prop_assert_eq!(decode_plain(bytes), decoded.as_ref().ok().and_then(plain));
     Ok(())
+}
+
+/// What is plain of an entry: all of it, or nothing.
+fn plain<'a>(entry: &Entry<'a>) -> Option<PlainEntry<'a>> {
+    let Entry::Transaction(entry) = entry else { return None };
+    let [posting] = entry.postings[..] else { return None };
+    let is_plain = matches!(entry.kind, TransactionKind::Charge | TransactionKind::Transfer)
+        && entry.status == Status::Completed
+        && (entry.destination, entry.metadata, entry.batch) == (None, None, None)
+        && entry.key.as_str().is_ascii()
+        && posting.debit != posting.credit
+        && posting.users() != [None, None];
+    let (kind, key, fingerprint) = (entry.kind, entry.key.as_str().as_bytes(), entry.fingerprint.get());
+    is_plain.then_some(PlainEntry { kind, key, fingerprint, posting })
+}
+
+/// Entries that the plain decoder reads, and those that it nearly does.
+fn nearly_plain() -> impl Strategy<Value = Sketch> {
+    let kind = prop_oneof![9 => 1..3u8, 1 => Just(3), 1 => Just(4)].prop_map(|code| kind_of(code).unwrap());
+    let status = prop_oneof![9 => Just(Status::Completed), 1 => Just(Status::Pending)];
+    let key = prop_oneof![9 => "[ -~]{1,40}", 1 => "[a-zé]{1,9}", 1 => "[ -~]{255}"];
+    let postings = prop_oneof![9 => vec(posting(), 1..2), 1 => vec(posting(), 2..4)];
+    let batch = option::weighted(0.1, Just(BatchPosition { index: 0, count: 1 }));
+    let rest = (option::weighted(0.1, text(9)), option::weighted(0.1, vec(any::<u8>(), 1..9)), batch);
+    let sketch = (kind, status, key, any::<u128>(), postings, rest);
+    sketch.prop_map(|(kind, status, key, fingerprint, postings, (destination, metadata, batch))| {
+        let words = (kind, status);
+        Sketch::Transaction { words, key, fingerprint, postings, destination, metadata, batch }
+    })
+}
+
+fn damaged(mut bytes: Vec<u8>, damages: Vec<(prop::sample::Index, u8, u8)>) -> Vec<u8> {
+    for (place, byte, damage) in damages {
+        let place = place.index(bytes.len());
+        match damage {
+            0 => bytes[place] = byte,
+            1 => bytes[place] ^= 1 << (byte % 8),
+            2 => bytes.insert(place, byte),
+            _ if bytes.len() > 1 => drop(bytes.remove(place)),
+            _ => {}
+        }
+    }
+    bytes
 }
 
 proptest! {
@@ -274,17 +319,16 @@ proptest! {
         sketch in sketch(),
         damages in vec((any::<prop::sample::Index>(), any::<u8>(), 0..4u8), 1..4),
     ) {
-        let mut bytes = encoded(&sketch.entry());
-        for (place, byte, damage) in damages {
-            let place = place.index(bytes.len());
-            match damage {
-                0 => bytes[place] = byte,
-                1 => bytes[place] ^= 1 << (byte % 8),
-                2 => bytes.insert(place, byte),
-                _ if bytes.len() > 1 => drop(bytes.remove(place)),
-                _ => {}
-            }
-        }
+        check(&damaged(encoded(&sketch.entry()), damages))?;
+    }
+
+    #[test]
+    fn the_plain_decoder_reads_what_is_plain_as_the_general_one_does_and_nothing_else(
+        sketch in nearly_plain(),
+        damages in vec((any::<prop::sample::Index>(), any::<u8>(), 0..4u8), 1..4),
+    ) {
+        let bytes = encoded(&sketch.entry());
         check(&bytes)?;
+        check(&damaged(bytes, damages))?;
     }
 }

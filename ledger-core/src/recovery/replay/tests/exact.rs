@@ -1,7 +1,6 @@
 //! When a stretch is begun, by whom it is applied, and which refusal is told.
 
 use super::*;
-use crate::types::Metadata;
 
 const RECORDS: usize = 2 * ALONE;
 
@@ -26,19 +25,19 @@ impl Given {
     /// Charges of a thousand users, one after the other.
     fn charges(&mut self, count: usize) {
         for _ in 0..count {
-            let charge = Move { from: None, to: 1_000 + self.last, amount: 5, repeats: false };
+            let charge = Move::new(None, 1_000 + self.last, 5);
             self.take(&encode(self.last as usize + 1_000_000, charge)).unwrap();
         }
     }
 
     /// A transfer from a user who has nothing.
     fn refused(&mut self, from: u64) -> Result<(), String> {
-        self.take(&encode(self.last as usize + 1_000_000, Move { from: Some(from), to: 1, amount: 1, repeats: false }))
+        self.take(&encode(self.last as usize + 1_000_000, Move::new(Some(from), 1, 1)))
     }
 
     /// (gathered, whether threads are at work)
     fn state(&self) -> (usize, bool) {
-        (self.replay.filling.records.len(), self.replay.under_way.is_some())
+        (self.replay.filling.len(), self.replay.under_way.is_some())
     }
 
     fn settled(&mut self) -> Result<(), (u64, u64)> {
@@ -59,7 +58,7 @@ fn threads_begin_when_a_stretch_is_full() {
     given.charges(3);
     assert_eq!(given.state(), (3, true));
     assert_eq!((given.settled(), given.state()), (Ok(()), (0, false)));
-    assert!(given.replay.filling.bytes.is_empty());
+    assert_eq!(given.replay.filling.bytes(), 0);
     let tables = given.replay.into_tables();
     let last = Stamp { seq: Seq::new(131), time: Timestamp::EPOCH };
     let mut alone = Given::new(1);
@@ -78,7 +77,7 @@ fn a_few_records_are_applied_by_who_read_them() {
         assert_eq!(given.state(), (0, by_threads), "{threads} threads, {records} records");
         assert_eq!(given.settled(), Ok(()));
     }
-    assert_eq!((Given::new(9).replay.parts, Given::new(3).replay.parts), (PARTS_MAX, 3));
+    assert_eq!((Given::new(9).replay.threads, Given::new(3).replay.threads), (THREADS_MAX, 3));
 }
 
 #[test]
@@ -126,7 +125,7 @@ fn what_is_refused_in_a_stretch_under_way_is_told_whatever_was_gathered_since() 
     assert_eq!(given.state(), (1, true));
     assert_eq!(given.settled(), Err((6, 6)));
     assert_eq!(given.settled(), Err((6, 6)), "and again");
-    assert!(given.take(&encode(0, Move { from: None, to: 1, amount: 1, repeats: false })).is_err());
+    assert!(given.take(&encode(0, Move::new(None, 1, 1))).is_err());
 }
 
 #[test]
