@@ -63,11 +63,15 @@ impl MirroredStorage {
 }
 
 /// Removes the files of snapshots that one side alone has, as one that was lost for a time does: checkpoints see what both have, and
-/// would leave them for ever. Nothing is removed unless both sides have what two snapshots need.
+/// would leave them for ever. Nothing is removed unless both sides have what two snapshots need, nor where one side has a newer
+/// one: a log may lead on from that alone.
 fn remove_surplus(primary: &dyn Storage, mirror: &dyn Storage) -> Result<(), OpenError> {
     let (Some(uuid), one, two) = (wal::identity(primary)?, snapshots(primary)?, snapshots(mirror)?) else {
         return Ok(());
     };
+    if one.first() != two.first() {
+        return Ok(());
+    }
     let (mut needed, mut sound) = (BTreeSet::new(), 0);
     for seq in one.into_iter().filter(|seq| two.contains(seq)) {
         match (Opened::new(primary, uuid, seq), Opened::new(mirror, uuid, seq)) {

@@ -29,6 +29,8 @@ struct Sound {
     first_seq: Seq,
     head: Head,
     epoch: Epoch,
+    /// What its mark says was durable.
+    marked: Seq,
     /// The number of its last segment; 0: it has none.
     last: u64,
     /// The highest number that a segment has, be it a spare.
@@ -36,9 +38,9 @@ struct Sound {
 }
 
 impl Sound {
-    /// More history is better, at its end first; then a later opening.
-    fn worth(&self) -> (Seq, std::cmp::Reverse<Seq>, Epoch) {
-        (self.head.seq, std::cmp::Reverse(self.first_seq), self.epoch)
+    /// More history is better, at its end first; then a later opening, and a mark that says more.
+    fn worth(&self) -> (Seq, std::cmp::Reverse<Seq>, Epoch, Seq) {
+        (self.head.seq, std::cmp::Reverse(self.first_seq), self.epoch, self.marked)
     }
 
     /// Whether `epoch` is that of a ledger that was restored or salvaged from what this one had: so far above that no side can have
@@ -163,6 +165,7 @@ fn look(side: &dyn Storage) -> Result<Side, OpenError> {
             first_seq: log.end.first_seq,
             head: log.end.head.at(log.end.last_seq),
             epoch: log.epoch_max,
+            marked: log.mark.map_or(Seq::ZERO, |mark| mark.seq),
             last: log.segments.last().map_or(0, |last| last.header.number),
             number_max: log.number_max,
         })),
@@ -285,12 +288,17 @@ impl<'a> Plan<'a> {
         let Plan { from, to, ref differing } = *self;
         // Before there is anything on `to` that could be taken for a ledger which pays.
         stop::settle(from, to)?;
+        let (log, others): (Vec<_>, Vec<_>) = differing.iter().partition(|name| is_log(name));
+        // The snapshots before the log that leads on from them: a side whose filling was cut off and whose log looks like the
+        // other's has them then.
+        others.into_iter().try_for_each(|name| copy_file(from, to, name))?;
+        during(to.sync_directory(), "syncing", &to.describe())?;
         let sources = list(from)?;
         for name in list(to)?.iter().filter(|name| is_log(name) && !sources.contains(name)) {
             during(to.remove(name), "removing", name)?;
         }
-        let (marks, others): (Vec<_>, Vec<_>) = differing.iter().partition(|name| *name == names::MARK);
-        others.into_iter().try_for_each(|name| copy_file(from, to, name))?;
+        let (marks, segments): (Vec<_>, Vec<_>) = log.into_iter().partition(|name| *name == names::MARK);
+        segments.into_iter().try_for_each(|name| copy_file(from, to, name))?;
         for mark in marks {
             // It promises what no power cut takes back any more.
             during(to.sync_directory(), "syncing", &to.describe())?;
