@@ -11,6 +11,7 @@ use crate::backup;
 use crate::checkpoint::SNAPSHOTS_KEPT;
 use crate::error::OpenError;
 use crate::journal::snapshot::names::{self, is_history};
+use crate::options::Options;
 use crate::recovery::{Opened, snapshots};
 use crate::sync::{Arc, AtomicU8, Mutex, OnceLock, Ordering};
 use crate::sys::{DirectoryLock, Storage, StorageFile, is_out_of_room};
@@ -47,10 +48,23 @@ impl MirroredStorage {
         mirror: Arc<dyn Storage>,
         on_side_failure: OnSideFailure,
     ) -> Result<MirroredStorage, OpenError> {
+        MirroredStorage::open_with(primary, mirror, on_side_failure, &Options::default())
+    }
+
+    /// [`MirroredStorage::open`], with the fault that is planted in `options`.
+    ///
+    /// # Errors
+    /// See [`MirroredStorage::open`].
+    pub(crate) fn open_with(
+        primary: Arc<dyn Storage>,
+        mirror: Arc<dyn Storage>,
+        on_side_failure: OnSideFailure,
+        options: &Options,
+    ) -> Result<MirroredStorage, OpenError> {
         let held = (wal::lock(&*primary)?, wal::lock(&*mirror)?);
         backup::check_finished(&*primary)?;
         backup::check_finished(&*mirror)?;
-        wal::reconcile(&*primary, &*mirror)?;
+        wal::reconcile(&*primary, &*mirror, &options.wal())?;
         remove_surplus(&*primary, &*mirror)?;
         let pair = Pair { on_side_failure, lost: AtomicU8::new(NONE), reasons: [OnceLock::new(), OnceLock::new()] };
         let held = Mutex::new(Some(DirectoryLock::new(held)));
