@@ -24,7 +24,8 @@ const EPOCHS_SKIPPED: u64 = 1 << 20;
 impl Run {
     /// Somebody makes a backup. `is_within`: a checkpoint is under way, which the others may not end meanwhile.
     pub(crate) fn back_up(&mut self, is_within: bool) -> Checked {
-        if self.doubt.is_some() {
+        // Seldom: it costs as much as a hundred calls.
+        if self.doubt.is_some() || self.chance.below(3) > 0 {
             return Ok(());
         }
         let to = SimDisk::new(self.chance.next());
@@ -98,7 +99,10 @@ impl Run {
     fn check_backup(&mut self, backup: &SimDisk, last: u64) -> Checked {
         let found = verify_storage(backup).map_err(|error| format!("it is not sound: {error}")).sees("backup")?;
         if found.last_seq.get() != last {
-            return Err(Violation::new("backup", format!("it was to end with {last}, and ends with {}", found.last_seq)));
+            return Err(Violation::new(
+                "backup",
+                format!("it was to end with {last}, and ends with {}", found.last_seq),
+            ));
         }
         let left = backup.survivor(self.chance.next());
         match self.chance.below(3) {
@@ -152,12 +156,21 @@ impl Run {
     /// Restores `backup`, which ends with `last`, on the side; now and then the power fails meanwhile.
     fn restore_from(&mut self, backup: &SimDisk, last: u64) -> Checked {
         let (outcome, until, expected) = self.some_moment(last);
-        let (to, is_to_fail) = (SimDisk::new(self.chance.next()), self.chance.below(2) == 0);
+        let mut to = SimDisk::new(self.chance.next());
+        let is_to_fail = self.chance.below(2) == 0;
         if is_to_fail {
-            to.crash_after(self.chance.below(80));
+            let within = self.chance.pick(&[3, 80, 80, 80]);
+            to.crash_after(self.chance.below(within));
         }
         let (options, epochs) = (self.options(), EPOCHS_SKIPPED * (1 + self.chance.below(1000)));
-        let restored = restore_with(backup, Arc::new(to.clone()), until, &options, epochs);
+        let mut restored = restore_with(backup, Arc::new(to.clone()), until, &options, epochs);
+        if restored.is_ok() && self.chance.below(4) == 0 {
+            // Once more, and the power fails at its very end.
+            let at = to.operations() - 1 - self.chance.below(3).min(to.operations() - 1);
+            to = SimDisk::new(self.chance.next());
+            to.crash_after(at);
+            restored = restore_with(backup, Arc::new(to.clone()), until, &options, epochs);
+        }
         let wrong = |why: String| Violation::new("restore", format!("{until:?} of {last}: {why}"));
         let expected = match (&restored, expected) {
             (Err(OpenError::InvalidOption { reason }), None) if reason.contains("the ledger ends with") => {
@@ -176,7 +189,10 @@ impl Run {
         };
         let is_done = restored.is_ok();
         let left = if self.chance.below(2) == 0 { to.after_kill() } else { to.survivor(self.chance.next()) };
-        let outcome = self.open_restored(&left, expected, is_done).map_err(|violation| wrong(violation.to_string()))?.unwrap_or(outcome);
+        let outcome = self
+            .open_restored(&left, expected, is_done)
+            .map_err(|violation| wrong(violation.to_string()))?
+            .unwrap_or(outcome);
         self.tally.coverage.hit("restore", outcome, self.fault);
         self.trace.line(format_args!("restored {until:?}: {outcome}"));
         Ok(())

@@ -126,7 +126,9 @@ impl Run {
 
     /// One bit, or one sector, of a disk that was synced whole rots: that is refused, or it makes no difference.
     pub(crate) fn damage(&mut self, disks: &Disks, last: u64) -> Checked {
-        let [disk] = disks.sides() else { return self.damage_side(disks, Bounds { least: last, most: last }).map(drop) };
+        let [disk] = disks.sides() else {
+            return self.damage_side(disks, Bounds { least: last, most: last }).map(drop);
+        };
         let names = disk.names();
         let name = names[self.chance.below(names.len() as u64) as usize].clone();
         let written = disk.written(&name).unwrap_or(0);

@@ -62,7 +62,9 @@ impl Run {
                 let opened = self.open_disks(options.accept_clock(true));
                 opened.map(|ledger| (ledger, true)).map_err(|error| Violation::new("not opened", error.to_string()))
             }
-            opened => opened.map(|ledger| (ledger, false)).map_err(|error| Violation::new("not opened", error.to_string())),
+            opened => {
+                opened.map(|ledger| (ledger, false)).map_err(|error| Violation::new("not opened", error.to_string()))
+            }
         }
     }
 

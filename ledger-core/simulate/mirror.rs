@@ -47,15 +47,8 @@ enum Damage {
 }
 
 impl Damage {
-    const ALL: [Damage; 7] = [
-        Damage::Bit,
-        Damage::Rot,
-        Damage::Sector,
-        Damage::Unreadable,
-        Damage::Missing,
-        Damage::Emptied,
-        Damage::Blind,
-    ];
+    const ALL: [Damage; 7] =
+        [Damage::Bit, Damage::Rot, Damage::Sector, Damage::Unreadable, Damage::Missing, Damage::Emptied, Damage::Blind];
 
     const fn mended(self) -> &'static str {
         match self {
@@ -174,7 +167,8 @@ impl Run {
             let opened = self.options().accept_clock(true).open_on(side.cold());
             let ledger = opened.map_err(|error| what(error.to_string()))?;
             self.tally.images += 1;
-            self.recovered(&ledger, Bounds { least: last, most: last }).map_err(|violation| what(violation.to_string()))?;
+            self.recovered(&ledger, Bounds { least: last, most: last })
+                .map_err(|violation| what(violation.to_string()))?;
         }
         Ok(())
     }

@@ -262,7 +262,8 @@ impl Run {
             let (after, seed) = (self.chance.below(60), self.chance.next());
             self.disks.photograph(after, seed);
         }
-        let (fault, side) = (self.fault.as_str(), self.struck.map_or("", |side| [" of the primary", " of the mirror"][side]));
+        let (fault, side) =
+            (self.fault.as_str(), self.struck.map_or("", |side| [" of the primary", " of the mirror"][side]));
         self.trace.line(format_args!("the fault of this life is {fault}{side}"));
     }
 

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use ledger_core::{Durability, OnSideFailure};
 use ledger_core::withdrawals::Policy;
+use ledger_core::{Durability, OnSideFailure};
 
 use crate::bank::Rates;
 use crate::stage::Chance;
@@ -76,7 +76,7 @@ impl Swarm {
             currencies: chance.pick(&[&["USD"], &["USD"], &["USD", "EUR"]]),
             segment_bytes: chance.pick(&[1 << 20, 1 << 20, 2 << 20]),
             durability,
-            mirror: match chance.below(24) {
+            mirror: match chance.below(32) {
                 0 => Some(OnSideFailure::GoOn),
                 1 => Some(OnSideFailure::Halt),
                 _ => None,

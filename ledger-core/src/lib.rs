@@ -52,9 +52,9 @@ mod view;
 mod wal;
 pub mod withdrawals;
 
+pub use backup::{Backup, RestoreTo, backup, is_executor_stopped, release_executor, restore};
 #[cfg(any(test, feature = "sim"))]
 pub use backup::{Beside, backup_beside, restore_with};
-pub use backup::{Backup, RestoreTo, backup, is_executor_stopped, release_executor, restore};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use command::{CancelWithdrawal, Charge, Command, Notice, ResolveWithdrawal, Transfer, Withdraw};
 pub use commit::{Commit, CommitFuture};

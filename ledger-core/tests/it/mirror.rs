@@ -236,8 +236,7 @@ fn a_side_that_is_far_behind_and_whose_filling_is_cut_off_anywhere_costs_nothing
             }
             for seed in [cut, cut + 1_000, cut + 2_000] {
                 let is_killed = seed == cut;
-                let pair =
-                    pair.each_ref().map(|side| if is_killed { side.after_kill() } else { side.survivor(seed) });
+                let pair = pair.each_ref().map(|side| if is_killed { side.after_kill() } else { side.survivor(seed) });
                 let what = format!("cut {cut}, seed {seed}, turned: {is_turned}");
                 let ledger = open_in_order(&clock, &pair, is_turned).unwrap_or_else(|err| panic!("{what}: {err}"));
                 assert_eq!(ledger.state_digest().1, digest, "{what}");
