@@ -72,6 +72,10 @@ enum Under {
     /// Those that may halt the ledger.
     Halting,
     Full,
+    /// Those under which one side of a mirror can be lost while the ledger goes on with the other.
+    Striking,
+    /// The power fails.
+    Power,
     /// Those that end the process, or the power, while calls are under way.
     Ending,
 }
@@ -82,6 +86,8 @@ impl Under {
             Under::Any => true,
             Under::Halting => fault.may_halt(),
             Under::Full => fault == Fault::Full,
+            Under::Striking => fault.may_halt() && fault != Fault::Full,
+            Under::Power => matches!(fault, Fault::Power | Fault::PowerTwice),
             Under::Ending => fault.may_halt() || fault == Fault::Kill,
         }
     }
@@ -190,6 +196,38 @@ const REACHABLE: &[(&str, Under, &[&str])] = &[
     ("start attempt", Under::Halting, &["halted", "unknown"]),
     ("end attempt", Under::Halting, &["halted", "unknown outcome"]),
     ("inquiry", Under::Halting, &["halted", "unknown outcome"]),
+    ("backup", Under::Any, &["of the ledger", "of the directory", "cut off"]),
+    ("backup", Under::Power, &["the power fails"]),
+    (
+        "restore",
+        Under::Any,
+        &[
+            "to the end",
+            "to an entry",
+            "to a time",
+            "too late",
+            "cut off, nothing",
+            "cut off, refused",
+            "cut off, whole",
+        ],
+    ),
+    ("mirror", Under::Any, &["agrees"]),
+    ("mirror", Under::Striking, &["goes on alone"]),
+    ("mirror", Under::Halting, &["halts with a side"]),
+    (
+        "side damaged",
+        Under::Any,
+        &[
+            "a bit, mended",
+            "rotten, mended",
+            "a sector, mended",
+            "unreadable, mended",
+            "a file, mended",
+            "emptied, filled",
+            "blind, refused",
+        ],
+    ),
+    ("side damaged", Under::Striking, &["lacks, refused"]),
     ("charge", Under::Full, &["storage full"]),
     ("transfer", Under::Full, &["storage full"]),
     ("withdrawal", Under::Full, &["storage full"]),

@@ -1,9 +1,10 @@
 //! Crash images: states in which a disk may be found, opened on the side and compared with what was promised.
 
-use ledger_core::sim::SimDisk;
 use ledger_core::{Ledger, OpenError, Timestamp};
 use uuid::Uuid;
 
+use crate::disks::Disks;
+use crate::mirror::is_too_far_behind;
 use crate::model::Model;
 use crate::promise::{Checked, Sees, Violation};
 use crate::run::Run;
@@ -25,8 +26,7 @@ pub(crate) struct Expected {
 impl Run {
     /// Opens what the power cuts would have left that were photographed in the last step, before which `promised` was.
     pub(crate) fn look_at_photographs(&mut self, promised: u64) -> Checked {
-        for image in self.disk.photographs() {
-            image.set_capacity(1 << 40);
+        for image in self.disks.photographs() {
             let bounds = Bounds { least: promised, most: self.decided() };
             self.check_image(&image, bounds)?;
         }
@@ -34,7 +34,7 @@ impl Run {
     }
 
     /// Opens `image`, compares all that can be asked with the model, and sometimes crashes or damages it once more.
-    pub(crate) fn check_image(&mut self, image: &SimDisk, bounds: Bounds) -> Checked {
+    pub(crate) fn check_image(&mut self, image: &Disks, bounds: Bounds) -> Checked {
         let whole = image.survivor(0);
         let last = self.open_image(image, bounds)?;
         match self.chance.below(4) {
@@ -50,24 +50,37 @@ impl Run {
     }
 
     /// The power fails during the recovery of `image`, at any of its operations.
-    fn crash_recovery(&mut self, image: &SimDisk, bounds: Bounds) -> Checked {
-        let at = self.chance.below(20);
-        image.crash_after(at);
-        match self.options().accept_clock(true).open_on(image.clone()) {
-            Ok(ledger) => drop(ledger),
-            Err(OpenError::Io { .. }) => {}
-            Err(error) => return Err(Violation::new("not opened", format!("while the power fails: {error}"))),
-        }
-        self.tally.images += 1;
+    fn crash_recovery(&mut self, image: &Disks, bounds: Bounds) -> Checked {
+        self.open_while_the_power_fails(image, 20)?;
         let left = image.survivor(self.chance.next());
         self.open_image(&left, bounds).map(drop)
     }
 
+    /// The power fails within so many operations of an opening of `disks`, and of a disk; if there are so many.
+    pub(crate) fn open_while_the_power_fails(&mut self, disks: &Disks, within: u64) -> Checked {
+        disks.power_fails(self.chance.below(within * disks.sides().len() as u64));
+        self.tally.images += 1;
+        match disks.open(self.options().accept_clock(true)) {
+            Ok(ledger) => drop(ledger),
+            Err(OpenError::Io { .. }) => {}
+            Err(error) if is_too_far_behind(&error) => {}
+            Err(error) => return Err(Violation::new("not opened", format!("while the power fails: {error}"))),
+        }
+        Ok(())
+    }
+
     /// Opens `image` and says which entry is the last in it.
-    fn open_image(&mut self, image: &SimDisk, bounds: Bounds) -> Checked<u64> {
+    fn open_image(&mut self, image: &Disks, bounds: Bounds) -> Checked<u64> {
         self.tally.images += 1;
         let options = self.options().accept_clock(true);
-        let ledger = options.open_on(image.clone()).map_err(|error| Violation::new("not opened", error.to_string()))?;
+        let opened = match image.open(options.clone()) {
+            Err(error) if is_too_far_behind(&error) => {
+                let emptied = self.emptied(image, &error)?;
+                emptied.open(options)
+            }
+            opened => opened,
+        };
+        let ledger = opened.map_err(|error| Violation::new("not opened", format!("{error}; {image}")))?;
         self.recovered(&ledger, bounds)
     }
 
@@ -112,7 +125,10 @@ impl Run {
     }
 
     /// One bit, or one sector, of a disk that was synced whole rots: that is refused, or it makes no difference.
-    pub(crate) fn damage(&mut self, disk: &SimDisk, last: u64) -> Checked {
+    pub(crate) fn damage(&mut self, disks: &Disks, last: u64) -> Checked {
+        let [disk] = disks.sides() else {
+            return self.damage_side(disks, Bounds { least: last, most: last }).map(drop);
+        };
         let names = disk.names();
         let name = names[self.chance.below(names.len() as u64) as usize].clone();
         let written = disk.written(&name).unwrap_or(0);
@@ -127,7 +143,7 @@ impl Run {
             disk.flip_bit(&name, offset, self.chance.below(8) as u8);
         }
         self.tally.images += 1;
-        match self.options().accept_clock(true).open_on(disk.clone()) {
+        match disks.open(self.options().accept_clock(true)) {
             Err(OpenError::Damaged { .. } | OpenError::Unsupported { .. }) => self.tally.rot_refused += 1,
             Err(error) => return Err(Violation::new("damage", format!("{name}, byte {offset}: {error}"))),
             Ok(ledger) => {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use ledger_core::sim::SimDisk;
 use ledger_core::{Clock, Ledger, OpenError, Status, Substatus, Timestamp, TransactionId};
 
 use crate::bank::{Fate, name};
@@ -21,14 +20,9 @@ impl Run {
     pub(crate) fn open(&mut self) -> Checked {
         if self.fault == Fault::PowerTwice {
             for _ in 0..1 + self.chance.below(2) {
-                self.disk.crash_after(self.chance.below(25));
-                match self.options().accept_clock(true).open_on(self.disk.clone()) {
-                    Ok(ledger) => drop(ledger),
-                    Err(OpenError::Io { .. }) => {}
-                    Err(error) => return Err(Violation::new("not opened", format!("while the power fails: {error}"))),
-                }
-                self.tally.images += 1;
-                self.disk = self.disk.survivor(self.chance.next());
+                let disks = self.disks.clone();
+                self.open_while_the_power_fails(&disks, 25)?;
+                self.disks = disks.survivor(self.chance.next());
                 self.is_after_power_cut = true;
             }
         }
@@ -36,6 +30,7 @@ impl Run {
         let (ledger, is_refused) = self.open_by_clock()?;
         self.tally.images += 1;
         let last = self.recovered(&ledger, bounds)?;
+        self.sides_agree(last)?;
         let mut model = self.prefix(last, ledger.uuid());
         self.check_clock(is_refused, model.time())?;
         for (seq, command) in std::mem::take(&mut self.unacknowledged) {
@@ -62,13 +57,14 @@ impl Run {
 
     fn open_by_clock(&mut self) -> Checked<(Ledger, bool)> {
         let options = self.options();
-        match options.clone().open_on(self.disk.clone()) {
-            Ok(ledger) => Ok((ledger, false)),
+        match self.open_disks(options.clone()) {
             Err(OpenError::Clock { .. }) => {
-                let opened = options.accept_clock(true).open_on(self.disk.clone());
+                let opened = self.open_disks(options.accept_clock(true));
                 opened.map(|ledger| (ledger, true)).map_err(|error| Violation::new("not opened", error.to_string()))
             }
-            Err(error) => Err(Violation::new("not opened", error.to_string())),
+            opened => {
+                opened.map(|ledger| (ledger, false)).map_err(|error| Violation::new("not opened", error.to_string()))
+            }
         }
     }
 
@@ -100,39 +96,45 @@ impl Run {
         let ends_well = match self.fault {
             Fault::Calm | Fault::Clock => true,
             Fault::Full => self.chance.below(2) == 0,
-            _ => false,
+            _ => self.goes_on() && self.chance.below(2) == 0,
         };
         let promised = self.promise.after_power_cut();
-        let is_closed = ends_well && !has_halted && !self.disk.is_off() && self.close()?;
+        let is_closed = ends_well && !has_halted && !self.disks.is_off() && self.close()?;
         self.look_at_photographs(promised)?;
         self.last_fault = self.fault;
+        let is_degraded = self.count_mirror();
         if !is_closed {
             // A process that dies does no more: what the ledger writes when it is let go reaches a disk nobody looks at.
-            self.disk = self.disk.after_kill();
+            self.disks = self.disks.after_kill();
         }
         self.in_flight.iter_mut().for_each(Vec::clear);
         self.tasks.clear();
         self.ledger = None;
-        self.disk.heal();
-        self.disk.set_capacity(1 << 40);
+        self.disks.heal();
+        let is_power = matches!(self.fault, Fault::Power | Fault::PowerTwice);
         let power_fails = match self.fault {
-            Fault::Power | Fault::PowerTwice => true,
+            Fault::Power | Fault::PowerTwice if self.struck.is_none() => true,
             Fault::Kill => false,
             _ => self.chance.below(2) == 0,
         };
-        if is_closed {
-            for _ in 0..2 {
-                self.damage(&self.disk.after_kill(), self.model.seq())?;
+        if is_closed && !is_degraded {
+            let times = if self.disks.is_mirror() { 1 } else { 2 };
+            for _ in 0..times {
+                self.damage(&self.disks.after_kill(), self.model.seq())?;
             }
         }
         let bounds = Bounds { least: self.promise.after_power_cut(), most: self.decided() };
         for _ in 0..self.swarm.photographs {
-            let image = self.disk.survivor(self.chance.next());
+            let image = self.disks.survivor(self.chance.next());
             self.check_image(&image, bounds)?;
         }
         // Pages that were lost are lost to the next process too.
-        self.is_after_power_cut = power_fails || self.fault == Fault::LostPages;
-        self.disk = if power_fails { self.disk.survivor(self.chance.next()) } else { self.disk.after_kill() };
+        self.is_after_power_cut = power_fails || self.fault == Fault::LostPages && self.struck.is_none();
+        self.disks = match self.struck {
+            _ if power_fails => self.disks.survivor(self.chance.next()),
+            Some(side) if is_power => self.disks.survivor_of_side(side, self.chance.next()),
+            _ => self.disks.after_kill(),
+        };
         let how = match (is_closed, power_fails) {
             (true, true) => "closed, then the power fails",
             (true, false) => "closed",
@@ -140,6 +142,10 @@ impl Run {
             (false, false) => "killed",
         };
         self.trace.line(format_args!("{how}"));
+        if self.disks.is_mirror() && self.chance.below(3) == 0 {
+            let bounds = Bounds { least: self.kept_at_least(), most: self.decided() };
+            self.damage_between_lives(bounds)?;
+        }
         Ok(())
     }
 
@@ -148,7 +154,7 @@ impl Run {
         match self.ledger().close() {
             Ok(()) => {}
             // A full disk that refuses even what it had promised.
-            Err(_) if self.fault.may_halt() => return Ok(false),
+            Err(_) if self.may_halt() => return Ok(false),
             Err(error) => return Err(Violation::new("not closed", error.to_string())),
         }
         self.closed_at = self.closed_at.max(self.ledger().now());
@@ -190,8 +196,8 @@ impl Run {
         self.close()?;
         self.ledger = None;
         let bounds = Bounds { least: self.model.seq(), most: self.model.seq() };
-        let disk: SimDisk = self.disk.survivor(self.chance.next());
-        self.check_image(&disk, bounds)
+        let image = self.disks.survivor(self.chance.next());
+        self.check_image(&image, bounds)
     }
 
     fn has_open_withdrawals(&self) -> bool {

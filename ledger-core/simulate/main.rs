@@ -10,14 +10,17 @@
 //! which shares no code with the engine. `docs/simulation.md` says what is checked and what was found.
 
 mod arguments;
+mod backups;
 mod bank;
 mod campaign;
 mod clients;
 mod coverage;
+mod disks;
 mod doubt;
 mod executor;
 mod images;
 mod lives;
+mod mirror;
 mod orders;
 mod panics;
 mod planted;

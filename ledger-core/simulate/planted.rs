@@ -18,6 +18,10 @@ pub(crate) const BUDGETS: &[(PlantedBug, u64)] = &[
     (PlantedBug::ReleaseInDoubt, 1_000),
     (PlantedBug::SuspenseDropped, 500),
     (PlantedBug::CopyLate, 500),
+    (PlantedBug::MirrorFromCache, 1_000),
+    (PlantedBug::MirrorUnproved, 4_000),
+    (PlantedBug::BackupLogFirst, 2_000),
+    (PlantedBug::RestoreTrusted, 1_000),
 ];
 
 /// Runs seeds from `first` on until one catches `bug`, and says which did and by which check.

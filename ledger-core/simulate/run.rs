@@ -10,11 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ledger_core::sim::{Fault as DiskFault, PlantedBug, SimClock, SimDisk};
-use ledger_core::{CheckpointError, Clock, Ledger, Options, Timestamp};
+use ledger_core::{CheckpointError, Clock, Ledger, OnSideFailure, Options, Timestamp};
 
 use crate::bank::Bank;
 use crate::clients::Pending;
 use crate::coverage::{Coverage, Fault};
+use crate::disks::Disks;
 use crate::doubt::Doubt;
 use crate::executor::Task;
 use crate::images::Expected;
@@ -73,7 +74,7 @@ pub(crate) struct Run {
     pub(crate) chance: Chance,
     pub(crate) world: World,
     pub(crate) clock: SimClock,
-    pub(crate) disk: SimDisk,
+    pub(crate) disks: Disks,
     /// `None` between two lives.
     pub(crate) ledger: Option<Ledger>,
     pub(crate) model: Model,
@@ -82,9 +83,10 @@ pub(crate) struct Run {
     pub(crate) doubt: Option<Doubt>,
     pub(crate) time: Timekeeper,
     pub(crate) promise: Promise,
-    /// The fault of this life.
+    /// The fault of this life, and the side of a mirror that it strikes; `None`: all that there is.
     pub(crate) fault: Fault,
-    planted: Option<PlantedBug>,
+    pub(crate) struck: Option<usize>,
+    pub(crate) planted: Option<PlantedBug>,
     /// The calls of each client that were decided and not answered.
     pub(crate) in_flight: Vec<Vec<Pending>>,
     /// Every command that was ever thought of.
@@ -120,6 +122,13 @@ pub(crate) fn run(seed: u64, planted: Option<PlantedBug>, keep: bool) -> Outcome
     Outcome { tally: run.tally, trace: run.trace, violation }
 }
 
+/// What the first life begins with.
+fn disks(mirror: Option<OnSideFailure>, chance: &mut Chance) -> Disks {
+    let sides = if mirror.is_some() { 2 } else { 1 };
+    let sides = (0..sides).map(|_| SimDisk::new(chance.next())).collect();
+    Disks::new(sides, mirror.unwrap_or(OnSideFailure::Halt))
+}
+
 impl Run {
     fn new(seed: u64, planted: Option<PlantedBug>, keep: bool) -> Run {
         let mut chance = Chance::new(seed);
@@ -131,7 +140,7 @@ impl Run {
         Run {
             seed,
             world: World::new(swarm.users, swarm.currencies),
-            disk: SimDisk::new(chance.next()),
+            disks: disks(swarm.mirror, &mut chance),
             ledger: None,
             model: Model::new(uuid::Uuid::nil(), ledger_core::Epoch::new(0), swarm.places),
             expected: None,
@@ -140,6 +149,7 @@ impl Run {
             clock,
             promise: Promise::new(swarm.durability),
             fault: Fault::Calm,
+            struck: None,
             planted,
             in_flight: (0..swarm.clients).map(|_| Vec::new()).collect(),
             asked: Vec::new(),
@@ -222,47 +232,85 @@ impl Run {
 
     /// Arms the fault of this life.
     fn plan_fault(&mut self) {
-        let soon = self.disk.operations() + self.chance.below(self.swarm.fault_within);
+        let sides: &[Option<usize>] = if self.disks.is_mirror() { &[None, Some(0), Some(1)] } else { &[None] };
+        let (struck, soon) = (self.chance.pick(sides), self.chance.below(self.swarm.fault_within));
+        self.struck = struck;
         match self.fault {
-            Fault::Calm | Fault::Kill | Fault::Clock => {}
-            Fault::Power | Fault::PowerTwice => self.disk.crash_after(soon),
+            Fault::Calm | Fault::Kill | Fault::Clock => self.struck = None,
+            Fault::Power | Fault::PowerTwice => match struck {
+                None => self.disks.power_fails(soon),
+                Some(_) => self.disks.struck(struck).for_each(|side| side.crash_after(side.operations() + soon)),
+            },
             Fault::Eio => {
                 let fault = self.chance.pick(&[DiskFault::Eio, DiskFault::EioForever]);
-                self.disk.fail_at(soon, fault);
+                self.disks.fail(struck, soon, fault);
             }
             // Only a write can stop half-way: the next one does.
-            Fault::ShortWrite => (soon..soon + 4).for_each(|n| self.disk.fail_at(n, DiskFault::ShortWrite)),
-            Fault::LostPages => self.disk.fail_at(soon, DiskFault::FailedFsyncLosesPages),
+            Fault::ShortWrite => (soon..soon + 4).for_each(|n| self.disks.fail(struck, n, DiskFault::ShortWrite)),
+            Fault::LostPages => self.disks.fail(struck, soon, DiskFault::FailedFsyncLosesPages),
             Fault::Full => match self.chance.below(4) {
-                0 => self.disk.fail_at(soon, DiskFault::Enospc),
-                1 => self.disk.fail_at(soon, DiskFault::EnospcForever),
-                2 => self.disk.set_capacity(self.disk.used() + self.chance.below(1 << 20)),
-                // Not even a checkpoint.
-                _ => self.disk.set_capacity(self.disk.used() + self.chance.below(1 << 14)),
+                0 => self.disks.fail(struck, soon, DiskFault::Enospc),
+                1 => self.disks.fail(struck, soon, DiskFault::EnospcForever),
+                small => {
+                    // Or not even for a checkpoint.
+                    let room = self.chance.below(if small == 2 { 1 << 20 } else { 1 << 14 });
+                    self.disks.struck(struck).for_each(|side| side.set_capacity(side.used() + room));
+                }
             },
         }
         for _ in 0..self.swarm.photographs {
-            let (n, seed) = (self.disk.operations() + self.chance.below(60), self.chance.next());
-            self.disk.photograph_at(n, seed);
+            let (after, seed) = (self.chance.below(60), self.chance.next());
+            self.disks.photograph(after, seed);
         }
-        let fault = self.fault.as_str();
-        self.trace.line(format_args!("the fault of this life is {fault}"));
+        let (fault, side) =
+            (self.fault.as_str(), self.struck.map_or("", |side| [" of the primary", " of the mirror"][side]));
+        self.trace.line(format_args!("the fault of this life is {fault}{side}"));
+    }
+
+    /// Whether the ledger goes on where its side of a mirror fails. For a full disk it does not: that is the callers' to handle.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.disks.goes_on() && self.struck.is_some() && self.fault.may_halt() && self.fault != Fault::Full
+    }
+
+    /// Whether the ledger may halt.
+    pub(crate) fn may_halt(&self) -> bool {
+        self.fault.may_halt() && !self.goes_on()
     }
 
     /// One actor takes one step.
     fn step(&mut self) -> Checked {
-        let checkpoints = self.swarm.weights.checkpoints;
-        let draw = self.chance.below(checkpoints + self.others());
-        if draw < checkpoints { self.checkpoint() } else { self.step_of_another(draw - checkpoints) }
+        let Weights { checkpoints, backups, .. } = self.swarm.weights;
+        match self.chance.below(backups + checkpoints + self.others()) {
+            draw if draw < backups => self.back_up(false),
+            draw if draw < backups + checkpoints => self.checkpoint(true),
+            draw => self.step_of_another(draw - backups - checkpoints),
+        }
     }
 
-    /// One actor takes one step, but not the checkpointer, who is in the middle of one.
-    fn step_beside_a_checkpoint(&mut self) -> Checked {
+    /// One actor takes one step, but not the checkpointer, nor who makes a backup.
+    pub(crate) fn step_beside(&mut self) -> Checked {
         let draw = self.chance.below(self.others());
         self.step_of_another(draw)
     }
 
-    /// The weights of all actors but the checkpointer.
+    /// One actor takes one step while the directory is copied, which keeps nobody from making a checkpoint.
+    pub(crate) fn step_beside_a_copy(&mut self) -> Checked {
+        match self.chance.below(6) {
+            0 => self.checkpoint(false),
+            _ => self.step_beside(),
+        }
+    }
+
+    /// One actor takes one step while a checkpoint is made.
+    fn step_beside_a_checkpoint(&mut self, with_backups: bool) -> Checked {
+        let backups = if with_backups { self.swarm.weights.backups } else { 0 };
+        match self.chance.below(backups + self.others()) {
+            draw if draw < backups => self.back_up(true),
+            draw => self.step_of_another(draw - backups),
+        }
+    }
+
+    /// The weights of all actors but those who copy what there is.
     fn others(&self) -> u64 {
         let Weights { collect, log, executor, orders, time, .. } = self.swarm.weights;
         self.issues() + collect + log + executor + orders + time
@@ -301,9 +349,9 @@ impl Run {
             return Ok(());
         }
         let interval_is_over = self.chance.below(8) == 0;
-        let before = self.disk.operations();
+        let before = self.disks.operations();
         let worked = self.ledger().step_log(interval_is_over);
-        let (operations, durable) = (self.disk.operations() - before, self.ledger().durable());
+        let (operations, durable) = (self.disks.operations() - before, self.ledger().durable());
         if worked {
             self.trace.line(format_args!("log: {operations} operations, durable {durable}"));
         }
@@ -314,8 +362,8 @@ impl Run {
     }
 
     /// The checkpointer makes one checkpoint, while the others go on between two pieces that it copies; crashes cut it off at
-    /// any operation of the disk.
-    fn checkpoint(&mut self) -> Checked {
+    /// any operation of the disk. Backups may be made meanwhile, unless this one is made during one.
+    fn checkpoint(&mut self, with_backups: bool) -> Checked {
         let (ledger, before) = (self.ledger().clone(), self.model.seq());
         let steps = self.chance.pick(&[0, 8, 32]);
         let beside = RefCell::new((&mut *self, steps, Ok(())));
@@ -326,7 +374,7 @@ impl Run {
             *steps -= several;
             for _ in 0..several {
                 if checked.is_ok() {
-                    *checked = run.step_beside_a_checkpoint();
+                    *checked = run.step_beside_a_checkpoint(with_backups);
                 }
             }
             checked.is_err()
@@ -341,7 +389,7 @@ impl Run {
             Ok(made) if made.bytes == 0 => "nothing new",
             Ok(_) => "made",
             Err(CheckpointError::Halted(halted)) => return self.refused("checkpoint", &halted),
-            Err(CheckpointError::Io { .. }) if self.fault.may_halt() => "failed",
+            Err(CheckpointError::Io { .. }) if self.may_halt() => "failed",
             Err(error) => return Err(Violation::new("checkpoint", error.to_string())),
         };
         self.promise.synced(self.ledger().durable().get());
@@ -353,8 +401,8 @@ impl Run {
     /// A halt needs a reason.
     pub(crate) fn may_have_halted(&self) -> Checked {
         match self.ledger().halted() {
-            Some(halted) if !self.fault.may_halt() => Err(Violation::new("halted without a fault", halted.to_string())),
-            _ => Ok(()),
+            Some(halted) if !self.may_halt() => Err(Violation::new("halted without a fault", halted.to_string())),
+            _ => self.may_be_degraded(),
         }
     }
 
@@ -363,8 +411,7 @@ impl Run {
             return self.set_the_clock();
         }
         if self.fault == Fault::Full && self.chance.below(12) == 0 {
-            self.disk.heal();
-            self.disk.set_capacity(1 << 40);
+            self.disks.heal();
             self.trace.line(format_args!("there is room on the disk"));
         }
         let due = self.ledger().next_due_in();

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use ledger_core::Durability;
 use ledger_core::withdrawals::Policy;
+use ledger_core::{Durability, OnSideFailure};
 
 use crate::bank::Rates;
 use crate::stage::Chance;
@@ -18,6 +18,8 @@ pub(crate) struct Swarm {
     pub(crate) currencies: &'static [&'static str],
     pub(crate) segment_bytes: u64,
     pub(crate) durability: Durability,
+    /// Whether it lies on a mirror, and what it does then when one side fails.
+    pub(crate) mirror: Option<OnSideFailure>,
     pub(crate) places: Option<usize>,
     pub(crate) policy: Policy,
     pub(crate) rates: Rates,
@@ -56,6 +58,7 @@ pub(crate) struct Weights {
     pub(crate) orders: u64,
     pub(crate) time: u64,
     pub(crate) checkpoints: u64,
+    pub(crate) backups: u64,
     pub(crate) reads: u64,
     pub(crate) withdraws: u64,
     pub(crate) batches: u64,
@@ -73,6 +76,11 @@ impl Swarm {
             currencies: chance.pick(&[&["USD"], &["USD"], &["USD", "EUR"]]),
             segment_bytes: chance.pick(&[1 << 20, 1 << 20, 2 << 20]),
             durability,
+            mirror: match chance.below(32) {
+                0 => Some(OnSideFailure::GoOn),
+                1 => Some(OnSideFailure::Halt),
+                _ => None,
+            },
             places: chance.pick(&[None, Some(2), Some(4)]),
             policy: policy(chance),
             rates: rates(chance),
@@ -90,6 +98,7 @@ impl Swarm {
                 orders: chance.pick(&[0, 1, 3]),
                 time: 1 + chance.below(3),
                 checkpoints: chance.pick(&[0, 1, 1, 2]),
+                backups: u64::from(chance.below(12) == 0),
                 reads: chance.pick(&[5, 20, 40]),
                 withdraws: chance.pick(&[5, 20, 50]),
                 batches: chance.pick(&[0, 10, 25]),

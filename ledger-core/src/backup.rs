@@ -57,12 +57,49 @@ pub enum RestoreTo {
 /// What is wrong with the source, and where; or the storage's, of the kind `ResourceBusy` where checkpoints came faster than it
 /// copied.
 pub fn backup(from: &dyn Storage, to: &dyn Storage) -> Result<Backup, OpenError> {
+    backup_beside(from, to, &Beside::nobody())
+}
+
+/// Who is let in between two pieces that are copied, in a simulation; and the fault that is planted there.
+#[derive(Clone, Copy)]
+pub struct Beside<'a> {
+    /// Called between two pieces.
+    pub act: &'a dyn Fn(),
+    /// The fault.
+    #[cfg(any(test, feature = "sim"))]
+    pub planted: Option<crate::sim::PlantedBug>,
+}
+
+impl Beside<'_> {
+    /// Nobody, as outside of simulations.
+    pub(crate) fn nobody() -> Beside<'static> {
+        Beside {
+            act: &|| (),
+            #[cfg(any(test, feature = "sim"))]
+            planted: None,
+        }
+    }
+
+    #[cfg_attr(not(any(test, feature = "sim")), allow(clippy::unused_self, reason = "nothing is planted then"))]
+    fn takes_the_log_first(self) -> bool {
+        #[cfg(any(test, feature = "sim"))]
+        return self.planted == Some(crate::sim::PlantedBug::BackupLogFirst);
+        #[cfg(not(any(test, feature = "sim")))]
+        false
+    }
+}
+
+/// [`backup()`], while others act.
+///
+/// # Errors
+/// See [`backup()`].
+pub fn backup_beside(from: &dyn Storage, to: &dyn Storage, beside: &Beside<'_>) -> Result<Backup, OpenError> {
     let _held = take_empty(to)?;
     // The files of snapshots that are whole: they never change, so each attempt has less to copy.
     let mut whole = BTreeSet::new();
     while_snapshots_change(from, &mut |_| {
         clear(to, &whole)?;
-        copy(from, to, None, 0, &mut whole)
+        copy(from, to, None, 0, &mut whole, *beside)
     })
 }
 
@@ -103,6 +140,20 @@ pub(crate) fn while_snapshots_change<T>(
 /// # Errors
 /// What is wrong with the source, and where; what is not kept any more; or the storage's.
 pub fn restore(from: &dyn Storage, to: Arc<dyn Storage>, until: RestoreTo) -> Result<Backup, OpenError> {
+    restore_with(from, to, until, &Ledger::options(), wal::epochs_skipped())
+}
+
+/// [`restore()`] with the clock of `options`, and so many epochs left out, for simulations.
+///
+/// # Errors
+/// See [`restore()`].
+pub fn restore_with(
+    from: &dyn Storage,
+    to: Arc<dyn Storage>,
+    until: RestoreTo,
+    options: &Options,
+    epochs_skipped: u64,
+) -> Result<Backup, OpenError> {
     let held = take_empty(&*to)?;
     let until = match until {
         RestoreTo::End => None,
@@ -116,11 +167,11 @@ pub fn restore(from: &dyn Storage, to: Arc<dyn Storage>, until: RestoreTo) -> Re
         check_reaches(last_seq, until)?;
     }
     begin(&*to)?;
-    let copied = copy(from, &*to, until, wal::epochs_skipped(), &mut BTreeSet::new())?;
+    let copied = copy(from, &*to, until, epochs_skipped, &mut BTreeSet::new(), Beside::nobody())?;
     until.map_or(Ok(()), |until| check_reaches(copied.last_seq, until))?;
     // Whoever comes before the next line finds it unfinished.
     drop(held);
-    distrust(to)?;
+    distrust(to, options)?;
     Ok(copied)
 }
 
@@ -182,14 +233,16 @@ impl Clock for Standing {
 
 /// Opens a copy that may lack what was done since, and closes it: every open withdrawal counts as attempted, and none is
 /// performed until [`release_executor`]. Only then is the directory a ledger. Its time is still that of its last entry.
-pub(crate) fn distrust(to: Arc<dyn Storage>) -> Result<Ledger, OpenError> {
+pub(crate) fn distrust(to: Arc<dyn Storage>, options: &Options) -> Result<Ledger, OpenError> {
     if !is_executor_stopped(&*to)? {
         stop::put(&*to)?;
     }
-    let options = Ledger::options().accept_clock(true).clock(Standing).checkpoint_bytes(None);
+    let options = options.clone().accept_clock(true).clock(Standing).checkpoint_bytes(None);
     let options = Options { finishes: true, ..options };
     let ledger = Ledger::recover(&options, Arc::clone(&to))?;
-    ledger.doubt_all_withdrawals().map_err(|err| unfinished(&err.to_string()))?;
+    if !options.trusts_restored() {
+        ledger.doubt_all_withdrawals().map_err(|err| unfinished(&err.to_string()))?;
+    }
     ledger.close().map_err(|err| unfinished(&err.to_string()))?;
     to.remove(UNFINISHED).map_err(io_error("removing", UNFINISHED))?;
     sync(&*to)?;
@@ -225,9 +278,16 @@ fn copy(
     until: Option<Seq>,
     epochs_skipped: u64,
     whole: &mut BTreeSet<String>,
+    beside: Beside<'_>,
 ) -> Result<Backup, OpenError> {
     check_finished(from)?;
-    let chosen = choose(from, until)?;
+    let mut chosen = choose(from, until)?;
+    (beside.act)();
+    let mut log = None;
+    if beside.takes_the_log_first() {
+        log = Some(wal::copy(from, to, chosen.start, until, epochs_skipped, beside.act)?);
+        chosen = choose(from, until)?;
+    }
     // Those of snapshots that were removed since.
     for name in whole.iter().filter(|name| !chosen.files.contains(*name)) {
         to.remove(name).map_err(io_error("removing", name))?;
@@ -240,8 +300,12 @@ fn copy(
         }
         bytes += copy_file(from, to, name)?;
         whole.insert(name.clone());
+        (beside.act)();
     }
-    let copied = wal::copy(from, to, chosen.start, until, epochs_skipped)?;
+    let copied = match log {
+        Some(copied) => copied,
+        None => wal::copy(from, to, chosen.start, until, epochs_skipped, beside.act)?,
+    };
     Ok(Backup { last_seq: copied.last_seq, snapshots: chosen.snapshots, bytes: bytes + copied.bytes })
 }
 

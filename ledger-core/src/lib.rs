@@ -53,6 +53,8 @@ mod wal;
 pub mod withdrawals;
 
 pub use backup::{Backup, RestoreTo, backup, is_executor_stopped, release_executor, restore};
+#[cfg(any(test, feature = "sim"))]
+pub use backup::{Beside, backup_beside, restore_with};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use command::{CancelWithdrawal, Charge, Command, Notice, ResolveWithdrawal, Transfer, Withdraw};
 pub use commit::{Commit, CommitFuture};

@@ -11,6 +11,7 @@ use crate::backup;
 use crate::checkpoint::SNAPSHOTS_KEPT;
 use crate::error::OpenError;
 use crate::journal::snapshot::names::{self, is_history};
+use crate::options::Options;
 use crate::recovery::{Opened, snapshots};
 use crate::sync::{Arc, AtomicU8, Mutex, OnceLock, Ordering};
 use crate::sys::{DirectoryLock, Storage, StorageFile, is_out_of_room};
@@ -47,10 +48,23 @@ impl MirroredStorage {
         mirror: Arc<dyn Storage>,
         on_side_failure: OnSideFailure,
     ) -> Result<MirroredStorage, OpenError> {
+        MirroredStorage::open_with(primary, mirror, on_side_failure, &Options::default())
+    }
+
+    /// [`MirroredStorage::open`], with the fault that is planted in `options`.
+    ///
+    /// # Errors
+    /// See [`MirroredStorage::open`].
+    pub(crate) fn open_with(
+        primary: Arc<dyn Storage>,
+        mirror: Arc<dyn Storage>,
+        on_side_failure: OnSideFailure,
+        options: &Options,
+    ) -> Result<MirroredStorage, OpenError> {
         let held = (wal::lock(&*primary)?, wal::lock(&*mirror)?);
         backup::check_finished(&*primary)?;
         backup::check_finished(&*mirror)?;
-        wal::reconcile(&*primary, &*mirror)?;
+        wal::reconcile(&*primary, &*mirror, &options.wal())?;
         remove_surplus(&*primary, &*mirror)?;
         let pair = Pair { on_side_failure, lost: AtomicU8::new(NONE), reasons: [OnceLock::new(), OnceLock::new()] };
         let held = Mutex::new(Some(DirectoryLock::new(held)));
@@ -63,11 +77,15 @@ impl MirroredStorage {
 }
 
 /// Removes the files of snapshots that one side alone has, as one that was lost for a time does: checkpoints see what both have, and
-/// would leave them for ever. Nothing is removed unless both sides have what two snapshots need.
+/// would leave them for ever. Nothing is removed unless both sides have what two snapshots need, nor where one side has a newer
+/// one: a log may lead on from that alone.
 fn remove_surplus(primary: &dyn Storage, mirror: &dyn Storage) -> Result<(), OpenError> {
     let (Some(uuid), one, two) = (wal::identity(primary)?, snapshots(primary)?, snapshots(mirror)?) else {
         return Ok(());
     };
+    if one.first() != two.first() {
+        return Ok(());
+    }
     let (mut needed, mut sound) = (BTreeSet::new(), 0);
     for seq in one.into_iter().filter(|seq| two.contains(seq)) {
         match (Opened::new(primary, uuid, seq), Opened::new(mirror, uuid, seq)) {

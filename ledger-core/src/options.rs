@@ -193,6 +193,15 @@ impl Options {
         }
     }
 
+    /// The planted bug that takes a restored ledger for the one that it was made of.
+    #[cfg_attr(not(any(test, feature = "sim")), allow(clippy::unused_self, reason = "nothing is planted then"))]
+    pub(crate) fn trusts_restored(&self) -> bool {
+        #[cfg(any(test, feature = "sim"))]
+        return self.planted == Some(crate::sim::PlantedBug::RestoreTrusted);
+        #[cfg(not(any(test, feature = "sim")))]
+        false
+    }
+
     /// Puts a fault into the ledger on purpose, to show that a test would find it.
     #[cfg(any(test, feature = "sim"))]
     #[must_use]
@@ -232,6 +241,21 @@ impl Options {
     /// See [`OpenError`]; nothing was changed.
     pub fn open_on(self, storage: impl Storage) -> Result<Ledger, OpenError> {
         Ledger::recover(&self, Arc::new(storage))
+    }
+
+    /// [`Options::open_on`] of a mirror, with what a simulation plants there too.
+    ///
+    /// # Errors
+    /// See [`crate::MirroredStorage::open`] and [`OpenError`].
+    #[cfg(any(test, feature = "sim"))]
+    pub fn open_on_mirror(
+        self,
+        sides: [Arc<dyn Storage>; 2],
+        on_side_failure: crate::OnSideFailure,
+    ) -> Result<Ledger, OpenError> {
+        let [primary, mirror] = sides;
+        let mirrored = crate::MirroredStorage::open_with(primary, mirror, on_side_failure, &self)?;
+        self.open_on(mirrored)
     }
 
     /// A ledger without a log, for tests and caches: everything is gone when it is dropped.

@@ -10,6 +10,7 @@ use crate::backup;
 use crate::error::OpenError;
 use crate::journal::codec;
 use crate::ledger::{Origin, SHARDS_MAX, Tables};
+use crate::options::Options;
 use crate::recovery::{Opened, snapshots};
 use crate::sync::Arc;
 use crate::sys::{DirectoryStorage, Storage};
@@ -93,7 +94,7 @@ pub fn salvage_on(from: &dyn Storage, into: Arc<dyn Storage>) -> Result<Salvaged
     )?;
     drop(whole);
     drop(tables);
-    let ledger = backup::distrust(into)?;
+    let ledger = backup::distrust(into, &Options::default())?;
     Ok(Salvaged {
         ledger: taken.uuid,
         last_seq: taken.last.seq,

@@ -406,6 +406,21 @@ impl Ledger {
         }
     }
 
+    /// [`Ledger::backup`], with `beside` called between two pieces that are copied: whoever it is may do anything with the ledger but
+    /// make a checkpoint or another backup by it.
+    ///
+    /// # Errors
+    /// As [`Ledger::backup`].
+    #[cfg(any(test, feature = "sim"))]
+    pub fn backup_beside(&self, to: &dyn Storage, beside: &crate::Beside<'_>) -> Result<Backup, OpenError> {
+        match &self.engine.checkpointer {
+            Some(checkpointer) => {
+                checkpointer.while_pinned(|storage| crate::backup::backup_beside(storage, to, beside))
+            }
+            None => Err(OpenError::InvalidOption { reason: "a ledger without a log has nothing to copy".into() }),
+        }
+    }
+
     /// What became of the checkpoints since the ledger was opened, whoever asked for them.
     pub fn checkpoints(&self) -> Checkpoints {
         self.engine.checkpoints()

@@ -10,6 +10,7 @@ use std::io;
 use std::ops::Range;
 
 use super::Random;
+use super::Supply;
 use super::file::{Content, Data, FileImage};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::sys::{DirectoryLock, ReadFrom, Storage, StorageFile};
@@ -37,6 +38,7 @@ pub enum Fault {
 pub struct SimDisk {
     inner: Arc<Mutex<Inner>>,
     held: Arc<AtomicBool>,
+    supply: Option<Supply>,
 }
 
 impl std::fmt::Debug for SimDisk {
@@ -46,7 +48,7 @@ impl std::fmt::Debug for SimDisk {
 }
 
 #[derive(Clone)]
-struct Inner {
+pub(super) struct Inner {
     seed: u64,
     files: BTreeMap<u64, FileImage>,
     next_file: u64,
@@ -106,7 +108,15 @@ impl SimDisk {
     }
 
     fn of(inner: Inner) -> SimDisk {
-        SimDisk { inner: Arc::new(Mutex::new(inner)), held: Arc::new(AtomicBool::new(false)) }
+        SimDisk { inner: Arc::new(Mutex::new(inner)), held: Arc::new(AtomicBool::new(false)), supply: None }
+    }
+
+    /// The same disk, fed by `supply` together with others. For a disk that nobody uses yet.
+    #[must_use]
+    pub fn fed_by(mut self, supply: &Supply) -> SimDisk {
+        supply.feeds(&self.inner);
+        self.supply = Some(supply.clone());
+        self
     }
 
     /// The seed that the disk was made with.
@@ -179,6 +189,20 @@ impl SimDisk {
         SimDisk::of(inner)
     }
 
+    /// What a machine finds that starts after all that was written had reached the device: nothing that a failed sync has called
+    /// clean, and no byte that a cache alone still has.
+    #[must_use]
+    pub fn cold(&self) -> SimDisk {
+        let disk = self.after_kill();
+        {
+            let mut inner = disk.inner.lock();
+            inner.files.values_mut().for_each(FileImage::read_anew);
+            inner.durable_names = inner.names.clone();
+            inner.pending_names.clear();
+        }
+        disk
+    }
+
     /// The names of the files, sorted.
     pub fn names(&self) -> Vec<String> {
         self.inner.lock().names.keys().cloned().collect()
@@ -237,6 +261,13 @@ impl SimDisk {
         inner.durable_names.remove(file);
     }
 
+    /// An operation is about to begin, with nothing locked.
+    fn announce(&self) {
+        if let Some(supply) = &self.supply {
+            supply.before_operation(&self.inner);
+        }
+    }
+
     fn edit(&self, file: &str, change: impl Fn(&mut Content)) {
         let mut inner = self.inner.lock();
         let id = *inner.names.get(file).unwrap_or_else(|| panic!("there is no {file}"));
@@ -245,8 +276,17 @@ impl SimDisk {
 }
 
 impl Inner {
+    /// The power goes off: with the next operation, if that `is_under_way`.
+    pub(super) fn loses_power(&mut self, is_under_way: bool) {
+        if is_under_way {
+            self.power_off_at = Some(self.operations);
+        } else {
+            self.is_off = true;
+        }
+    }
+
     /// See [`SimDisk::survivor`].
-    fn survivor(&self, seed: u64) -> SimDisk {
+    pub(super) fn survivor(&self, seed: u64) -> SimDisk {
         let mut random = Random::new(seed ^ self.seed.rotate_left(32));
         let mut names = self.durable_names.clone();
         for change in &self.pending_names {
@@ -402,6 +442,7 @@ impl Storage for SimDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        self.announce();
         let mut inner = self.inner.lock();
         let id = inner.next_file;
         // There also when the power fails meanwhile: the name may have reached the disk.
@@ -421,15 +462,18 @@ impl Storage for SimDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.announce();
         let change = |inner: &Inner| Ok(NameChange::Rename(from.to_owned(), to.to_owned(), inner.id(from)?));
         self.inner.lock().begin_names(change)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.announce();
         self.inner.lock().begin_names(|inner| Ok(NameChange::Remove(name.to_owned(), inner.id(name)?)))
     }
 
     fn sync_directory(&self) -> io::Result<()> {
+        self.announce();
         let mut inner = self.inner.lock();
         match inner.begin(Operation::Sync)? {
             Course::PowerFails => Err(power_is_off()),
@@ -474,6 +518,7 @@ impl SimFile {
 
     /// Writes what `data` gives of the length that gets through.
     fn write(&self, length: u64, offset: u64, data: impl FnOnce(u64) -> Data) -> io::Result<()> {
+        self.disk.announce();
         let mut inner = self.disk.inner.lock();
         let course = inner.begin(Operation::Write)?;
         let grown = (offset + length).saturating_sub(inner.files[&self.id].seen.len);
@@ -519,6 +564,7 @@ impl StorageFile for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.disk.announce();
         let mut inner = self.disk.inner.lock();
         let course = inner.begin(Operation::Sync)?;
         let image = inner.files.get_mut(&self.id).expect("files are never forgotten");

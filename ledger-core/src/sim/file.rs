@@ -209,6 +209,12 @@ impl FileImage {
         }
     }
 
+    /// As after everything was written out, and the cache dropped.
+    pub(super) fn read_anew(&mut self) {
+        self.sync();
+        self.seen = self.durable.clone();
+    }
+
     /// Calls clean what was written, without writing it.
     pub(super) fn lose_pages(&mut self) {
         // The file keeps its length: that is the directory's business, and was journalled.

@@ -6,10 +6,12 @@ mod clock;
 mod disk;
 mod file;
 mod planted;
+mod supply;
 
 pub use clock::SimClock;
 pub use disk::{Fault, SimDisk};
 pub use planted::PlantedBug;
+pub use supply::Supply;
 
 /// SplitMix64: small, seedable from anything, and the same on every machine.
 #[derive(Clone, Debug)]

@@ -33,11 +33,19 @@ pub enum PlantedBug {
     SuspenseDropped,
     /// A checkpoint copies accounts as they are when it comes to them, not as they were.
     CopyLate,
+    /// A mirror judges its sides by what the page cache shows, under which a device may have rotted.
+    MirrorFromCache,
+    /// A mirror makes a damaged side a copy of the sound one without asking what it had had.
+    MirrorUnproved,
+    /// A backup copies the log before the snapshots that it is to lead on from.
+    BackupLogFirst,
+    /// A restored ledger goes on where its source stood, as if nothing had been paid since.
+    RestoreTrusted,
 }
 
 impl PlantedBug {
     /// Every one, in the order of their declaration.
-    pub const ALL: [PlantedBug; 12] = [
+    pub const ALL: [PlantedBug; 16] = [
         PlantedBug::AckBeforeFsync,
         PlantedBug::SkipDirectoryFsync,
         PlantedBug::TruncateMidLog,
@@ -50,6 +58,10 @@ impl PlantedBug {
         PlantedBug::ReleaseInDoubt,
         PlantedBug::SuspenseDropped,
         PlantedBug::CopyLate,
+        PlantedBug::MirrorFromCache,
+        PlantedBug::MirrorUnproved,
+        PlantedBug::BackupLogFirst,
+        PlantedBug::RestoreTrusted,
     ];
 
     /// The word, as `ack_before_fsync`.
@@ -67,6 +79,10 @@ impl PlantedBug {
             PlantedBug::ReleaseInDoubt => "release_in_doubt",
             PlantedBug::SuspenseDropped => "suspense_dropped",
             PlantedBug::CopyLate => "copy_late",
+            PlantedBug::MirrorFromCache => "mirror_from_cache",
+            PlantedBug::MirrorUnproved => "mirror_unproved",
+            PlantedBug::BackupLogFirst => "backup_log_first",
+            PlantedBug::RestoreTrusted => "restore_trusted",
         }
     }
 }

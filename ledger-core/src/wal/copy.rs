@@ -41,7 +41,8 @@ pub(crate) fn epochs_skipped() -> u64 {
 pub(super) const EPOCHS_SKIPPED_MIN: u64 = 1 << 20;
 
 /// Copies the log on `from` from `start` on up to `until`, or as far as it goes, to `to`. What a running ledger appends
-/// meanwhile is left out. The copy's next epoch is above the last one's by more than `epochs_skipped`.
+/// meanwhile is left out. The copy's next epoch is above the last one's by more than `epochs_skipped`. `beside` is called between
+/// two files.
 ///
 /// # Errors
 /// The log is damaged or does not reach `until`; or the storage's.
@@ -51,6 +52,7 @@ pub(crate) fn copy(
     start: Start,
     until: Option<Seq>,
     epochs_skipped: u64,
+    beside: &dyn Fn(),
 ) -> Result<Copied, OpenError> {
     let log = reader::read(from, Reading::Shared, start, &WalOptions::default(), None, &mut |_| Ok(()))?;
     let Some(mark) = log.mark else {
@@ -63,9 +65,11 @@ pub(crate) fn copy(
     let last = log.segments.iter().rposition(holds).unwrap_or(0);
     let mut bytes = 0;
     for index in 0..last.min(log.segments.len()) {
+        beside();
         bytes += copy_whole(from, to, &log, index)?;
     }
     let mut chain = 0;
+    beside();
     if let Some(segment) = log.segments.get(last) {
         let (written, at) = copy_until(from, to, segment, mark.uuid, last_seq)?;
         (bytes, chain) = (bytes + written, at);

@@ -13,7 +13,7 @@ use super::salvage::{self, Evidence};
 use super::segment::{NewFile, during};
 use super::{Start, names, recovery, stop};
 use crate::error::OpenError;
-use crate::sys::{Storage, is_unreadable};
+use crate::sys::{ReadFrom, Storage, is_unreadable};
 use crate::types::{Epoch, Head, Seq};
 
 /// What one side holds.
@@ -29,6 +29,8 @@ struct Sound {
     first_seq: Seq,
     head: Head,
     epoch: Epoch,
+    /// What its mark says was durable.
+    marked: Seq,
     /// The number of its last segment; 0: it has none.
     last: u64,
     /// The highest number that a segment has, be it a spare.
@@ -36,9 +38,9 @@ struct Sound {
 }
 
 impl Sound {
-    /// More history is better, at its end first; then a later opening.
-    fn worth(&self) -> (Seq, std::cmp::Reverse<Seq>, Epoch) {
-        (self.head.seq, std::cmp::Reverse(self.first_seq), self.epoch)
+    /// More history is better, at its end first; then a later opening, and a mark that says more.
+    fn worth(&self) -> (Seq, std::cmp::Reverse<Seq>, Epoch, Seq) {
+        (self.head.seq, std::cmp::Reverse(self.first_seq), self.epoch, self.marked)
     }
 
     /// Whether `epoch` is that of a ledger that was restored or salvaged from what this one had: so far above that no side can have
@@ -60,37 +62,61 @@ struct Plan<'a> {
 ///
 /// # Errors
 /// [`OpenError::Damaged`]: neither side can be shown to have everything. Nothing was changed.
-pub(crate) fn reconcile(primary: &dyn Storage, mirror: &dyn Storage) -> Result<(), OpenError> {
+pub(crate) fn reconcile(primary: &dyn Storage, mirror: &dyn Storage, options: &WalOptions) -> Result<(), OpenError> {
     recovery::sync_all(primary)?;
     recovery::sync_all(mirror)?;
-    let sides = (look(primary)?, look(mirror)?);
-    let plan = judge(primary, mirror, sides)?;
+    let reading = if trusts_cache(options) { Reading::Exclusive } else { Reading::Device };
+    let sides = (look(primary, reading)?, look(mirror, reading)?);
+    let plan = judge(primary, mirror, sides, options)?;
     // What one side alone has begun is in the way of the other's.
     remove_temporaries(primary)?;
     remove_temporaries(mirror)?;
     plan.map_or(Ok(()), |plan| plan.carry_out())
 }
 
+/// The planted bug that judges and compares what a cache shows.
+fn trusts_cache(options: &WalOptions) -> bool {
+    #[cfg(any(test, feature = "sim"))]
+    return options.has(crate::sim::PlantedBug::MirrorFromCache);
+    #[cfg(not(any(test, feature = "sim")))]
+    {
+        let _ = options;
+        false
+    }
+}
+
+/// The planted bug that mends a damaged side without asking what it had.
+fn asks_nothing(options: &WalOptions) -> bool {
+    #[cfg(any(test, feature = "sim"))]
+    return options.has(crate::sim::PlantedBug::MirrorUnproved);
+    #[cfg(not(any(test, feature = "sim")))]
+    {
+        let _ = options;
+        false
+    }
+}
+
 fn judge<'a>(
     primary: &'a dyn Storage,
     mirror: &'a dyn Storage,
     sides: (Side, Side),
+    options: &WalOptions,
 ) -> Result<Option<Plan<'a>>, OpenError> {
     let plan = match sides {
         (Side::Empty, Side::Empty) => return Ok(None),
-        (Side::Empty, Side::Sound(_)) => Plan::new(mirror, primary),
-        (Side::Sound(_), Side::Empty) => Plan::new(primary, mirror),
+        (Side::Empty, Side::Sound(_)) => Plan::new(mirror, primary, options),
+        (Side::Sound(_), Side::Empty) => Plan::new(primary, mirror, options),
         (Side::Damaged(fault), Side::Empty) | (Side::Empty | Side::Damaged(_), Side::Damaged(fault)) => Err(fault),
-        (Side::Damaged(fault), Side::Sound(sound)) => mend((mirror, sound), primary, fault),
-        (Side::Sound(sound), Side::Damaged(fault)) => mend((primary, sound), mirror, fault),
+        (Side::Damaged(fault), Side::Sound(sound)) => mend((mirror, sound), primary, fault, options),
+        (Side::Sound(sound), Side::Damaged(fault)) => mend((primary, sound), mirror, fault, options),
         (Side::Sound(one), Side::Sound(two)) => {
             if one.uuid != two.uuid {
                 return Err(differs(mirror, 0, "it holds another ledger than the primary directory".to_owned()));
             }
             if one.worth() >= two.worth() {
-                copy_better((primary, one), (mirror, two))
+                copy_better((primary, one), (mirror, two), options)
             } else {
-                copy_better((mirror, two), (primary, one))
+                copy_better((mirror, two), (primary, one), options)
             }
         }
     };
@@ -102,10 +128,13 @@ fn mend<'a>(
     (from, sound): (&'a dyn Storage, Sound),
     damaged: &'a dyn Storage,
     fault: OpenError,
+    options: &WalOptions,
 ) -> Result<Plan<'a>, OpenError> {
     check_no_restore_is_lost(from, damaged, &fault)?;
-    check_covers((from, sound), damaged, fault)?;
-    Plan::new(from, damaged)
+    if !asks_nothing(options) {
+        check_covers((from, sound), damaged, fault)?;
+    }
+    Plan::new(from, damaged, options)
 }
 
 /// Copies the better one of two sound logs over the other; the other way round where the better one has files that cannot be read
@@ -113,12 +142,13 @@ fn mend<'a>(
 fn copy_better<'a>(
     (from, sound): (&'a dyn Storage, Sound),
     (to, other): (&'a dyn Storage, Sound),
+    options: &WalOptions,
 ) -> Result<Plan<'a>, OpenError> {
     check_not_restored((from, sound), (to, other))?;
     check_leads(from, sound.head, other.head, to)?;
-    match Plan::new(from, to) {
+    match Plan::new(from, to, options) {
         Err(fault) if fault.is_damage() && other.head == sound.head && !other.was_restored_under(sound.epoch) => {
-            Plan::new(to, from)
+            Plan::new(to, from, options)
         }
         plan => plan,
     }
@@ -153,16 +183,17 @@ fn remove_temporaries(side: &dyn Storage) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn look(side: &dyn Storage) -> Result<Side, OpenError> {
+fn look(side: &dyn Storage, reading: Reading) -> Result<Side, OpenError> {
     // Without a snapshot, a log that does not begin with seq 1 has lost its beginning.
     let start = if has_snapshots(side)? { Start::Oldest } else { Start::First };
-    match reader::read(side, Reading::Device, start, &WalOptions::default(), None, &mut |_| Ok(())) {
+    match reader::read(side, reading, start, &WalOptions::default(), None, &mut |_| Ok(())) {
         Ok(log) if log.mark.is_none() => Ok(Side::Empty),
         Ok(log) => Ok(Side::Sound(Sound {
             uuid: log.mark.map(|mark| mark.uuid),
             first_seq: log.end.first_seq,
             head: log.end.head.at(log.end.last_seq),
             epoch: log.epoch_max,
+            marked: log.mark.map_or(Seq::ZERO, |mark| mark.seq),
             last: log.segments.last().map_or(0, |last| last.header.number),
             number_max: log.number_max,
         })),
@@ -267,14 +298,15 @@ impl<'a> Plan<'a> {
     /// To make the log on `to` that on `from`, file by file; what is equal is left alone. Other files are added and never
     /// overwritten: which of two is right is for who reads them to say. All of the log on `from` is read for it, but for files that
     /// `to` does not have.
-    fn new(from: &'a dyn Storage, to: &'a dyn Storage) -> Result<Plan<'a>, OpenError> {
+    fn new(from: &'a dyn Storage, to: &'a dyn Storage, options: &WalOptions) -> Result<Plan<'a>, OpenError> {
+        let source = if trusts_cache(options) { ReadFrom::Cache } else { ReadFrom::Device };
         let targets = list(to)?;
         let mut differing = Vec::new();
         for name in list(from)? {
             if names::is_temporary(&name) || name == names::EXECUTOR_STOPPED {
                 continue;
             }
-            if !targets.contains(&name) || is_log(&name) && !is_equal(from, to, &name)? {
+            if !targets.contains(&name) || is_log(&name) && !is_equal(from, to, &name, source)? {
                 differing.push(name);
             }
         }
@@ -285,12 +317,17 @@ impl<'a> Plan<'a> {
         let Plan { from, to, ref differing } = *self;
         // Before there is anything on `to` that could be taken for a ledger which pays.
         stop::settle(from, to)?;
+        let (log, others): (Vec<_>, Vec<_>) = differing.iter().partition(|name| is_log(name));
+        // The snapshots before the log that leads on from them: a side whose filling was cut off and whose log looks like the
+        // other's has them then.
+        others.into_iter().try_for_each(|name| copy_file(from, to, name))?;
+        during(to.sync_directory(), "syncing", &to.describe())?;
         let sources = list(from)?;
         for name in list(to)?.iter().filter(|name| is_log(name) && !sources.contains(name)) {
             during(to.remove(name), "removing", name)?;
         }
-        let (marks, others): (Vec<_>, Vec<_>) = differing.iter().partition(|name| *name == names::MARK);
-        others.into_iter().try_for_each(|name| copy_file(from, to, name))?;
+        let (marks, segments): (Vec<_>, Vec<_>) = log.into_iter().partition(|name| *name == names::MARK);
+        segments.into_iter().try_for_each(|name| copy_file(from, to, name))?;
         for mark in marks {
             // It promises what no power cut takes back any more.
             during(to.sync_directory(), "syncing", &to.describe())?;
@@ -333,7 +370,7 @@ pub(super) fn list(side: &dyn Storage) -> Result<Vec<String>, OpenError> {
     Ok(during(side.list(), "listing", &side.describe())?)
 }
 
-fn is_equal(from: &dyn Storage, to: &dyn Storage, name: &str) -> Result<bool, OpenError> {
+fn is_equal(from: &dyn Storage, to: &dyn Storage, name: &str, as_read: ReadFrom) -> Result<bool, OpenError> {
     let source = during(from.open(name), "opening", name)?;
     let target = during(to.open(name), "opening", name)?;
     let length = during(source.len(), "reading", name)?;
@@ -342,8 +379,8 @@ fn is_equal(from: &dyn Storage, to: &dyn Storage, name: &str) -> Result<bool, Op
     }
     let (mut one, mut two) = (vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]);
     for at in (0..length).step_by(CHUNK_BYTES) {
-        let read = during(source.read_device_at(&mut one, at), "reading", name)?;
-        let found = match target.read_device_at(&mut two, at) {
+        let read = during(source.read_from(as_read, &mut one, at), "reading", name)?;
+        let found = match target.read_from(as_read, &mut two, at) {
             Err(err) if is_unreadable(&err) => return Ok(false),
             found => during(found, "reading", name)?,
         };

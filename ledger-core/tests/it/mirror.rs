@@ -189,6 +189,68 @@ fn what_a_side_that_was_lost_for_a_time_has_too_much_is_removed() {
     [&one, &two].into_iter().for_each(|side| assert_eq!(verify_storage(side).expect("sound").snapshots, 2));
 }
 
+/// A primary directory that ends with entry 9, and a mirror that went on alone until snapshots took the place of the log that both
+/// had; and what the ledger is.
+fn far_behind(clock: &SimClock) -> ([SimDisk; 2], u128) {
+    let sides = [SimDisk::new(1), SimDisk::new(2)];
+    let open = || {
+        let [primary, mirror] = sides.each_ref().map(|side| Arc::new(side.clone()) as Arc<dyn Storage>);
+        let mirrored = MirroredStorage::open(primary, mirror, OnSideFailure::GoOn).expect("sound");
+        options(clock).history_bytes(0).open_on(mirrored).expect("sound")
+    };
+    let work = |ledger: &Ledger, from: u64| {
+        for n in from..from + 9 {
+            charge(ledger, n);
+            if n % 4 == 3 {
+                ledger.checkpoint().expect("a disk that works");
+            }
+        }
+    };
+    let ledger = open();
+    work(&ledger, 0);
+    ledger.close().expect("disks that work");
+    drop(ledger);
+    let ledger = open();
+    sides[0].crash_after(sides[0].operations());
+    (2..5).for_each(|round| work(&ledger, round * 10));
+    assert!(ledger.degraded().is_some());
+    ledger.close().expect("a side that works");
+    let digest = ledger.state_digest().1;
+    drop(ledger);
+    let left = sides.each_ref().map(SimDisk::after_kill);
+    assert!(names(&left[0], &[".segment"]) < names(&left[1], &[".segment"]), "the log that both had is retired");
+    (left, digest)
+}
+
+#[test]
+fn a_side_that_is_far_behind_and_whose_filling_is_cut_off_anywhere_costs_nothing() {
+    let clock = SimClock::at(START);
+    let (left, digest) = far_behind(&clock);
+    for is_turned in [false, true] {
+        for cut in 0.. {
+            let pair = left.each_ref().map(SimDisk::after_kill);
+            pair[0].crash_after(cut);
+            if open_in_order(&clock, &pair, is_turned).is_ok() {
+                assert!(cut > 20, "{cut}");
+                break;
+            }
+            for seed in [cut, cut + 1_000, cut + 2_000] {
+                let is_killed = seed == cut;
+                let pair = pair.each_ref().map(|side| if is_killed { side.after_kill() } else { side.survivor(seed) });
+                let what = format!("cut {cut}, seed {seed}, turned: {is_turned}");
+                let ledger = open_in_order(&clock, &pair, is_turned).unwrap_or_else(|err| panic!("{what}: {err}"));
+                assert_eq!(ledger.state_digest().1, digest, "{what}");
+                drop(ledger);
+                for side in &pair {
+                    let alone = options(&clock).open_on(side.after_kill());
+                    let alone = alone.unwrap_or_else(|err| panic!("{what}, one side alone: {err}"));
+                    assert_eq!(alone.state_digest().1, digest, "{what}, one side alone");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn what_rotted_under_a_cache_that_hides_it_is_mended_and_not_copied() {
     let clock = SimClock::at(START);

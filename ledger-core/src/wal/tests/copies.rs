@@ -9,7 +9,7 @@ const SKIPPED: u64 = 1_000;
 /// Copies up to `until`, and checks the copy; what it said, and the disk.
 fn copied(from: &SimDisk, until: Option<u64>, records: &Records) -> (super::super::copy::Copied, SimDisk) {
     let to = SimDisk::new(3);
-    let copied = copy(from, &to, Start::First, until.map(Seq::new), SKIPPED).unwrap();
+    let copied = copy(from, &to, Start::First, until.map(Seq::new), SKIPPED, &|| ()).unwrap();
     let last = copied.last_seq.get() as usize;
     let source = scan(from, Start::First, Some(copied.last_seq), &mut |_| ()).unwrap();
     let (scanned, found) = scan_records(&to).unwrap();
@@ -100,7 +100,7 @@ fn large_segments_are_copied_piece_by_piece() {
     }
     wal.close().unwrap();
     let to = SimDisk::new(3);
-    let copied = copy(&disk, &to, Start::First, None, 0).unwrap();
+    let copied = copy(&disk, &to, Start::First, None, 0, &|| ()).unwrap();
     assert_eq!(copied.last_seq, Seq::new(9));
     assert!(scan_records(&to).unwrap().1 == scan_records(&disk).unwrap().1);
     assert!(disk.names().iter().any(|name| disk.written(name).unwrap() > 3 << 20));
@@ -116,11 +116,11 @@ fn a_segment_that_is_full_to_its_last_byte_is_copied_as_it_is() {
 
 #[test]
 fn where_there_is_no_log_there_is_nothing_to_copy() {
-    let fault = copy(&SimDisk::new(1), &SimDisk::new(2), Start::First, None, 0).unwrap_err();
+    let fault = copy(&SimDisk::new(1), &SimDisk::new(2), Start::First, None, 0, &|| ()).unwrap_err();
     assert!(matches!(fault, OpenError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound));
     let damaged = small_log();
     damaged.flip_bit(&names::segment(MIDDLE), FRAMES_AT + 100, 0);
-    assert!(matches!(copy(&damaged, &SimDisk::new(2), Start::First, None, 0), Err(OpenError::Damaged { .. })));
+    assert!(matches!(copy(&damaged, &SimDisk::new(2), Start::First, None, 0, &|| ()), Err(OpenError::Damaged { .. })));
 }
 
 #[test]

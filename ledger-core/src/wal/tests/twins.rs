@@ -1,9 +1,13 @@
 //! What is done to each side of a mirrored log, and what is left alone.
 
-use super::super::twin::reconcile;
+use super::super::twin;
 use super::judged::{BLOCK, FIRST, small_log};
 use super::*;
 use segment::FRAMES_AT;
+
+fn reconcile(primary: &dyn Storage, mirror: &dyn Storage) -> Result<(), OpenError> {
+    twin::reconcile(primary, mirror, &WalOptions::default())
+}
 
 fn words(primary: &SimDisk, mirror: &SimDisk) -> String {
     match reconcile(primary, mirror) {
