@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::future::RouteFuture;
 use ledger_core::{BankReference, Clock, Ledger, SystemClock, TransactionId};
@@ -27,9 +27,11 @@ use crate::error::Problem;
 use crate::metrics::Metrics;
 use crate::payouts::{NoPayouts, Payouts};
 use crate::route::Route;
-use crate::routes;
+use crate::routes::{self, Decidable, Replying};
 use crate::signing::HeadSigner;
+use crate::wire::asked::Asked;
 use crate::wire::operation::Terms;
+use crate::wire::reply::Reply;
 use crate::withdrawals::NoticeSecret;
 
 /// How many statements are compared with the log at once. Each may take memory in proportion to the withdrawals that it
@@ -202,6 +204,49 @@ impl Service<Request<Body>> for Http {
     }
 }
 
+impl Http {
+    /// Decides a request that has come whole, without the router. `started` is when its head was looked at.
+    pub(crate) fn decide(&self, what: Decidable, asked: &Asked<'_>, body: &[u8], started: Instant) -> Deciding {
+        let route = what.route();
+        let decide = || match self.app.refusal() {
+            Some(problem) => Err(problem),
+            None => what.decide(&self.app, asked, body),
+        };
+        let source = catch_unwind(AssertUnwindSafe(decide)).unwrap_or_else(|panic| Err(panicked(route, &*panic)));
+        Deciding { source: source.map_err(Some), what, started }
+    }
+
+    /// The reply to a request that was decided, once it may leave.
+    pub(crate) fn poll_reply(&self, deciding: &mut Deciding, cx: &mut Context<'_>) -> Poll<Reply> {
+        let replying = match &mut deciding.source {
+            Ok(replying) => replying,
+            Err(problem) => return Poll::Ready(problem.take().unwrap_or_else(Problem::internal).into()),
+        };
+        // Nor is this polled again.
+        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(replying).poll(cx)))
+            .unwrap_or_else(|panic| Poll::Ready(Err(panicked(deciding.what.route(), &*panic))));
+        polled.map(|replied| replied.unwrap_or_else(Reply::from))
+    }
+
+    /// Counts a reply that is being sent `now`.
+    pub(crate) fn count(&self, deciding: &Deciding, reply: &Reply, now: Instant) {
+        self.app.metrics.observe(deciding.what.route(), reply.status, now - deciding.started);
+    }
+}
+
+/// A request that was decided, and is answered when it may be.
+pub(crate) struct Deciding {
+    source: Result<Replying, Option<Problem>>,
+    what: Decidable,
+    started: Instant,
+}
+
+impl Deciding {
+    pub(crate) fn what(&self) -> Decidable {
+        self.what
+    }
+}
+
 enum Source {
     Refused(Option<Response>),
     Router(RouteFuture<Infallible>),
@@ -225,7 +270,7 @@ impl Future for Answer {
                 // A handler that panicked is not polled again, so nobody sees what it left half done.
                 match catch_unwind(AssertUnwindSafe(|| Pin::new(future).poll(cx))) {
                     Ok(polled) => polled.map(|Ok(response)| response),
-                    Err(panic) => Poll::Ready(panicked(self.route, &*panic)),
+                    Err(panic) => Poll::Ready(panicked(self.route, &*panic).into_response()),
                 }
             }
         };
@@ -236,16 +281,14 @@ impl Future for Answer {
     }
 }
 
-fn panicked(route: Route, panic: &(dyn Any + Send)) -> Response {
+fn panicked(route: Route, panic: &(dyn Any + Send)) -> Problem {
     let message = panic
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
     tracing::error!(route = route.as_str(), message, "a handler panicked; the request was answered with 500");
-    let response = Problem::internal().into_response();
-    debug_assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    response
+    Problem::internal()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use ledger_core::withdrawals::Withdrawal;
 use ledger_core::{Error, Halted, Rejection, Transaction};
 
 use crate::wire::json::Object;
+use crate::wire::reply::Reply;
 use crate::wire::{views, withdrawals};
 
 /// The stable name of a fault.
@@ -394,25 +395,29 @@ impl From<Error> for Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+impl From<Problem> for Reply {
+    fn from(problem: Problem) -> Reply {
         let mut body = Vec::with_capacity(512);
-        self.write(&mut body, true);
-        let mut response = Response::new(body.into());
-        *response.status_mut() = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(seconds) = self.code.retry_after_seconds() {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        problem.write(&mut body, true);
+        let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut reply = Reply { status, media: "application/problem+json", headers: Vec::new(), body };
+        if let Some(seconds) = problem.code.retry_after_seconds() {
+            reply = reply.with(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if self.code == Code::Unauthenticated {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Ledger-Signature"));
+        if problem.code == Code::Unauthenticated {
+            reply = reply.with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Ledger-Signature"));
         }
         // What is left of such a body is not read, so the connection cannot be used again.
-        if matches!(self.code, Code::RequestTimeout | Code::PayloadTooLarge) {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        if matches!(problem.code, Code::RequestTimeout | Code::PayloadTooLarge) {
+            reply = reply.with(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        response
+        reply
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        Reply::from(self).into_response()
     }
 }
 

@@ -18,6 +18,10 @@ use crate::wire::scan::{NotJson, Scanner, Text, Value, cut};
 use crate::wire::{query, views};
 
 const OPERATIONS_MAX: usize = 10_000;
+/// How long an operation is at least, nearly always.
+const OPERATION_BYTES: usize = 72;
+/// How long a result is, nearly always.
+const RESULT_BYTES: usize = 60;
 
 /// Many operations with one wait: each for itself, or all or none; or, as lines, a stream of them.
 pub(super) async fn batch(State(app): State<App>, request: Request) -> Result<Response, Problem> {
@@ -48,6 +52,8 @@ pub(super) type Decided = Option<Result<Receipt, Rejection>>;
 /// body turns out not to be JSON, what was read is dropped.
 struct Envelope<'a> {
     operations: Option<Result<Vec<Read<'a>>, Value<'a>>>,
+    /// What the operation says that is being read.
+    fields: Fields<'a>,
     count: usize,
     element_of_another_kind: bool,
     atomic: Option<Value<'a>>,
@@ -56,8 +62,14 @@ struct Envelope<'a> {
 
 impl<'a> Envelope<'a> {
     fn scan(text: &'a str, terms: &Terms) -> Result<Envelope<'a>, Problem> {
-        let mut envelope =
-            Envelope { operations: None, count: 0, element_of_another_kind: false, atomic: None, stray: None };
+        let mut envelope = Envelope {
+            operations: None,
+            fields: Fields::none(),
+            count: 0,
+            element_of_another_kind: false,
+            atomic: None,
+            stray: None,
+        };
         let mut scanner = Scanner::new(text);
         let read = scanner.object(|scanner, name| envelope.take(scanner, name, terms)).map_err(not_json)?;
         if read.is_none() {
@@ -79,7 +91,8 @@ impl<'a> Envelope<'a> {
         let name = name.decode();
         match &*name {
             "operations" if self.operations.is_none() => {
-                let mut operations = Vec::new();
+                // Room for all at once: a vector of so much is moved each time it grows, into pages that the kernel clears.
+                let mut operations = Vec::with_capacity((scanner.left() / OPERATION_BYTES).min(OPERATIONS_MAX));
                 let read = scanner.array(|scanner| self.element(scanner, &mut operations, terms))?;
                 self.operations = Some(if read.is_some() { Ok(operations) } else { Err(scanner.value()?) });
             }
@@ -104,14 +117,12 @@ impl<'a> Envelope<'a> {
         terms: &Terms,
     ) -> Result<(), NotJson> {
         self.count += 1;
-        match Fields::scan(scanner)? {
+        if !self.fields.scan(scanner)? {
+            scanner.value()?;
+            self.element_of_another_kind = true;
+        } else if self.count <= OPERATIONS_MAX {
             // Those beyond the limit are counted, not kept.
-            Some(_) if self.count > OPERATIONS_MAX => {}
-            Some(fields) => operations.push(Operation::read_typed(&fields, terms)),
-            None => {
-                scanner.value()?;
-                self.element_of_another_kind = true;
-            }
+            operations.push(Operation::read_typed(&self.fields, terms));
         }
         Ok(())
     }
@@ -144,12 +155,13 @@ impl<'a> Envelope<'a> {
 }
 
 async fn one_by_one(app: &App, operations: &[Read<'_>]) -> Result<Response, Problem> {
-    let decided = decide(app, operations).await?;
-    let mut out = Vec::with_capacity(64 + 48 * operations.len());
+    let mut results = ask(app, operations).await?.into_iter();
+    let mut out = Vec::with_capacity(64 + RESULT_BYTES * operations.len());
     let mut tally = Tally::default();
     let mut object = Object::begin(&mut out);
-    json::array(object.name("results"), operations.iter().zip(decided), |out, (operation, decided)| {
+    json::array(object.name("results"), operations, |out, operation| {
         let mut object = Object::begin(out);
+        let decided = operation.as_ref().ok().and_then(|_| results.next());
         tally.result(&mut object, operation, decided);
         object.end();
     });
@@ -160,10 +172,15 @@ async fn one_by_one(app: &App, operations: &[Read<'_>]) -> Result<Response, Prob
 
 /// What the ledger says to each operation that is one, in their order.
 pub(super) async fn decide(app: &App, operations: &[Read<'_>]) -> Result<Vec<Decided>, Error> {
-    let commands: Vec<Command<'_>> = operations.iter().flatten().map(Operation::command).collect();
-    let decided = if commands.is_empty() { Vec::new() } else { app.ledger.batch(&commands)?.await? };
-    let mut decided = decided.into_iter();
-    Ok(operations.iter().map(|read| read.as_ref().ok().and_then(|_| decided.next())).collect())
+    let mut results = ask(app, operations).await?.into_iter();
+    Ok(operations.iter().map(|read| read.as_ref().ok().and_then(|_| results.next())).collect())
+}
+
+/// The same, of those that are one alone.
+async fn ask(app: &App, operations: &[Read<'_>]) -> Result<Vec<Result<Receipt, Rejection>>, Error> {
+    let mut commands: Vec<Command<'_>> = Vec::with_capacity(operations.len());
+    commands.extend(operations.iter().flatten().map(Operation::command));
+    if commands.is_empty() { Ok(Vec::new()) } else { app.ledger.batch(&commands)?.await }
 }
 
 async fn all_or_none(app: &App, operations: Vec<Read<'_>>) -> Result<Response, Problem> {
@@ -174,7 +191,7 @@ async fn all_or_none(app: &App, operations: Vec<Read<'_>>) -> Result<Response, P
         .collect::<Result<_, _>>()?;
     let commands: Vec<Command<'_>> = operations.iter().map(Operation::command).collect();
     let AtomicReceipt { transactions, repeat } = app.ledger.batch_atomic(&commands)?.await?;
-    let mut out = Vec::with_capacity(64 + 48 * operations.len());
+    let mut out = Vec::with_capacity(64 + RESULT_BYTES * operations.len());
     let mut tally = Tally::default();
     let mut object = Object::begin(&mut out);
     json::array(object.name("results"), operations.iter().zip(transactions), |out, (operation, id)| {

@@ -8,6 +8,7 @@ mod balance;
 mod batch;
 mod charge;
 mod checkpoints;
+mod decidable;
 mod decide;
 mod docs;
 mod head;
@@ -18,12 +19,16 @@ mod metrics;
 mod notify;
 mod push_back;
 mod reconcile;
+mod replying;
 mod stream;
 mod submit;
 mod transactions;
 mod transfer;
 mod withdraw;
 mod withdrawals;
+
+pub(crate) use decidable::Decidable;
+pub(crate) use replying::Replying;
 
 use axum::Router;
 use axum::extract::Request;

@@ -1,58 +1,87 @@
-//! Reads ahead of hyper, so that a pipeline's requests are begun before those before them are answered.
+//! Reads ahead of hyper, and answers past it what is decided at once.
 //!
 //! hyper serves one request of a connection at a time, and a command is answered after a commit: sixteen pipelined ones would
-//! wait for sixteen commits. So the bytes are looked at before hyper gets them. A plain request that is there whole, and of
-//! a kind that is decided at once, is begun here, and hyper reads [`STAND_IN`] in its place: when it has that one served, it
-//! gets the answer that was begun. So it is still hyper that orders, frames and writes every answer, and what is not plain
-//! goes to hyper as it came.
+//! wait for sixteen commits. And what it, a router and maps of headers cost is more than the command itself. So the bytes are
+//! looked at before hyper gets them: a plain request that is there whole, and of a kind that is decided at once, is decided
+//! and answered here ([`Lane`]). What is not plain, and every other path, goes to hyper as it came.
 //!
-//! What must hold: requests are decided in the order in which they came. So nothing is begun behind a request that hyper got
-//! as it came until that one is answered, and nothing any more behind one that is not plain: where it ends is for hyper to
-//! say. Nor does hyper get such a one before all before it are answered: it writes no answer while it has more to read, and
-//! none at all if that turns out to be no request. Nor is it told before that the client has closed its side, behind which it
-//! answers nothing: who has said all that he has to say may still listen. (Behind one that is not plain, it is.)
+//! What must hold: requests are decided and answered in the order in which they came. So nothing is begun behind a request that
+//! hyper got until the answer to that one is written, and nothing any more behind one that is not plain: where it ends is
+//! for hyper to say. Nor does hyper get a request before all before it are answered. Nor is it told before that the client has
+//! closed its side, behind which it answers nothing: who has said all that he has to say may still listen. (Behind one that
+//! is not plain, it is.)
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
-use axum::body::Body;
-use axum::http::Request;
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::rt::ReadBufCursor;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 
 use super::head::{Seen, look};
+use super::lane::Lane;
+use super::outgoing::Outgoing;
+use super::patience::Patience;
 use super::turns::Turns;
-use crate::route::Route;
+use crate::app::Http;
 
-/// What hyper reads in the place of a request that was begun. Answers to plain requests are framed alike.
-const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 const READ_BYTES: usize = 64 << 10;
 /// A longer request goes to hyper as it comes. So none is begun whose answer closes the connection for its length.
 const BEGUN_BYTES_MAX: usize = 16 << 10;
+/// How long the rest of a short request is waited for before hyper gets what there is: many clients send a head and its body one
+/// after the other, and some the body only once the head was acknowledged, which takes the kernel 40 ms.
+const HOLD: Duration = Duration::from_millis(100);
+/// How often one poll of the connection goes round: a fast client may not hold up other connections.
+const TURNS_MAX: usize = 8;
 
 thread_local! {
     /// What is read is copied out of here, so that a connection keeps no more than it needs.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
 }
 
-/// What has been read of a connection, and what hyper gets in its place.
+/// What has been read of a connection, and what hyper gets of it.
 pub(super) struct Ahead {
     turns: Arc<Turns>,
+    lane: Lane,
+    patience: Arc<Patience>,
     /// Read, and not looked at.
     input: Bytes,
     /// What `input` begins with, where that waits for its turn and more input would not change it.
-    seen: Option<Seen>,
+    kept: Option<Kept>,
     /// For hyper.
     output: BytesMut,
     /// How much of what comes next hyper gets as it comes: the rest of a request, or `usize::MAX`, all there is.
     passing: usize,
+    /// The input is a part of a short request, with none before it.
+    is_held: bool,
+    /// Until when its rest is waited for.
+    hold: Option<Pin<Box<Sleep>>>,
+    /// It was waited for long enough.
+    is_hold_over: bool,
+    /// A request came before those before it were answered.
+    is_pipelined: bool,
+    /// Something waits until hyper has written its answer.
+    waits_for_hyper: bool,
     /// The client has closed its side: no more comes.
     is_closed: bool,
+}
+
+/// What waits until all before it is answered.
+#[derive(Clone, Copy)]
+enum Kept {
+    /// It is decided here then.
+    Decidable,
+    /// So many bytes, for hyper.
+    Passed(usize),
+    /// All that comes, for hyper.
+    Rest,
 }
 
 /// What is to be done so that hyper gets more.
@@ -62,35 +91,65 @@ enum Next {
     Read,
     /// The task is woken when something is answered.
     Wait,
+    /// hyper is told that nothing more comes.
+    End,
 }
 
 impl Ahead {
-    pub(super) fn new(turns: Arc<Turns>) -> Ahead {
-        Ahead { turns, input: Bytes::new(), seen: None, output: BytesMut::new(), passing: 0, is_closed: false }
-    }
-
-    /// Whether something was read that hyper has not been given.
-    pub(super) fn has_input(&self) -> bool {
-        !self.input.is_empty()
+    pub(super) fn new(http: Http, turns: Arc<Turns>, patience: Arc<Patience>) -> Ahead {
+        Ahead {
+            lane: Lane::new(http),
+            turns,
+            patience,
+            input: Bytes::new(),
+            kept: None,
+            output: BytesMut::new(),
+            passing: 0,
+            is_held: false,
+            hold: None,
+            is_hold_over: false,
+            is_pipelined: false,
+            waits_for_hyper: false,
+            is_closed: false,
+        }
     }
 
     /// For a connection of which hyper gets everything as it comes.
-    pub(super) fn passing_all(turns: Arc<Turns>) -> Ahead {
-        Ahead { passing: usize::MAX, ..Ahead::new(turns) }
+    pub(super) fn passing_all(self) -> Ahead {
+        Ahead { passing: usize::MAX, ..self }
     }
 
-    /// Reads for hyper. `heard` is told that bytes came, or lie here and are no whole head.
+    /// Whether the client may be sending more: something was read that hyper has not been given, or it is one that sends
+    /// without waiting for its answers.
+    pub(super) fn may_have_more(&self) -> bool {
+        self.is_pipelined || !self.input.is_empty()
+    }
+
+    /// hyper has written all that it had. Says whether this is to read again for that.
+    pub(super) fn written(&mut self) -> bool {
+        self.turns.written() && std::mem::take(&mut self.waits_for_hyper)
+    }
+
+    /// Reads for hyper, and answers what is not for it.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut TcpStream,
+        outgoing: &mut Outgoing,
         buf: &mut ReadBufCursor<'_>,
-        heard: impl Fn(),
     ) -> Poll<io::Result<()>> {
-        loop {
-            let next = if self.output.is_empty() { self.look_at_input(cx) } else { Next::Give };
+        for _ in 0..TURNS_MAX {
+            let next = if self.output.is_empty() { self.look_at_input() } else { Next::Give };
+            let answered = self.lane.answer(cx, &mut outgoing.gathered);
+            self.turns.set_begun(self.is_held || !self.lane.is_empty());
+            if let Some(now) = answered
+                && self.lane.is_empty()
+            {
+                self.patience.resume(now);
+            }
+            // Bytes have come, or lie here and are no whole request.
             if !(self.input.is_empty() && self.output.is_empty()) {
-                heard();
+                self.patience.hear();
             }
             match next {
                 Next::Give => {
@@ -99,48 +158,63 @@ impl Ahead {
                     self.output.advance(bytes);
                     return Poll::Ready(Ok(()));
                 }
-                Next::Wait => return Poll::Pending,
-                Next::Read if self.is_closed => {
-                    heard();
-                    return Poll::Ready(Ok(())); // The end.
-                }
-                Next::Read => self.is_closed = ready!(self.poll_fill(cx, stream))? == 0,
+                // What waited for these answers need not any more.
+                Next::Wait if answered.is_some() => continue,
+                Next::End => return Poll::Ready(Ok(())),
+                Next::Wait | Next::Read => {}
+            }
+            let written = outgoing.poll_write_out(cx, stream)?;
+            if next == Next::Wait || written.is_pending() && outgoing.is_full() {
+                return Poll::Pending;
+            }
+            if self.is_closed {
+                self.patience.hear();
+                return Poll::Ready(Ok(()));
+            }
+            if self.passing > 0 {
+                return self.poll_pass(cx, stream, buf);
+            }
+            match self.poll_fill(cx, stream)? {
+                Poll::Ready(bytes) => self.is_closed = bytes == 0,
+                Poll::Pending => ready!(self.poll_hold_over(cx)),
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Ready when the rest of a short request was waited for in vain.
+    fn poll_hold_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_held {
+            self.hold = None;
+            return Poll::Pending;
+        }
+        let hold = self.hold.get_or_insert_with(|| Box::pin(tokio::time::sleep(HOLD)));
+        ready!(hold.as_mut().poll(cx));
+        self.hold = None;
+        self.is_hold_over = true;
+        Poll::Ready(())
     }
 
     /// Begins what can be begun, and passes on what cannot.
-    fn look_at_input(&mut self, cx: &mut Context<'_>) -> Next {
+    fn look_at_input(&mut self) -> Next {
         let mut waits = false;
-        while self.passing == 0 && !self.input.is_empty() {
-            waits = !self.turns.poll_room(cx);
-            if waits {
+        let mut now = None;
+        // A request of which there is a part is one that a stop answers.
+        self.is_hold_over |= self.is_held && self.turns.is_stopping();
+        let is_open = self.is_hold_over || !self.turns.is_stopping();
+        self.is_held = false;
+        while self.passing == 0 && !self.input.is_empty() && !waits && is_open {
+            // When one that hyper got is decided is not known, so nothing is begun behind it.
+            waits = !self.is_hyper_idle() || !self.lane.has_room();
+            if !waits && !self.look_at_one(&mut waits, &mut now) {
                 break;
             }
-            match self.seen.take().unwrap_or_else(|| look(&self.input)) {
-                Seen::Whole(request, bytes) if bytes <= BEGUN_BYTES_MAX && self.turns.may_begin(route(&request)) => {
-                    self.turns.call(route(&request), request);
-                    self.input.advance(bytes);
-                    self.output.extend_from_slice(STAND_IN);
-                }
-                Seen::Part if !self.is_closed => break,
-                seen => {
-                    waits = !self.turns.poll_idle(cx);
-                    match seen {
-                        // More of it may come before its turn does.
-                        Seen::Begun(bytes) if waits && bytes <= BEGUN_BYTES_MAX && !self.is_closed => waits = false,
-                        seen if waits => self.seen = Some(seen),
-                        Seen::Whole(_, bytes) | Seen::Begun(bytes) => self.pass(bytes),
-                        Seen::Other | Seen::Part => self.passing = usize::MAX,
-                    }
-                    break;
-                }
-            }
         }
-        if self.is_closed && self.passing == 0 && self.input.is_empty() {
-            waits = !self.turns.poll_idle(cx);
+        let is_at_end = self.passing == 0 && (self.turns.is_stopping() || self.is_closed && self.input.is_empty());
+        if is_at_end {
+            waits = !self.is_hyper_idle() || !self.lane.is_empty();
         }
-        self.turns.begin(cx);
         let passed = self.passing.min(self.input.len());
         self.output.extend_from_slice(&self.input.split_to(passed));
         if self.passing < usize::MAX {
@@ -149,14 +223,92 @@ impl Ahead {
         match (self.output.is_empty(), waits) {
             (false, _) => Next::Give,
             (true, true) => Next::Wait,
+            (true, false) if is_at_end => Next::End,
             (true, false) => Next::Read,
         }
     }
 
-    /// The next request, of so many bytes, goes to hyper.
-    fn pass(&mut self, bytes: usize) {
-        self.turns.pass();
-        self.passing = bytes;
+    /// Looks at the first request of the input. Says whether to look at the next. `now` is looked up once for all that came
+    /// together.
+    fn look_at_one(&mut self, waits: &mut bool, now: &mut Option<Instant>) -> bool {
+        let is_alone = self.lane.is_empty();
+        self.is_pipelined |= !is_alone;
+        let kept = match self.kept {
+            Some(_) if !is_alone => {
+                *waits = true;
+                return false;
+            }
+            Some(Kept::Decidable) | None => match look(&self.input) {
+                Seen::Decidable(what, asked, whole) if whole.bytes <= BEGUN_BYTES_MAX => {
+                    if self.lane.may_begin(what) {
+                        if is_alone {
+                            self.patience.suspend();
+                        }
+                        self.lane.begin(what, &asked, whole.body, *now.get_or_insert_with(Instant::now));
+                        self.kept = None;
+                        self.is_hold_over = false;
+                        let bytes = whole.bytes;
+                        self.input.advance(bytes);
+                        return true;
+                    }
+                    Kept::Decidable
+                }
+                Seen::Part if !self.is_closed => return false,
+                // More of it may come before its turn does, or soon.
+                Seen::Begun(bytes)
+                    if bytes <= BEGUN_BYTES_MAX && !self.is_closed && !(is_alone && self.is_hold_over) =>
+                {
+                    self.is_held = is_alone;
+                    return false;
+                }
+                Seen::Decidable(_, _, whole) => Kept::Passed(whole.bytes),
+                Seen::Whole(bytes) | Seen::Begun(bytes) => Kept::Passed(bytes),
+                Seen::Other | Seen::Part => Kept::Rest,
+            },
+            Some(kept) => kept,
+        };
+        match kept {
+            _ if !is_alone => {
+                self.kept = Some(kept);
+                *waits = true;
+            }
+            Kept::Passed(bytes) => {
+                self.kept = None;
+                self.is_hold_over = false;
+                self.turns.pass();
+                self.passing = bytes;
+            }
+            Kept::Rest | Kept::Decidable => self.passing = usize::MAX,
+        }
+        false
+    }
+
+    /// Whether hyper has written its last answer. If not, this is to read again when it has.
+    fn is_hyper_idle(&mut self) -> bool {
+        let is_idle = self.turns.is_hyper_idle();
+        self.waits_for_hyper |= !is_idle;
+        is_idle
+    }
+
+    /// Reads what hyper gets as it comes.
+    fn poll_pass(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut TcpStream,
+        buf: &mut ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let bytes_max = scratch.len().min(buf.remaining()).min(self.passing);
+            let mut read = ReadBuf::new(&mut scratch[..bytes_max]);
+            ready!(Pin::new(stream).poll_read(cx, &mut read))?;
+            buf.put_slice(read.filled());
+            self.patience.hear();
+            self.is_closed = read.filled().is_empty();
+            if self.passing < usize::MAX {
+                self.passing -= read.filled().len();
+            }
+            Poll::Ready(Ok(()))
+        })
     }
 
     /// Reads what has come, and says how much.
@@ -174,14 +326,8 @@ impl Ahead {
     }
 }
 
-fn route(request: &Request<Body>) -> Route {
-    Route::of(request.uri().path())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
-
     use ledger_core::{Currency, Ledger};
 
     use super::*;
@@ -191,17 +337,36 @@ mod tests {
 
     #[test]
     fn a_request_that_waits_for_its_turn_is_looked_at_once() {
-        let terms = Terms { currency: Currency::USD, currencies: vec![Currency::USD], destination_required: false };
-        let ledger = Ledger::options().in_memory().unwrap();
-        let mut ahead = Ahead::new(Turns::new(app(App::new(ledger, AppOptions::new(terms)))));
+        let mut ahead = ahead();
         let charge = "POST /charge HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}";
         let list = "GET /transactions?user_id=1 HTTP/1.1\r\n\r\n";
         ahead.input = Bytes::from(format!("{charge}{list}"));
-        let mut cx = Context::from_waker(Waker::noop());
-        assert_eq!((ahead.look_at_input(&mut cx), looks()), (Next::Give, 2));
-        assert_eq!(ahead.output.split().as_ref(), STAND_IN);
-        for _ in 0..3 {
-            assert_eq!((ahead.look_at_input(&mut cx), looks()), (Next::Wait, 2));
+        for _ in 0..4 {
+            assert_eq!((ahead.look_at_input(), looks()), (Next::Wait, 2));
         }
+    }
+
+    #[test]
+    fn a_short_request_of_which_a_part_came_is_waited_for_and_then_given_to_hyper() {
+        let mut ahead = ahead();
+        ahead.input = Bytes::from("POST /charge HTTP/1.1\r\ncontent-length: 2\r\n\r\n{");
+        for _ in 0..2 {
+            assert_eq!(ahead.look_at_input(), Next::Read);
+        }
+        ahead.is_hold_over = true;
+        assert_eq!(ahead.look_at_input(), Next::Give);
+        assert!(!ahead.is_hold_over, "of the next one too");
+        let mut stopped = self::ahead();
+        stopped.input = Bytes::from("POST /charge HTTP/1.1\r\ncontent-length: 2\r\n\r\n{");
+        assert_eq!(stopped.look_at_input(), Next::Read);
+        stopped.turns.stop();
+        assert_eq!(stopped.look_at_input(), Next::Give);
+    }
+
+    fn ahead() -> Ahead {
+        let terms = Terms { currency: Currency::USD, currencies: vec![Currency::USD], destination_required: false };
+        let http = app(App::new(Ledger::options().in_memory().unwrap(), AppOptions::new(terms)));
+        let patience = Arc::new(Patience::new(Duration::from_secs(5), Duration::from_secs(75)));
+        Ahead::new(http.clone(), Turns::new(http), patience)
     }
 }

@@ -1,10 +1,9 @@
 //! What can be told of a request before hyper sees it.
 
-use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
-use bytes::Bytes;
-
+use crate::routes::Decidable;
+use crate::wire::asked::Asked;
 use crate::wire::body::Media;
+use crate::wire::key::HeaderKey;
 
 /// More headers than a plain request has.
 const HEADERS_MAX: usize = 32;
@@ -13,84 +12,109 @@ const HEAD_BYTES_MAX: usize = 8 << 10;
 
 /// What some bytes begin with.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is taken apart at once; a box would be an allocation for each request"
-)]
-pub(super) enum Seen {
+pub(super) enum Seen<'a> {
     /// A part of a head.
     Part,
     /// A plain request, of so many bytes, that is not there whole.
     Begun(usize),
-    /// A plain request, and of how many bytes it is.
-    Whole(Request<Body>, usize),
+    /// A plain request that is there whole, and can be decided at once.
+    Decidable(Decidable, Asked<'a>, Whole<'a>),
+    /// Another plain request that is there whole, and of how many bytes it is.
+    Whole(usize),
     /// Something that is not plain. Where it ends is for hyper to say.
     Other,
+}
+
+/// A whole request's body, and of how many bytes all of it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whole<'a> {
+    pub(super) body: &'a [u8],
+    pub(super) bytes: usize,
 }
 
 /// Looks at a request with the same parser as hyper. One is plain if nothing in its head but a `Content-Length` concerns the
 /// connection: then it ends where that says, and hyper says so too. Nor is a stream of commands plain: its answer has
 /// begun when the first of them is decided.
-pub(super) fn look(input: &Bytes) -> Seen {
+pub(super) fn look(input: &[u8]) -> Seen<'_> {
     #[cfg(test)]
     tests::LOOKS.set(tests::LOOKS.get() + 1);
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut head = httparse::Request::new(&mut headers);
     match head.parse(input) {
         Ok(httparse::Status::Complete(head_bytes)) if head_bytes <= HEAD_BYTES_MAX => {
-            let Some(body_bytes) = plain_body_bytes(&head) else { return Seen::Other };
-            let bytes = head_bytes + body_bytes;
+            let (Some((method, path, query)), Some(said)) = (plain_line(&head), Said::of(head.headers)) else {
+                return Seen::Other;
+            };
+            let bytes = head_bytes + said.body_bytes;
             if input.len() < bytes {
                 return Seen::Begun(bytes);
             }
-            request(&head, input, input.slice(head_bytes..bytes))
-                .map_or(Seen::Other, |request| Seen::Whole(request, bytes))
+            match Decidable::of(method, path) {
+                Some(what) if query.is_none_or(is_unquestionable) => {
+                    let asked = Asked { query, ..said.asked };
+                    Seen::Decidable(what, asked, Whole { body: &input[head_bytes..bytes], bytes })
+                }
+                _ => Seen::Whole(bytes),
+            }
         }
         Ok(httparse::Status::Partial) if input.len() < HEAD_BYTES_MAX => Seen::Part,
         _ => Seen::Other,
     }
 }
 
-/// How many bytes follow a plain head; `None`: it is not plain.
-fn plain_body_bytes(head: &httparse::Request<'_, '_>) -> Option<usize> {
-    let mut length = None;
-    for header in &*head.headers {
-        let is = |name: HeaderName| header.name.eq_ignore_ascii_case(name.as_str());
-        if is(header::CONTENT_LENGTH) {
-            if length.replace(digits(header.value)?).is_some() {
+/// Method, path and query of a plain request's first line.
+fn plain_line<'a>(head: &httparse::Request<'_, 'a>) -> Option<(&'a str, &'a str, Option<&'a str>)> {
+    let (method, target) = (head.method?, head.path?);
+    let is_plain = head.version == Some(1) && matches!(method, "GET" | "POST") && target.starts_with('/');
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    is_plain.then_some((method, path, query))
+}
+
+/// Whether a query has nothing in it that hyper could find fault with.
+fn is_unquestionable(query: &str) -> bool {
+    query.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"&=%+-_.~:,".contains(&byte))
+}
+
+/// What plain headers say.
+struct Said<'a> {
+    body_bytes: usize,
+    asked: Asked<'a>,
+}
+
+impl<'a> Said<'a> {
+    /// `None`: they are not plain.
+    fn of(headers: &[httparse::Header<'a>]) -> Option<Said<'a>> {
+        let mut length = None;
+        let mut asked = Asked { content_type: None, content_encoding: None, key: HeaderKey::Absent, query: None };
+        for header in headers {
+            let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+            if is("content-length") {
+                if length.replace(digits(header.value)?).is_some() {
+                    return None;
+                }
+            } else if is("content-type") {
+                if Media::of(header.value) == Some(Media::Lines) {
+                    return None;
+                }
+                asked.content_type.get_or_insert(header.value);
+            } else if is("content-encoding") {
+                asked.content_encoding.get_or_insert(header.value);
+            } else if is("idempotency-key") {
+                asked.key = asked.key.and(header.value);
+            } else if is("connection") && !header.value.eq_ignore_ascii_case(b"keep-alive")
+                || ["transfer-encoding", "expect", "upgrade", "te"].into_iter().any(is)
+            {
                 return None;
             }
-        } else if is(header::CONTENT_TYPE) && Media::of(header.value) == Some(Media::Lines)
-            || is(header::CONNECTION) && !header.value.eq_ignore_ascii_case(b"keep-alive")
-            || [header::TRANSFER_ENCODING, header::EXPECT, header::UPGRADE, header::TE].into_iter().any(is)
-        {
-            return None;
         }
+        Some(Said { body_bytes: length.unwrap_or(0), asked })
     }
-    let is_plain = head.version == Some(1)
-        && matches!(head.method, Some("GET" | "POST"))
-        && head.path.is_some_and(|path| path.starts_with('/'));
-    is_plain.then(|| length.unwrap_or(0))
 }
 
 /// A length of few digits and nothing else.
 fn digits(value: &[u8]) -> Option<usize> {
     let is_length = (1..=9).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
     is_length.then(|| value.iter().fold(0, |length, digit| length * 10 + usize::from(digit - b'0')))
-}
-
-/// The request as hyper would give it; `None`: it would not.
-fn request(head: &httparse::Request<'_, '_>, input: &Bytes, body: Bytes) -> Option<Request<Body>> {
-    let mut headers = HeaderMap::with_capacity(head.headers.len());
-    for header in &*head.headers {
-        let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
-        headers.append(name, HeaderValue::from_maybe_shared(input.slice_ref(header.value)).ok()?);
-    }
-    let mut request = Request::new(Body::from(body));
-    *request.method_mut() = if head.method? == "GET" { Method::GET } else { Method::POST };
-    *request.uri_mut() = Uri::from_maybe_shared(input.slice_ref(head.path?.as_bytes())).ok()?;
-    *request.headers_mut() = headers;
-    Some(request)
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! The accept loop: sockets in, connections served, an orderly end.
 //!
-//! hyper is used directly and not through `axum::serve`, since it protects from nothing unless it is told to. What pipelined
-//! clients send is looked at before hyper gets it (`ahead`), so that one commit serves many of their requests, and their answers
-//! are written together (`socket`), which doubles what they get.
+//! hyper is used directly and not through `axum::serve`, since it protects from nothing unless it is told to. What clients send is
+//! looked at before hyper gets it (`ahead`): commands and balances are decided and answered past it (`lane`), so that one commit
+//! serves many requests of a pipeline and their answers are written together. Everything else is hyper's.
 
 mod ahead;
+mod frame;
 mod head;
+mod lane;
 mod linger;
+mod outgoing;
 mod patience;
 mod socket;
 mod turns;
@@ -169,14 +172,15 @@ fn spawn(
     stage: Stage,
 ) {
     let patience = Arc::new(Patience::new(options.header_deadline, options.idle_deadline));
-    let turns = Turns::new(http);
+    let turns = Turns::new(http.clone());
     let unread = Arc::<Unread>::default();
+    let ahead = Ahead::new(http, Arc::clone(&turns), Arc::clone(&patience));
     let ahead = match stage {
-        Stage::Serving => Ahead::new(Arc::clone(&turns)),
+        Stage::Serving => ahead,
         // Nothing is begun any more, and there is one answer a connection.
-        Stage::Stopping => Ahead::passing_all(Arc::clone(&turns)),
+        Stage::Stopping => ahead.passing_all(),
     };
-    let socket = Socket::new(stream, ahead, Arc::clone(&turns), Arc::clone(&patience), Arc::clone(&unread), options);
+    let socket = Socket::new(stream, ahead, Arc::clone(&unread), options);
     let timer = HeadTimer::new(patience, Arc::clone(&unread));
     let service = service_fn({
         let turns = Arc::clone(&turns);

@@ -19,6 +19,8 @@ pub(super) struct Patience {
     header_deadline: Duration,
     idle_deadline: Duration,
     heard: AtomicBool,
+    /// Nobody is impatient: requests are decided and answered past hyper, which waits for a head meanwhile.
+    suspended: AtomicBool,
     watch: Mutex<Watch>,
 }
 
@@ -33,7 +35,8 @@ struct Watch {
 impl Patience {
     pub(super) fn new(header_deadline: Duration, idle_deadline: Duration) -> Patience {
         let watch = Watch { waiting_since: Instant::now(), heard_at: None, reused: false, timer: None };
-        Patience { header_deadline, idle_deadline, heard: AtomicBool::new(false), watch: Mutex::new(watch) }
+        let (heard, suspended) = (AtomicBool::new(false), AtomicBool::new(false));
+        Patience { header_deadline, idle_deadline, heard, suspended, watch: Mutex::new(watch) }
     }
 
     /// Bytes came. Relaxed, like the look at it: the connection's own task does both.
@@ -41,15 +44,29 @@ impl Patience {
         self.heard.store(true, Ordering::Relaxed);
     }
 
-    fn begin(&self, reused: bool) {
+    /// No head is waited for until [`Patience::resume`].
+    pub(super) fn suspend(&self) {
+        self.suspended.store(true, Ordering::Relaxed);
+    }
+
+    /// From `now` on another head is waited for.
+    pub(super) fn resume(&self, now: Instant) {
+        self.suspended.store(false, Ordering::Relaxed);
+        self.begin(true, now);
+    }
+
+    fn begin(&self, reused: bool, now: Instant) {
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         self.heard.store(false, Ordering::Relaxed);
-        watch.waiting_since = Instant::now();
+        watch.waiting_since = now;
         watch.heard_at = None;
         watch.reused = reused;
     }
 
     fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.suspended.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         if watch.heard_at.is_none() && self.heard.load(Ordering::Relaxed) {
             watch.heard_at = Some(Instant::now());
@@ -95,7 +112,7 @@ impl hyper::rt::Timer for HeadTimer {
     /// hyper asks for this when it begins to wait for a head.
     fn sleep_until(&self, _deadline: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
         self.unread.drained();
-        self.patience.begin(self.reused.swap(true, Ordering::Relaxed));
+        self.patience.begin(self.reused.swap(true, Ordering::Relaxed), Instant::now());
         Box::pin(HeadWait { patience: Arc::clone(&self.patience) })
     }
 }

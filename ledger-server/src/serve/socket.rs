@@ -1,108 +1,61 @@
-//! A socket that reads ahead, writes the answers of a pipeline together, tells when it was heard from, gives up on a client that
-//! does not read, and lets one that still sends read its answer before it closes.
+//! A socket that reads ahead, writes answers together, and lets a client that still sends read its answer before it closes.
 //!
 //! hyper has an option to write answers together, which is not used: it leaves them unwritten whenever hyper has read more than
 //! it took, as where a body was refused half read.
 
-use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
 
 use super::ahead::Ahead;
-use super::patience::Patience;
-use super::turns::Turns;
+use super::outgoing::{GATHERED_BYTES_MAX, Outgoing};
 use super::unread::Unread;
 use super::{ServeOptions, linger::Linger};
 
-/// What is gathered before it is written in any case; what is longer is not copied.
-const GATHERED_BYTES_MAX: usize = 64 << 10;
-
 pub(super) struct Socket {
     stream: TokioIo<TcpStream>,
-    turns: Arc<Turns>,
     ahead: Ahead,
-    /// Answers, or parts of them, that are not written yet.
-    gathered: BytesMut,
-    patience: Arc<Patience>,
+    outgoing: Outgoing,
     unread: Arc<Unread>,
-    write_deadline: Duration,
     linger_deadline: Duration,
-    /// Runs while a write waits for the client to read.
-    stalled: Option<Pin<Box<Sleep>>>,
     /// The end, for a client that may still be sending.
     linger: Option<Linger>,
 }
 
 impl Socket {
-    pub(super) fn new(
-        stream: TcpStream,
-        ahead: Ahead,
-        turns: Arc<Turns>,
-        patience: Arc<Patience>,
-        unread: Arc<Unread>,
-        options: ServeOptions,
-    ) -> Socket {
+    pub(super) fn new(stream: TcpStream, ahead: Ahead, unread: Arc<Unread>, options: ServeOptions) -> Socket {
         Socket {
             stream: TokioIo::new(stream),
             ahead,
-            turns,
-            gathered: BytesMut::new(),
-            patience,
+            outgoing: Outgoing::new(options.write_deadline),
             unread,
-            write_deadline: options.write_deadline,
             linger_deadline: options.linger_deadline,
-            stalled: None,
             linger: None,
         }
     }
 
-    /// Writes what is gathered.
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.gathered.is_empty() {
-            let written = Pin::new(&mut self.stream).poll_write(cx, &self.gathered);
-            match ready!(self.unless_stalled(cx, written))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                bytes => self.gathered.advance(bytes),
-            }
-        }
-        Poll::Ready(Ok(()))
+        self.outgoing.poll_write_out(cx, self.stream.inner_mut())
     }
 
     /// Whether the client has sent what nobody will read any more, as one does that has a pipeline full of requests when the
     /// server stops. The kernel is asked: the runtime may not know yet that bytes came.
     fn has_more(&self) -> bool {
-        self.ahead.has_input() || rustix::io::ioctl_fionread(self.stream.inner()).is_ok_and(|bytes| bytes > 0)
-    }
-
-    /// Passes a write's outcome on, unless it has waited for too long.
-    fn unless_stalled<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
-        }
-        let deadline = self.write_deadline;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(deadline)));
-        match stalled.as_mut().poll(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read"))),
-        }
+        self.ahead.may_have_more() || rustix::io::ioctl_fionread(self.stream.inner()).is_ok_and(|bytes| bytes > 0)
     }
 }
 
 impl Read for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        let Socket { stream, ahead, patience, unread, .. } = &mut *self;
+        let Socket { stream, ahead, outgoing, unread, .. } = &mut *self;
         let room = buf.remaining();
-        let polled = ahead.poll_read(cx, stream.inner_mut(), &mut buf, || patience.hear());
+        let polled = ahead.poll_read(cx, stream.inner_mut(), outgoing, &mut buf);
         if buf.remaining() < room {
             unread.give();
         }
@@ -122,13 +75,14 @@ impl Write for Socket {
     ) -> Poll<io::Result<usize>> {
         self.unread.answer();
         let bytes = slices.iter().map(|slice| slice.len()).sum();
-        if self.gathered.len() + bytes <= GATHERED_BYTES_MAX {
-            slices.iter().for_each(|slice| self.gathered.extend_from_slice(slice));
+        if self.outgoing.gathered.len() + bytes <= GATHERED_BYTES_MAX {
+            slices.iter().for_each(|slice| self.outgoing.gathered.extend_from_slice(slice));
             return Poll::Ready(Ok(bytes));
         }
+        // What is longer is not copied.
         ready!(self.poll_write_out(cx))?;
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.unless_stalled(cx, written)
+        self.outgoing.unless_stalled(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -136,9 +90,9 @@ impl Write for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper comes to the next answer at once, and flushes again.
-        if self.turns.is_next_ready() {
-            return Poll::Ready(Ok(()));
+        // hyper flushes when it has nothing left that it has not written.
+        if self.ahead.written() {
+            cx.waker().wake_by_ref();
         }
         ready!(self.poll_write_out(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx)

@@ -16,6 +16,8 @@ use crate::error::{Code, Problem};
 pub(crate) const SINGLE_BYTES_MAX: usize = 64 << 10;
 /// The largest body of a batch.
 pub(crate) const BATCH_BYTES_MAX: usize = 4 << 20;
+/// How much room is made for a body because it was announced.
+const EXPECTED_BYTES_MAX: usize = 256 << 10;
 
 /// What a body is declared as.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,15 +52,25 @@ pub(crate) fn json_only(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// What the body is declared as, if that is one of `allowed`.
 pub(crate) fn media_among(headers: &HeaderMap, allowed: &[Media]) -> Result<Media, Problem> {
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+    let value = |name| headers.get(name).map(|value| value.as_bytes());
+    declared_among(value(header::CONTENT_TYPE), value(header::CONTENT_ENCODING), allowed)
+}
+
+/// The same, by the values of `Content-Type` and `Content-Encoding`.
+pub(crate) fn declared_among(
+    content_type: Option<&[u8]>,
+    content_encoding: Option<&[u8]>,
+    allowed: &[Media],
+) -> Result<Media, Problem> {
+    if content_encoding.is_some_and(|encoding| encoding != b"identity") {
         return Err(unsupported("the body is compressed; send it as it is, without Content-Encoding"));
     }
     let rule = || allowed.iter().map(|media| media.as_str()).collect::<Vec<_>>().join(" or ");
-    let Some(declared) = headers.get(header::CONTENT_TYPE) else {
+    let Some(declared) = content_type else {
         return Err(unsupported(format!("the header Content-Type is missing; send Content-Type: {}", rule())));
     };
-    Media::of(declared.as_bytes()).filter(|media| allowed.contains(media)).ok_or_else(|| {
-        let declared = String::from_utf8_lossy(declared.as_bytes()).into_owned();
+    Media::of(declared).filter(|media| allowed.contains(media)).ok_or_else(|| {
+        let declared = String::from_utf8_lossy(declared).into_owned();
         unsupported(format!("the header Content-Type is {declared:?}; send Content-Type: {}", rule()))
     })
 }
@@ -78,7 +90,9 @@ pub(crate) async fn read(
     if declared.is_some_and(|length| length > bytes_max as u64) {
         return Err(too_large(bytes_max));
     }
-    let mut collecting = pin!(collect(body, bytes_max));
+    // What is declared is believed up to a point: memory is not to be had for a number.
+    let expected = declared.map_or(0, |length| (length as usize).min(EXPECTED_BYTES_MAX));
+    let mut collecting = pin!(collect(body, expected, bytes_max));
     // A small body has nearly always come with its head: then no timer is made.
     if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(collecting.as_mut().poll(cx))).await {
         return read;
@@ -92,7 +106,7 @@ pub(crate) async fn read(
     })
 }
 
-async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+async fn collect(mut body: Body, expected: usize, bytes_max: usize) -> Result<Bytes, Problem> {
     let mut first = Bytes::new();
     let mut whole: Option<BytesMut> = None;
     while let Some(frame) = body.frame().await {
@@ -109,7 +123,7 @@ async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
             Some(whole) => whole.extend_from_slice(&data),
             None if first.is_empty() => first = data,
             None => {
-                let mut joined = BytesMut::with_capacity(length * 2);
+                let mut joined = BytesMut::with_capacity(expected.max(length * 2));
                 joined.extend_from_slice(&first);
                 joined.extend_from_slice(&data);
                 whole = Some(joined);

@@ -112,6 +112,10 @@ impl FieldSet {
         FieldSet(self.0 | 1 << field as u16)
     }
 
+    const fn without(self, others: FieldSet) -> FieldSet {
+        FieldSet(self.0 & !others.0)
+    }
+
     const fn has(self, field: Field) -> bool {
         self.0 & 1 << field as u16 != 0
     }
@@ -132,39 +136,54 @@ enum Stray<'a> {
 /// What an object says of each field.
 #[derive(Clone, Debug)]
 pub(crate) struct Fields<'a> {
-    values: [Option<Value<'a>>; Field::COUNT],
+    /// Which of the values were given.
+    given: FieldSet,
+    values: [Value<'a>; Field::COUNT],
     stray: Option<Stray<'a>>,
 }
 
 impl<'a> Fields<'a> {
-    /// Reads an object to its end; `None` if the next value is another.
-    pub(crate) fn scan(scanner: &mut Scanner<'a>) -> Result<Option<Fields<'a>>, NotJson> {
-        let mut fields = Fields { values: [None; Field::COUNT], stray: None };
+    /// Of an object that says nothing.
+    pub(crate) fn none() -> Fields<'a> {
+        Fields { given: FieldSet::of(&[]), values: [Value::Null; Field::COUNT], stray: None }
+    }
+
+    /// Reads another object in this one's place, to its end; `false` if the next value is no object. In place, since half a
+    /// kilobyte would be moved for each operation of a batch.
+    pub(crate) fn scan(&mut self, scanner: &mut Scanner<'a>) -> Result<bool, NotJson> {
+        self.given = FieldSet::of(&[]);
+        self.stray = None;
         let read = scanner.object(|scanner, name| {
             let value = scanner.value()?;
-            fields.take(name, value);
+            self.take(name, value);
             Ok(())
         })?;
-        Ok(read.map(|()| fields))
+        Ok(read.is_some())
     }
 
     /// Reads a text that is one object and nothing else.
     pub(crate) fn of_body(text: &'a str) -> Result<Fields<'a>, Problem> {
         let mut scanner = Scanner::new(text);
-        let fields = Fields::scan(&mut scanner).map_err(not_json)?;
-        if fields.is_none() {
+        let mut fields = Fields::none();
+        let is_object = fields.scan(&mut scanner).map_err(not_json)?;
+        if !is_object {
             scanner.value().map_err(not_json)?;
         }
         scanner.end().map_err(not_json)?;
-        fields.ok_or_else(|| {
-            Problem::new(Code::InvalidRequest, "the body is JSON but no object; send one object of fields")
-        })
+        if !is_object {
+            let detail = "the body is JSON but no object; send one object of fields";
+            return Err(Problem::new(Code::InvalidRequest, detail));
+        }
+        Ok(fields)
     }
 
     fn take(&mut self, name: Text<'a>, value: Value<'a>) {
         let name = name.decode();
         match Field::named(&name) {
-            Some(field) if self.values[field as usize].is_none() => self.values[field as usize] = Some(value),
+            Some(field) if !self.given.has(field) => {
+                self.given = self.given.with(field);
+                self.values[field as usize] = value;
+            }
             Some(field) => {
                 self.stray.get_or_insert(Stray::Repeated(field));
             }
@@ -176,7 +195,7 @@ impl<'a> Fields<'a> {
 
     /// What came for `field`, `null` included.
     pub(crate) fn get(&self, field: Field) -> Option<Value<'a>> {
-        self.values[field as usize]
+        self.given.has(field).then(|| self.values[field as usize])
     }
 
     /// What came for an optional field: `null` counts as absent.
@@ -212,7 +231,8 @@ impl<'a> Fields<'a> {
 
     /// Refuses fields that are known, but not in this kind of command.
     pub(crate) fn refuse_others(&self, allowed: FieldSet) -> Result<(), Problem> {
-        let other = Field::ALL.into_iter().find(|&field| self.get(field).is_some() && !allowed.has(field));
+        let others = self.given.without(allowed);
+        let other = Field::ALL.into_iter().find(|&field| others.has(field));
         other.map_or(Ok(()), |field| Err(unknown(field.as_str(), allowed)))
     }
 }

@@ -22,6 +22,11 @@ impl<'a> HeaderKey<'a> {
         }
     }
 
+    /// With one header more.
+    pub(crate) fn and(self, value: &'a [u8]) -> HeaderKey<'a> {
+        if matches!(self, HeaderKey::Absent) { HeaderKey::Present(value) } else { HeaderKey::Repeated }
+    }
+
     /// The key that the header names, if any.
     pub(crate) fn text(self) -> Result<Option<&'a str>, Problem> {
         match self {

@@ -4,6 +4,7 @@
 //! without a tree and without copies; a request with anything in it that nobody named is refused, so that a misspelt
 //! `release_at` can never release money early.
 
+pub(crate) mod asked;
 pub(crate) mod body;
 pub(crate) mod cursor;
 pub(crate) mod fields;
@@ -13,6 +14,7 @@ pub(crate) mod key;
 pub(crate) mod metadata;
 pub(crate) mod operation;
 pub(crate) mod query;
+pub(crate) mod reply;
 pub(crate) mod scan;
 pub(crate) mod statement;
 pub(crate) mod time;

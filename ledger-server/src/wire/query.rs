@@ -22,8 +22,16 @@ pub(crate) fn parameters<'a, const N: usize>(
     uri: &'a Uri,
     names: [&'static str; N],
 ) -> Result<[Option<Parameter<'a>>; N], Problem> {
+    parameters_of(uri.query(), names)
+}
+
+/// The same, of what stands behind the question mark.
+pub(crate) fn parameters_of<'a, const N: usize>(
+    query: Option<&'a str>,
+    names: [&'static str; N],
+) -> Result<[Option<Parameter<'a>>; N], Problem> {
     let mut values = [None; N];
-    for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         let (name, raw) = pair.split_once('=').unwrap_or((pair, ""));
         let name = decode(name, true).unwrap_or(Cow::Borrowed(name));
         let Some(index) = names.iter().position(|known| *known == name) else {

@@ -95,6 +95,11 @@ impl<'a> Scanner<'a> {
         Scanner { text, at: 0 }
     }
 
+    /// How many bytes are left.
+    pub(crate) fn left(&self) -> usize {
+        self.text.len() - self.at
+    }
+
     fn fail<T>(&self, what: &'static str) -> Result<T, NotJson> {
         Err(NotJson { at: self.at, what })
     }

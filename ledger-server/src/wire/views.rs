@@ -1,7 +1,7 @@
 //! The objects of an answer: transactions and balances, as one user sees them.
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use ledger_core::{
     Balance, BankReference, Currency, Direction, Receipt, Status, Substatus, Timestamp, Transaction, TransactionId,
     TransactionKind, UserId,
@@ -10,6 +10,7 @@ use ledger_core::{
 use super::json::Object;
 use super::metadata;
 use super::operation::{Kind, Operation};
+use super::reply::Reply;
 
 /// A transaction to be shown, whether the ledger kept it or just made it.
 pub(crate) struct ShownTransaction<'a> {
@@ -159,7 +160,7 @@ pub(crate) fn balance(out: &mut Vec<u8>, balance: &Balance) {
 }
 
 /// The answer to a write: the same for a new transaction and for a replayed one.
-pub(crate) fn receipt(kind: Kind, shown: &ShownTransaction<'_>, balance_now: &Balance) -> Response {
+pub(crate) fn receipt(kind: Kind, shown: &ShownTransaction<'_>, balance_now: &Balance) -> Reply {
     let mut out = Vec::with_capacity(768);
     let mut object = Object::begin(&mut out);
     object.word(
@@ -177,13 +178,13 @@ pub(crate) fn receipt(kind: Kind, shown: &ShownTransaction<'_>, balance_now: &Ba
     transaction(object.name("transaction"), shown);
     balance(object.name("balance"), balance_now);
     object.end();
-    let mut response = json(out);
+    let mut reply = Reply::json(out);
     if kind == Kind::Withdraw {
-        *response.status_mut() = StatusCode::ACCEPTED;
+        reply.status = StatusCode::ACCEPTED;
         let location = HeaderValue::try_from(format!("/transactions/{}", shown.id));
-        response.headers_mut().extend(location.ok().map(|location| (header::LOCATION, location)));
+        reply.headers.extend(location.ok().map(|location| (header::LOCATION, location)));
     }
-    response
+    reply
 }
 
 /// Marks an answer that was given before.
@@ -193,7 +194,5 @@ pub(crate) fn mark_replayed(response: &mut Response) {
 
 /// A 200 with a body of JSON.
 pub(crate) fn json(body: Vec<u8>) -> Response {
-    let mut response = Response::new(body.into());
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    Reply::json(body).into_response()
 }

@@ -1,5 +1,7 @@
 //! Pipelined requests: begun early, and answered as if each had been sent when the one before it was answered.
 
+use std::time::{Duration, Instant};
+
 use proptest::prelude::*;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -264,4 +266,90 @@ async fn what_comes_behind_a_stream_is_decided_after_all_of_its_lines() {
     let answers = read_all(&mut stream).await;
     assert!(answers.contains("\"done\":true,\"lines\":1000,\"completed\":1000"), "{answers}");
     assert_eq!(answers.matches("HTTP/1.1 202 ").count(), 2, "{}", &answers[answers.len() - 1_500..]);
+}
+
+#[tokio::test]
+async fn what_is_answered_past_hyper_is_framed_as_hyper_frames_it() {
+    // Each asked twice: plain, and so that only hyper may take it.
+    let charge = |user, key: &str| json!({"user_id": user, "amount": 5, "idempotency_key": key}).to_string();
+    let requests = |more: &str| {
+        [
+            request("POST /charge", &format!("{JSON}{more}"), &charge(1, "a")),
+            request("POST /charge", &format!("{JSON}idempotency-key: b\r\n{more}"), r#"{"user_id":1,"amount":5}"#),
+            request(
+                "POST /charge",
+                &format!("{JSON}idempotency-key: c\r\nidempotency-key: c\r\n{more}"),
+                &charge(1, "c"),
+            ),
+            request("POST /charge", &format!("{JSON}{more}"), &charge(1, "a")),
+            request("POST /charge", &format!("{JSON}{more}"), &charge(2, "a")),
+            request("POST /charge", &format!("{JSON}{more}"), "no JSON"),
+            request("POST /charge", &format!("{JSON}content-encoding: gzip\r\n{more}"), &charge(1, "d")),
+            request("POST /charge", &format!("content-type: text/plain\r\n{more}"), &charge(1, "d")),
+            request("POST /charge", more, &charge(1, "d")),
+            request("POST /withdraw", &format!("{JSON}{more}"), &charge(1, "w")),
+            request("POST /withdraw", &format!("{JSON}{more}"), &charge(9, "x")),
+            request("POST /transfer", &format!("{JSON}{more}"), &charge(1, "t")),
+            request("GET /balance?user_id=1", more, ""),
+            request("GET /balance?user_id=1&currency=EUR&at=2024-01-15T12%3A00:00%2B01:00", more, ""),
+            request("GET /balance?user_id=x", more, ""),
+            request("GET /balance?user=1", more, ""),
+        ]
+    };
+    for replay_duplicates in [false, true] {
+        let options = |app| AppOptions { replay_duplicates, ..app };
+        let mut answers = Vec::new();
+        for more in ["", "te: trailers\r\n"] {
+            let served = Served::around(Server::with(|ledger| ledger, options), ServeOptions::default()).await;
+            let last = request("GET /balance?user_id=1", "connection: close\r\n", "");
+            let answered = answers_one_by_one(&served, &requests(more), &last, false).await;
+            // Two ledgers have two names.
+            answers.push(answered.replace(&served.server.ledger.uuid().simple().to_string(), "a ledger"));
+        }
+        assert_eq!(answers[0], answers[1]);
+        assert!(answers[0].matches("HTTP/1.1 200 OK\r\n").count() >= 4, "{}", answers[0]);
+    }
+}
+
+#[tokio::test]
+async fn who_is_answered_past_hyper_has_the_same_patience() {
+    let options = ServeOptions {
+        header_deadline: Duration::from_millis(80),
+        idle_deadline: Duration::from_millis(400),
+        ..ServeOptions::default()
+    };
+    let (server, gate, _directory) = Server::on_a_slow_disk();
+    let mut served = Served::around(server, options).await;
+    let balance = request("GET /balance?user_id=1", "", "");
+    let mut stream = served.connect().await;
+    for _ in 0..2 {
+        stream.write_all(balance.as_bytes()).await.unwrap();
+        let answer = read_answer(&mut stream, false).await;
+        // A head has come and gone, so that it is not waited for any more.
+        assert!(answer.contains("\r\ndate: "), "{answer}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    // One whose answer waits is not cut off, not even with a part of the next request behind it.
+    gate.shut(true);
+    stream.write_all((charge_request("k", "") + "GET /bal").as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    gate.shut(false);
+    assert!(read_answer(&mut stream, false).await.starts_with("HTTP/1.1 200 OK\r\n"));
+    let started = Instant::now();
+    assert_eq!(read_all(&mut stream).await, "", "a slow head is cut off");
+    assert!(started.elapsed() < Duration::from_millis(390), "{:?}", started.elapsed());
+
+    let mut stream = served.connect().await;
+    stream.write_all(balance.as_bytes()).await.unwrap();
+    read_answer(&mut stream, false).await;
+    assert_eq!(read_all(&mut stream).await, "", "an idle connection is closed at last");
+
+    let mut stream = served.connect().await;
+    stream.write_all(balance.as_bytes()).await.unwrap();
+    read_answer(&mut stream, false).await;
+    served.stop.take().unwrap().send(()).unwrap();
+    let started = Instant::now();
+    assert_eq!(read_all(&mut stream).await, "", "a stop closes an idle connection at once");
+    assert!(started.elapsed() < Duration::from_millis(300), "{:?}", started.elapsed());
+    served.serving.await.unwrap();
 }
