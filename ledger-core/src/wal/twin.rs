@@ -320,8 +320,10 @@ impl<'a> Plan<'a> {
         let (log, others): (Vec<_>, Vec<_>) = differing.iter().partition(|name| is_log(name));
         // The snapshots before the log that leads on from them: a side whose filling was cut off and whose log looks like the
         // other's has them then.
-        others.into_iter().try_for_each(|name| copy_file(from, to, name))?;
-        during(to.sync_directory(), "syncing", &to.describe())?;
+        if !others.is_empty() {
+            others.into_iter().try_for_each(|name| copy_file(from, to, name))?;
+            during(to.sync_directory(), "syncing", &to.describe())?;
+        }
         let sources = list(from)?;
         for name in list(to)?.iter().filter(|name| is_log(name) && !sources.contains(name)) {
             during(to.remove(name), "removing", name)?;
