@@ -32,16 +32,20 @@ pub(crate) fn check_kind(entry: &TransactionEntry<'_>) -> Result<(), String> {
     let [posting] = &entry.postings[..] else {
         return Err(format!("a {} of {} postings", entry.kind.as_str(), entry.postings.len()));
     };
-    let fits = match (entry.kind, posting.debit, posting.credit) {
+    if !is_between_its_parties(entry.kind, posting) {
+        return Err(format!("a {} from {:?} to {:?}", entry.kind.as_str(), posting.debit, posting.credit));
+    }
+    Ok(())
+}
+
+/// Whether the money goes the way that its kind says.
+pub(crate) fn is_between_its_parties(kind: TransactionKind, posting: &Posting) -> bool {
+    match (kind, posting.debit, posting.credit) {
         (TransactionKind::Charge, Party::External, Party::User(_)) => true,
         (TransactionKind::Transfer, Party::User(debit), Party::User(credit)) => debit != credit,
         (TransactionKind::Withdrawal, Party::User(_), Party::External) => true,
         _ => false,
-    };
-    if !fits {
-        return Err(format!("a {} from {:?} to {:?}", entry.kind.as_str(), posting.debit, posting.credit));
     }
-    Ok(())
 }
 
 impl Shard {

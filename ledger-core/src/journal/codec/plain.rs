@@ -3,11 +3,12 @@
 //! test holds against bytes of every kind; what it does not read is left to the general one to read or to refuse.
 
 use super::{HAS_RELEASE, TRANSACTION};
+use crate::state::apply::is_between_its_parties;
 use crate::state::{Party, Posting};
 use crate::types::{Amount, Currency, Timestamp, UserId};
 use crate::view::TransactionKind;
 
-/// A completed transaction of one posting between two parties of which one at least is a user, with nothing attached.
+/// A completed charge or transfer of one posting, between the parties that it has, with nothing attached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct PlainEntry<'a> {
     /// A charge or a transfer.
@@ -46,8 +47,7 @@ pub(crate) fn decode_plain(bytes: &[u8]) -> Option<PlainEntry<'_>> {
         credit: numbers.party(shape >> 2 & 3)?,
         release_at: if shape & HAS_RELEASE == 0 { None } else { Some(numbers.time()?) },
     };
-    let names_a_user = posting.debit.user().or(posting.credit.user()).is_some();
-    let is_plain = numbers.0.is_empty() && names_a_user && posting.debit != posting.credit;
+    let is_plain = numbers.0.is_empty() && is_between_its_parties(kind, &posting);
     is_plain.then_some(PlainEntry { kind, key, fingerprint: u128::from_le_bytes(*fingerprint), posting })
 }
 

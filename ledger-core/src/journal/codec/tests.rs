@@ -211,12 +211,15 @@ fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
 fn plain<'a>(entry: &Entry<'a>) -> Option<PlainEntry<'a>> {
     let Entry::Transaction(entry) = entry else { return None };
     let [posting] = entry.postings[..] else { return None };
-    let is_plain = matches!(entry.kind, TransactionKind::Charge | TransactionKind::Transfer)
+    let goes_its_way = match (entry.kind, posting.users()) {
+        (TransactionKind::Charge, [None, Some(_)]) => posting.debit == Party::External,
+        (TransactionKind::Transfer, [Some(debit), Some(credit)]) => debit != credit,
+        _ => false,
+    };
+    let is_plain = goes_its_way
         && entry.status == Status::Completed
         && (entry.destination, entry.metadata, entry.batch) == (None, None, None)
-        && entry.key.as_str().is_ascii()
-        && posting.debit != posting.credit
-        && posting.users() != [None, None];
+        && entry.key.as_str().is_ascii();
     let (kind, key, fingerprint) = (entry.kind, entry.key.as_str().as_bytes(), entry.fingerprint.get());
     is_plain.then_some(PlainEntry { kind, key, fingerprint, posting })
 }
