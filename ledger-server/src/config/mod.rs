@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_by_name() {
-        let cases: [(&[&str], &str); 39] = [
+        let cases: [(&[&str], &str); 40] = [
             (&["--mirror-dir", "m", "--durability", "memory"], "mirror-dir"),
             (&["--signing-key-file", "k", "--durability", "memory"], "signing-key-file"),
             (&["--mirror-go-on"], "mirror-dir"),
