@@ -12,9 +12,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::error::OpenError;
+use crate::journal::codec;
 use crate::ledger::Ledger;
 use crate::options::Options;
 use crate::recovery::{Opened, snapshots};
+use crate::state::{BatchPosition, Entry};
 use crate::sync::Arc;
 use crate::sys::{Clock, DirectoryLock, Storage};
 use crate::types::{Seq, Timestamp};
@@ -43,7 +45,7 @@ pub struct Backup {
 pub enum RestoreTo {
     /// As far as the backup goes.
     End,
-    /// Up to this entry.
+    /// Up to this entry. Not one within an atomic batch, but for its last: a batch is restored as a whole or not at all.
     Seq(Seq),
     /// Up to the last entry of this time or an earlier one.
     Time(Timestamp),
@@ -163,8 +165,19 @@ pub fn restore_with(
     if let Some(until) = until {
         let chosen = choose(from, until.into())?;
         check_is_kept(from, &chosen, until)?;
-        let last_seq = wal::scan(from, chosen.start, None, &mut |_| ())?.last_seq;
-        check_reaches(last_seq, until)?;
+        let mut cut = None;
+        let scanned = wal::scan(from, chosen.start, None, &mut |record| {
+            if record.seq == until {
+                cut = batch_cut_after(record.seq, record.bytes);
+            }
+        })?;
+        check_reaches(scanned.last_seq, until)?;
+        if let Some((before, last)) = cut {
+            let reason = format!(
+                "seq {until} is inside an atomic batch, which is restored as a whole or not at all: name {before} or {last}"
+            );
+            return Err(OpenError::InvalidOption { reason });
+        }
     }
     begin(&*to)?;
     let copied = copy(from, &*to, until, epochs_skipped, &mut BTreeSet::new(), Beside::nobody())?;
@@ -173,6 +186,14 @@ pub fn restore_with(
     drop(held);
     distrust(to, options)?;
     Ok(copied)
+}
+
+/// The entry before the atomic batch that would be cut by an end with this entry, and the batch's last; `None`: none would be.
+fn batch_cut_after(seq: Seq, entry: &[u8]) -> Option<(Seq, Seq)> {
+    let Ok(Entry::Transaction(entry)) = codec::decode(entry) else { return None };
+    let BatchPosition { index, count } = entry.batch.filter(|batch| batch.index + 1 < batch.count)?;
+    let before = seq.get() - u64::from(index) - 1;
+    Some((Seq::new(before), Seq::new(before + u64::from(count))))
 }
 
 /// Without a snapshot that is early enough, the log must reach back to the first entry.

@@ -100,6 +100,32 @@ fn a_ledger_is_restored_to_any_entry() {
     }
 }
 
+#[test]
+fn an_atomic_batch_is_restored_as_a_whole_or_not_at_all() {
+    let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
+    let ledger = options(&clock).open_on(disk.clone()).expect("an empty disk");
+    let charge = |key: &str| Asked::charge(user(1), amount(10), key);
+    answer(ask(&ledger, &charge("before"))).expect("accepted");
+    let batch = ["a", "b", "c"].map(charge);
+    let commands: Vec<_> = batch.iter().map(Asked::command).collect();
+    answer(ledger.batch_atomic(&commands)).expect("accepted");
+    answer(ask(&ledger, &charge("after"))).expect("accepted");
+    drop(ledger);
+    for seq in 1..=5 {
+        let until = Seq::new(seq);
+        match restored(&disk, RestoreTo::Seq(until)) {
+            Ok(to) => {
+                assert_eq!(verify_storage(&to).expect("sound").last_seq, until);
+                assert!([1, 4, 5].contains(&seq));
+            }
+            Err(OpenError::InvalidOption { reason }) => {
+                assert!([2, 3].contains(&seq) && reason.contains("name 1 or 4"), "{seq}: {reason}");
+            }
+            Err(err) => panic!("{seq}: {err}"),
+        }
+    }
+}
+
 /// The seq of the older snapshot.
 fn names_seq(disk: &SimDisk) -> Seq {
     let names = disk.list().expect("a disk that works");
