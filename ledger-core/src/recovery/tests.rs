@@ -1,6 +1,8 @@
 //! A log whose frames are whole and whose chain is right, but whose entries nobody decided: an opening refuses the first
 //! that does not follow from those before it. Each such entry stands beside the one that just follows.
 
+mod opening;
+
 use smallvec::smallvec;
 
 use super::*;
@@ -187,6 +189,23 @@ fn what_is_posted_against_suspense_is_balanced_there() {
     let ledger = open_log(&[charge(0, 100), to_suspense, from_suspense]).unwrap();
     let audit = ledger.audit().unwrap().wait().unwrap().currencies[0];
     assert_eq!((audit.total, audit.external, audit.suspense), (140, -100, -40));
+}
+
+#[test]
+fn a_snapshot_of_which_suspense_has_a_part_comes_to_zero() {
+    for (debit, credit, suspense) in [(user(1), Party::Suspense, 30), (Party::Suspense, user(2), -30)] {
+        let disk = log_of(&[charge(0, 100), transaction(TransactionKind::Transfer, 1, 30, debit, credit)]);
+        let ledger = options().open_on(disk.clone()).unwrap();
+        ledger.checkpoint().unwrap();
+        ledger.close().unwrap();
+        drop(ledger);
+        let ledger = options().open_on(disk).unwrap();
+        let recovered = ledger.recovered();
+        assert!(recovered.snapshot == Seq::new(2) && recovered.passed_over.is_empty(), "{recovered:?}");
+        let audit = ledger.audit_deep().unwrap().wait().unwrap();
+        assert!(audit.is_balanced());
+        assert_eq!(audit.currencies[0].suspense, suspense);
+    }
 }
 
 #[test]
