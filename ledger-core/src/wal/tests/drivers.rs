@@ -50,7 +50,7 @@ fn committed(wal: &Wal, waiters: u64) -> Duration {
 fn a_commit_waits_for_others_only_where_there_are_many_already() {
     let delay = Duration::from_millis(50);
     let (wal, ..) = open(&SimDisk::new(1), &WalOptions { commit_delay: delay, ..threaded() }).unwrap();
-    assert!(committed(&wal, 32) >= delay, "no sleep is shorter than it was to be");
+    (0..3).for_each(|_| assert!(committed(&wal, 32) >= delay, "no sleep is shorter than it was to be"));
     // Of 31 nobody waits for an hour, and none of many where no delay is wanted.
     let (wal, ..) =
         open(&SimDisk::new(1), &WalOptions { commit_delay: Duration::from_secs(3_600), ..threaded() }).unwrap();
