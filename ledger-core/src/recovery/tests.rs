@@ -288,6 +288,23 @@ fn a_return_is_credited_once_and_to_whom_the_payment_was_taken_from() {
 }
 
 #[test]
+fn a_return_that_comes_from_a_snapshot_still_says_which_withdrawal_came_back() {
+    let paid = [charge(0, 100), withdraw(1, 60), resolved(Resolution::Completed)];
+    let disk = log_of(&[&paid[..], &[returned(ReturnCredit::User, Substatus::Returned)]].concat());
+    let of = |ledger: &Ledger| {
+        let found = ledger.transaction(TransactionId::new(4).unwrap(), None).unwrap().wait().unwrap();
+        found.and_then(|returned| returned.returns).map(TransactionId::get)
+    };
+    let ledger = options().open_on(disk.clone()).unwrap();
+    assert_eq!(of(&ledger), Some(2));
+    ledger.checkpoint().unwrap();
+    ledger.close().unwrap();
+    drop(ledger);
+    let ledger = options().open_on(disk).unwrap();
+    assert_eq!((ledger.recovered().snapshot, of(&ledger)), (Seq::new(4), Some(2)));
+}
+
+#[test]
 fn an_entry_past_the_last_that_an_account_can_name_is_refused() {
     let is_taken = |seq: u64| {
         let mut replay = Replay::new(Tables::seeded(2, 7), 1);
