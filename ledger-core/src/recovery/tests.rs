@@ -1,6 +1,8 @@
 //! A log whose frames are whole and whose chain is right, but whose entries nobody decided: an opening refuses the first
 //! that does not follow from those before it. Each such entry stands beside the one that just follows.
 
+mod opening;
+
 use smallvec::smallvec;
 
 use super::*;
@@ -289,6 +291,23 @@ fn a_return_is_credited_once_and_to_whom_the_payment_was_taken_from() {
     let full = |amount| [&paid[..], &[charge(2, amount), returned(User, Substatus::Returned)]].concat();
     follows("as much as fits", &full(INTEGER_MAX - 100));
     refuses_the_last("one more", &full(INTEGER_MAX - 99));
+}
+
+#[test]
+fn a_return_that_comes_from_a_snapshot_still_says_which_withdrawal_came_back() {
+    let paid = [charge(0, 100), withdraw(1, 60), resolved(Resolution::Completed)];
+    let disk = log_of(&[&paid[..], &[returned(ReturnCredit::User, Substatus::Returned)]].concat());
+    let of = |ledger: &Ledger| {
+        let found = ledger.transaction(TransactionId::new(4).unwrap(), None).unwrap().wait().unwrap();
+        found.and_then(|returned| returned.returns).map(TransactionId::get)
+    };
+    let ledger = options().open_on(disk.clone()).unwrap();
+    assert_eq!(of(&ledger), Some(2));
+    ledger.checkpoint().unwrap();
+    ledger.close().unwrap();
+    drop(ledger);
+    let ledger = options().open_on(disk).unwrap();
+    assert_eq!((ledger.recovered().snapshot, of(&ledger)), (Seq::new(4), Some(2)));
 }
 
 #[test]

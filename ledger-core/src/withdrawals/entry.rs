@@ -445,3 +445,20 @@ impl fmt::Display for Substatus {
         f.pad(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_the_word_and_takes_the_room_that_it_is_given() {
+        let shown = [
+            format!("{:>8}", Event::DeadlinePassed),
+            format!("{:<12}|", AttemptClass::Rejected),
+            format!("{:^11}", InquiryAnswer::Settled),
+            format!("{:.3}", Substatus::NeedsReview),
+        ];
+        assert_eq!(shown, ["deadline_passed", "rejected    |", "  settled  ", "nee"]);
+        assert_eq!(Event::DeadlinePassed.to_string(), Event::DeadlinePassed.as_str());
+    }
+}

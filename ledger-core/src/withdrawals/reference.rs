@@ -95,5 +95,6 @@ mod tests {
         for text in bad {
             assert_eq!(text.parse::<BankReference>(), Err(NotAReference), "{text:?}");
         }
+        assert!(NotAReference.to_string().contains("give it as the ledger showed it"));
     }
 }

@@ -392,3 +392,57 @@ fn a_block_that_was_changed_is_refused() {
         assert!(raw.read(|file, _| file[at] ^= 0x10).is_err(), "byte {at}");
     }
 }
+
+/// A disk without power: whatever is asked of it fails.
+fn off(disk: SimDisk) -> SimDisk {
+    disk.crash_after(disk.operations());
+    disk.sync_directory().unwrap_err();
+    disk
+}
+
+#[test]
+fn a_file_that_is_not_there_is_damage_and_one_that_cannot_be_opened_is_none() {
+    let disk = SimDisk::new(1);
+    match open(&disk) {
+        Err(OpenError::Damaged { file, reason, .. }) => assert_eq!((file.as_str(), &*reason), (NAME, "it is missing")),
+        other => panic!("{:?}", other.map(|_| ())),
+    }
+    assert!(matches!(open(&off(disk)), Err(OpenError::Io { .. })));
+}
+
+#[test]
+fn a_file_that_becomes_shorter_while_it_is_read_ends_early() {
+    let disk = SimDisk::new(1);
+    let mut writer = FileWriter::create(&disk, NAME, &header()).unwrap();
+    for _ in 0..9 {
+        writer.block(Kind::Records, 0, &[7; 100_000]).unwrap();
+    }
+    writer.finish().unwrap();
+    disk.rename(&names::temporary(NAME), NAME).unwrap();
+    let file = open(&disk).unwrap();
+    assert!(file.verify().is_ok());
+    let file_start = file.sections()[0].offset;
+    for length in [200_000, 5_000, 0] {
+        disk.truncate(NAME, length);
+        match file.verify() {
+            Err(OpenError::Damaged { file, offset, reason, .. }) => {
+                assert_eq!((file.as_str(), &*reason), (NAME, "it ends early"));
+                assert_eq!(offset, length.max(file_start), "from where on there is nothing");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_an_interrupted_writer_left_is_replaced_or_the_disk_says_why_not() {
+    let disk = SimDisk::new(1);
+    for is_left in [false, true] {
+        disk.fail_at(disk.operations(), crate::sim::Fault::Eio);
+        let err = FileWriter::create(&disk, NAME, &header()).map(|_| ()).unwrap_err();
+        // Not that there is such a file, which is what follows from it.
+        assert_ne!(err.kind(), std::io::ErrorKind::AlreadyExists);
+        disk.heal();
+        assert!(FileWriter::create(&disk, NAME, &header()).is_ok(), "{is_left}");
+    }
+}

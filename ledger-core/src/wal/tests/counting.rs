@@ -263,3 +263,10 @@ fn what_happened_is_counted_in_its_bucket() {
     assert_eq!(stats.commit_entries, Counts { buckets: [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1], sum: 32_775 });
     assert_eq!(stats.fsync_micros, Counts { buckets: [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1], sum: 2_000_102 });
 }
+
+#[test]
+fn what_can_be_in_flight_is_a_frame_or_four_and_the_two_blocks_around_them() {
+    let (block, frame) = (frame::BLOCK as u64, manual().frame_bytes_max());
+    assert_eq!(frame, frame::frame_bytes((1 << 20) / 4));
+    assert_eq!((manual().in_flight_max(), interval().in_flight_max()), (frame + 2 * block, 4 * frame + 2 * block));
+}

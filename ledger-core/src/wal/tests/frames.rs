@@ -120,3 +120,10 @@ fn a_segment_has_as_much_room_as_another_whatever_is_copied_into_it() {
     let lengths: Vec<_> = new.iter().map(|name| disk.read(name).unwrap().len()).collect();
     assert_eq!(lengths, [(1 << 20) + 4_096], "the frame of seq 8 came along");
 }
+
+#[test]
+fn a_head_is_shown_in_hexadecimal_as_in_what_is_said_of_a_wrong_one() {
+    let bytes: [u8; 32] = std::array::from_fn(|at| at as u8 * 8);
+    let expected: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(format!("{:?}", HeadHash::from_bytes(bytes)), expected);
+}

@@ -526,3 +526,25 @@ fn the_head_that_a_link_seals_must_be_the_one_that_is_computed() {
     // An opening hashes from the last seal on and believes it, as it does every checksum.
     assert_eq!(open(&disk, &manual()).unwrap().2.len(), 8);
 }
+
+#[test]
+fn a_mark_from_before_the_first_segment_that_is_there_is_believed_and_a_later_one_is_compared() {
+    let disk = small_log();
+    disk.erase(&names::segment(FIRST));
+    let look = |seq: u64, chain: frame::Chain| {
+        write_mark(&disk, |mark| (mark.seq, mark.chain) = (Seq::new(seq), chain));
+        scan(&disk, Start::Oldest, None, &mut |_| ()).map(|scanned| (scanned.first_seq, scanned.last_seq))
+    };
+    let all = (Seq::new(3), Seq::new(8));
+    (0..3).for_each(|seq| assert_eq!(look(seq, 7).unwrap(), all));
+    for seq in 3..=5 {
+        let chain = frame_chain(&disk, MIDDLE, FRAMES_AT + (seq - 2) * BLOCK);
+        assert_eq!(look(seq, chain).unwrap(), all);
+        match look(seq, chain ^ 1) {
+            Err(OpenError::Damaged { reason, .. }) => {
+                assert_eq!(reason, format!("its chain at seq {seq} is not the log's"));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -281,3 +281,60 @@ fn a_mark_that_cannot_be_opened_is_not_one_that_is_not_there() {
     disk.sync_directory().unwrap_err();
     assert!(matches!(identity(&disk), Err(OpenError::Io { .. })));
 }
+
+#[test]
+fn a_copy_has_what_the_log_had_or_is_refused_where_it_changed_meanwhile() {
+    let now = small_log();
+    let records = scan_records(&now).unwrap().1;
+    let at = FRAMES_AT + BLOCK;
+    // A frame that follows another one, or that goes on at another seq; all else of it is right.
+    let changes: [fn(&mut Header); 2] =
+        [|header| header.previous ^= 1, |header| header.first_seq = header.first_seq.next()];
+    for change in changes {
+        let later = small_log();
+        let (mut header, mut payload) = frame_at(&later, LAST, at);
+        change(&mut header);
+        *payload.last_mut().unwrap() ^= 1;
+        write_frame(&later, LAST, at, header, &payload, usize::MAX);
+        let (mut copied, mut refused) = (0, 0);
+        for reads in 0.. {
+            let (disk, to) = (Meanwhile::new(&now, &later, reads), SimDisk::new(3));
+            match copy(&Looked(Arc::clone(&disk)), &to, Start::First, None, 1_000) {
+                Ok(said) => {
+                    assert_eq!((said.last_seq, scan_records(&to).unwrap().1), (Seq::new(8), records.clone()));
+                    copied += 1;
+                }
+                Err(OpenError::Damaged { reason, .. }) => {
+                    refused += u32::from(reason.contains("it changed while it was copied"));
+                }
+                Err(other) => panic!("after {reads} reads: {other}"),
+            }
+            if disk.reads.load(Ordering::SeqCst) <= reads {
+                break;
+            }
+        }
+        assert!(copied > 0 && refused > 0, "{copied} copied, {refused} refused");
+    }
+}
+
+#[test]
+fn a_file_that_becomes_shorter_while_it_is_copied_is_no_copy() {
+    const NAME: &str = "a file";
+    let (now, later) = (SimDisk::new(1), SimDisk::new(1));
+    for (disk, length) in [(&now, 2_500_000), (&later, 1_200_000)] {
+        disk.create(NAME).unwrap().write_at(&vec![7; length], 0).unwrap();
+    }
+    let mut refused = 0;
+    for reads in 0..=6 {
+        let to = SimDisk::new(2);
+        match twin::copy_files(&Looked(Meanwhile::new(&now, &later, reads)), &to, &[NAME.to_owned()]) {
+            Ok(()) => assert!([&now, &later].iter().any(|disk| disk.read(NAME) == to.read(NAME)), "{reads} reads"),
+            Err(OpenError::Io { source, .. }) => {
+                assert_eq!((source.kind(), to.read(NAME)), (std::io::ErrorKind::UnexpectedEof, None));
+                refused += 1;
+            }
+            Err(other) => panic!("after {reads} reads: {other}"),
+        }
+    }
+    assert_eq!(refused, 3, "before any of its pieces was read, once its length was known");
+}

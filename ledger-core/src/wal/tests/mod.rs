@@ -5,6 +5,7 @@ mod copies;
 mod counting;
 mod crash;
 mod damage;
+mod drivers;
 mod faults;
 mod forgery;
 mod frames;

@@ -39,7 +39,7 @@ pub(super) fn driven_by_hand_with(
 }
 
 /// Runs `then` while the log's thread sleeps.
-fn while_it_sleeps(wal: &Wal, then: impl FnOnce()) {
+pub(super) fn while_it_sleeps(wal: &Wal, then: impl FnOnce()) {
     let shared = wal.shared();
     thread::scope(|scope| {
         scope.spawn(|| {

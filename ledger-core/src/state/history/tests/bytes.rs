@@ -218,6 +218,7 @@ fn what_cannot_be_in_a_record_is_noticed() {
     let text = "Gr\u{fc}\u{df}e".as_bytes();
     assert!(changed(&whole, text, text));
     assert!(!changed(&whole, &[0xC3, 0xBC], &[0xFF]), "no text");
+    assert!(!changed(&whole, &[0x9F, b'e'], &[0x9F, 0xFF]), "none to the last byte");
     assert!(!changed(&whole, &[0x0D, 0x0C, 0x0B, 0x0A], &[0; 4]), "no amount");
     assert!(!changed(&whole, &[0x33, 0x22, 0x11], &[0; 3]), "no user");
     assert!(changed(&NewRecord { destination: None, ..whole }, b"\x08\0metadata", b"\x07\0"), "a byte less, of fill");

@@ -60,6 +60,20 @@ fn lists_of_every_length_beside_one_another_are_what_was_pushed() {
 }
 
 #[test]
+fn where_no_list_is_long_nobody_looks_for_headers() {
+    for length in [1, 63, 64] {
+        let (mut history, mut list) = (History::new(), HistoryList::default());
+        let records: Vec<_> = (1..=length)
+            .map(|n| {
+                let record = mixed(n, 0);
+                (history.push(&mut list, &record), record)
+            })
+            .collect();
+        check_list(&history, &list, &records);
+    }
+}
+
+#[test]
 fn a_list_takes_its_runs_one_after_the_other_and_no_word_more() {
     let (mut history, mut list) = (History::new(), HistoryList::default());
     // The words of a first stretch: two, then a link and twice as many each time; of a later one sixteen, a link and …

@@ -70,6 +70,18 @@ fn nodes_are_full_where_times_rise_and_half_full_at_least_where_they_do_not() {
 }
 
 #[test]
+fn a_full_inner_node_is_split_right_whichever_of_its_children_was_full() {
+    let node = NODE as i64;
+    for child in 0..node {
+        // One inner node with as many children as it can have, all full; then twice as much below one of them.
+        let between = (0..node).map(|n| (child * node + n) * 2 + 1);
+        let lens = leaves((0..node * node).map(|n| n * 2).chain(between));
+        assert_eq!(lens.iter().sum::<u32>() as i64, node * node + node);
+        assert!(lens.iter().all(|len| *len as usize >= NODE / 2), "{lens:?}");
+    }
+}
+
+#[test]
 fn a_few_times_stand_in_a_vector_that_doubles() {
     let mut schedule = Schedule::<u64>::new();
     assert_eq!(schedule.bytes(), 0);
