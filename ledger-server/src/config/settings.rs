@@ -106,7 +106,7 @@ pub struct Settings {
     /// How a repeat is answered: conflict or replay [default: conflict]
     #[arg(long, value_name = "HOW")]
     pub duplicates: Option<Duplicates>,
-    /// The size of one file of the log [default: 64MiB]
+    /// The size of one file of the log, 1MiB to 1GiB; an atomic batch may take a quarter of it, at most 8MiB [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     pub segment_size: Option<Size>,
     /// By how much the log grows until a snapshot is written, so that a start replays no more [default: 256MiB]

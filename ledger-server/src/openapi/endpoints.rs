@@ -200,8 +200,8 @@ fn command(route: Route) -> Endpoint {
         .fails(&[&[Code::InsufficientBalance, Code::QueueFull]]),
         _ => new(
             "Many commands at once",
-            "Up to 10,000 operations and 4 MiB, each with its own key; `atomic`: all or none. As \
-             `application/x-ndjson` one operation a line in and one result a line out, of any length: the last line says \
+            "Up to 10,000 operations and 4 MiB, each with its own key; `atomic`: all or none, and no more than a quarter of a \
+             segment of the log takes (else 413; segments of the usual size take any). As `application/x-ndjson` one operation a line in and one result a line out, of any length: the last line says \
              `\"done\": true`, and without it the client repeats everything with the same keys.",
         )
         .takes_json("Batch")

@@ -6,6 +6,7 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use ledger_core::{AtomicReceipt, Command, Error, Receipt, Rejection};
 
+use super::push_back::PushBack;
 use super::stream;
 use crate::app::App;
 use crate::error::{Code, Problem};
@@ -144,7 +145,8 @@ impl<'a> Envelope<'a> {
 }
 
 async fn one_by_one(app: &App, operations: &[Read<'_>]) -> Result<Response, Problem> {
-    let decided = decide(app, operations).await?;
+    // Where segments are small, a batch may have more bytes than the pipe to the disk takes at once.
+    let decided = PushBack::of_a_batch().decide(app, operations).await?;
     let mut out = Vec::with_capacity(64 + 48 * operations.len());
     let mut tally = Tally::default();
     let mut object = Object::begin(&mut out);

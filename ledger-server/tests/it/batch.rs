@@ -137,3 +137,23 @@ async fn ten_thousand_operations_go_at_once() {
     let audit = server.get("/audit").await.json();
     assert_eq!(audit["currencies"][0]["total"], 10_000);
 }
+
+#[tokio::test]
+async fn as_much_as_a_batch_may_be_is_taken_where_the_log_has_small_segments() {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, _) = Server::on_a_disk(&directory, |ledger| ledger.segment_bytes(1 << 20), |app| app);
+    let metadata = json!({"note": "x".repeat(300)});
+    let operations: Vec<_> = (0..10_000)
+        .map(|n| json!({"type": "charge", "user_id": 1 + n % 7, "amount": 1, "idempotency_key": format!("k{n}"), "metadata": metadata}))
+        .collect();
+    let body = json!({"operations": operations}).to_string();
+    assert!(body.len() > 3_900_000 && body.len() < 4 << 20, "{}", body.len());
+    let reply = server.post("/batch", body).await.json();
+    assert_eq!((&reply["completed"], &reply["rejected"]), (&json!(10_000), &json!(0)));
+    // An atomic one lies in one frame, so it is told what fits.
+    let operations: Vec<_> = (0..10_000).map(|n| charge(1, 1, &format!("a{n}"))).collect();
+    let reply = server.post("/batch", json!({"operations": operations, "atomic": true})).await;
+    assert_eq!((reply.status, reply.code()), (413, "payload_too_large".to_owned()));
+    assert!(reply.text.contains("262144 fit in one frame"), "{}", reply.text);
+}
+
