@@ -135,6 +135,14 @@ impl App {
         }
     }
 
+    /// How many withdrawals have a place and wait for a worker. Retries hold workers too, so more may wait than there are
+    /// places in the queue: as many are told as it has. Where nobody performs withdrawals, all those with a place wait.
+    pub(crate) fn queue_length(&self) -> usize {
+        let payouts = &self.options.payouts;
+        let waiting = if payouts.is_running() { payouts.queue_length() } else { self.ledger.withdrawal_places_taken() };
+        waiting.min(self.options.queue)
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }

@@ -49,9 +49,11 @@ impl Metrics {
 /// The server's own figures beside the engine's.
 #[derive(Clone, Debug)]
 pub struct ServerFigures {
+    /// Whether withdrawals are performed at all.
+    pub executor_running: bool,
     /// Withdrawals whose attempt or inquiry is under way.
     pub in_flight: usize,
-    /// Withdrawals that wait for a worker.
+    /// Withdrawals that wait for a worker, at most as many as the queue has places.
     pub queue_length: usize,
     /// How many may wait.
     pub queue_capacity: usize,
@@ -139,6 +141,8 @@ fn engine(page: &mut Page, stats: &Stats) {
 
 fn withdrawals(page: &mut Page, stats: &Stats, server: &ServerFigures) {
     page.gauge("ledger_withdrawals_pending", "Withdrawals that have not ended.", stats.withdrawals_open);
+    let running = u8::from(server.executor_running);
+    page.gauge("ledger_executor_running", "Whether withdrawals are performed at all.", running);
     let taken = stats.withdrawal_places_taken;
     page.gauge("ledger_withdrawal_places_taken", "Places for a first attempt that are taken.", taken);
     page.gauge("ledger_withdrawals_in_flight", "Withdrawals being performed.", server.in_flight);

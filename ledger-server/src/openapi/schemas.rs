@@ -359,7 +359,8 @@ fn service() -> Value {
     json!({
         "Health": answer("Whether it serves.", &["reason", "mirror_degraded", "clock_leap_seconds"], json!({
             "status": {"enum": ["ok", "halted", "shutting_down"]}, "reason": text("Why it halted."),
-            "queue_length": count("Withdrawals that wait for a worker."), "queue_capacity": count("How many may wait."),
+            "queue_length": count("Withdrawals that wait for a worker, or with a stopped executor for a start with one."),
+            "queue_capacity": count("How many may wait."),
             "in_flight": count("Withdrawals being performed."), "workers": count("How many are performed at once."),
             "pending_withdrawals": count("Those whose fate is open."),
             "durable_seq": count("The last entry that survives a power cut."),
