@@ -48,8 +48,8 @@ impl MirroredStorage {
         on_side_failure: OnSideFailure,
     ) -> Result<MirroredStorage, OpenError> {
         let held = (wal::lock(&*primary)?, wal::lock(&*mirror)?);
-        backup::check_finished(&*primary)?;
-        backup::check_finished(&*mirror)?;
+        backup::check_may_go_on(&*primary)?;
+        backup::check_may_go_on(&*mirror)?;
         wal::reconcile(&*primary, &*mirror)?;
         remove_surplus(&*primary, &*mirror)?;
         let pair = Pair { on_side_failure, lost: AtomicU8::new(NONE), reasons: [OnceLock::new(), OnceLock::new()] };

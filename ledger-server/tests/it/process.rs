@@ -77,6 +77,19 @@ fn end(child: &mut Child) -> ExitStatus {
     }
 }
 
+/// The exit code and the error output of a server that does not serve; no code for one that does.
+fn refused(mut command: Command) -> (Option<i32>, String) {
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let code = child.try_wait().unwrap().and_then(|status| status.code());
+    let _ = child.kill();
+    let output = child.wait_with_output().unwrap();
+    (code, String::from_utf8(output.stderr).unwrap())
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -373,6 +386,11 @@ fn a_running_ledger_is_backed_up_to_a_stream_while_writers_run_and_a_stream_that
 
     // Cut off anywhere: in a file, between two of them (a tar has blocks of 512 bytes), and before the end.
     let end = stream.windows(11).rposition(|name| name == b"backup.json").unwrap();
+    let unpacked = path("unpacked");
+    std::fs::create_dir(&unpacked).unwrap();
+    ledger_server::archive::unpack(&mut &stream[..], Path::new(&unpacked)).unwrap();
+    let (code, error) = refused(serving(Path::new(&unpacked)));
+    assert_eq!((code, error.contains("is a backup")), (Some(2), true), "{error}");
     let blocks = (0..=end / 512).step_by(97).map(|block| block * 512);
     for length in blocks.chain([1, 700, end / 2, end, end + 512, end + 520]) {
         let into = path(&format!("cut-{length}"));
@@ -402,6 +420,17 @@ fn a_running_ledger_is_backed_up_and_restored_and_its_withdrawals_wait_to_be_rel
     assert!(out.starts_with("{\"seq\":4,\"snapshots\":1,"), "{out}");
     assert_eq!(run(&["backup", &copy, "--from", &data]).0, 2, "not over another one");
     drop(running);
+    // It would give references to the bank that the original gives too.
+    let (code, error) = refused(serving(Path::new(&copy)));
+    assert_eq!((code, error.contains("is a backup") && error.contains("restore")), (Some(2), true), "{error}");
+    let mut mirrored = serving(Path::new(&path("new")));
+    mirrored.args(["--mirror-dir", &copy]);
+    assert_eq!(refused(mirrored).0, Some(2));
+    assert!(run(&["verify", &copy]).0 == 0 && run(&["inspect", &copy]).0 == 0);
+    assert_eq!(run(&["backup", &path("copy of the copy"), "--from", &copy]).0, 0);
+    let salvaged = path("salvaged");
+    assert_eq!(run(&["salvage", &copy, "--into", &salvaged, "--i-accept-losing-entries"]).0, 0);
+    assert!(Running::start(serving(Path::new(&salvaged))).get("/balance?user_id=1").contains("\"total\":20,"));
     let (code, _, error) = run(&["restore", &copy, "--into", &restored, "--to-seq", "3"]);
     assert_eq!(code, 0, "{error}");
     let (code, out, error) = run(&["verify", &restored]);
