@@ -1,5 +1,6 @@
 //! The options of serving, each named once, and the three sources that may say them.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, FromArgMatches};
@@ -134,7 +135,7 @@ pub struct Settings {
 }
 
 /// Reads variables by their names.
-pub type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 impl Settings {
     /// The options that variables set: `LEDGER_DATA_DIR` is `--data-dir`. An empty variable is one that is not set.
@@ -147,7 +148,8 @@ impl Settings {
         for option in command.get_arguments().filter_map(|option| option.get_long()) {
             let name = format!("LEDGER_{}", option.to_uppercase().replace('-', "_"));
             let Some(value) = variable(&name).filter(|value| !value.is_empty()) else { continue };
-            let argument = format!("--{option}={value}");
+            let mut argument = OsString::from(format!("--{option}="));
+            argument.push(&value);
             // Read alone first, so that the message can name the variable and not a flag that nobody wrote.
             command.clone().try_get_matches_from([&argument]).map_err(|fault| {
                 let reason = std::error::Error::source(&fault).map_or_else(|| fault.to_string(), ToString::to_string);

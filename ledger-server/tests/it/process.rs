@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -289,6 +290,21 @@ fn a_bad_variable_or_file_key_is_named() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("LEDGER_WORKERS"), "{error}");
+}
+
+#[test]
+fn a_variable_that_is_not_utf_8_is_refused_or_taken_as_it_is() {
+    let strange = std::ffi::OsStr::from_bytes(b"strange-\xff");
+    let mut command = program(&["--listen", "127.0.0.1:0", "--durability", "memory"]);
+    command.env("LEDGER_WORKERS", strange);
+    let (code, error) = refused(command);
+    assert_eq!((code, error.contains("LEDGER_WORKERS")), (Some(2), true), "{error}");
+    // A path need not be UTF-8.
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = program(&["--listen", "127.0.0.1:0", "--segment-size", "1MiB"]);
+    command.current_dir(directory.path()).env("LEDGER_DATA_DIR", strange);
+    assert_eq!(Running::start(command).signal("TERM").code(), Some(0));
+    assert!(directory.path().join(strange).is_dir());
 }
 
 #[tokio::test]
