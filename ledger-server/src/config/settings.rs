@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, FromArgMatches};
 use serde::Deserialize;
 
-use super::units::{Bank, Currencies, CurrencyCode, Duplicates, DurabilityMode, MemoryMax, Size, Span, SpanRange};
+use super::units::{Currencies, CurrencyCode, Duplicates, DurabilityMode, MemoryMax, Size, Span, SpanRange};
 
 /// The options of serving, as far as one source of them says.
 #[derive(Args, Deserialize, Clone, Default, PartialEq, Debug)]
@@ -48,7 +48,8 @@ pub struct Settings {
     pub queue: Option<usize>,
     /// Which bank pays: simulated, http://HOST:PORT or https://HOST/PATH [default: simulated]
     #[arg(long, value_name = "BANK")]
-    pub bank: Option<Bank>,
+    // Read where it is resolved: a message of the parser of arguments or of TOML would repeat it, and a password in it.
+    pub bank: Option<String>,
     /// How often the simulated bank pays at once [default: 0.7]
     #[arg(long, value_name = "RATE")]
     pub bank_success_rate: Option<f64>,

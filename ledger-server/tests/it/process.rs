@@ -307,6 +307,28 @@ fn a_variable_that_is_not_utf_8_is_refused_or_taken_as_it_is() {
     assert!(directory.path().join(strange).is_dir());
 }
 
+#[test]
+fn a_password_in_the_address_of_a_bank_is_refused_and_not_repeated() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = "http://me:secret@bank.example";
+    let file = directory.path().join("ledger.toml");
+    std::fs::write(&file, format!("bank = \"{address}\"\n")).unwrap();
+    let by_variable = |mut command: Command| {
+        command.env("LEDGER_BANK", address);
+        command
+    };
+    for command in [
+        program(&["--bank", address]),
+        program(&["serve", &format!("--bank={address}")]),
+        by_variable(program(&[])),
+        program(&["--config", file.to_str().unwrap()]),
+    ] {
+        let (code, error) = refused(command);
+        assert_eq!(code, Some(2), "{error}");
+        assert!(error.contains("without user, password") && !error.contains("secret"), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_halted_stays_up_and_says_so_at_its_end() {
     let (server, broken, directory) = crate::support::Server::on_a_failing_disk();
