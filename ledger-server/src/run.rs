@@ -193,6 +193,7 @@ pub async fn run(
     let payouts = payouts(&ledger, config)?;
     let options = AppOptions {
         replay_duplicates: config.duplicates == Duplicates::Replay,
+        large_bodies_bytes_max: large_bodies_bytes_max(config.memory_bytes_max),
         workers: config.workers,
         queue: config.queue,
         payouts: Arc::clone(&payouts),
@@ -222,6 +223,12 @@ pub async fn run(
     teller.look();
     drop(teller);
     Ok(close(ledger).await)
+}
+
+/// A part of what the process may have, and in any case room for some of the largest.
+fn large_bodies_bytes_max(memory_bytes_max: Option<u64>) -> usize {
+    let part = memory_bytes_max.map_or(256 << 20, |bytes| bytes / 8);
+    usize::try_from(part).unwrap_or(usize::MAX).max(32 << 20)
 }
 
 /// The bank that the configuration names.

@@ -114,7 +114,8 @@ pub struct Settings {
     /// By how much the log grows until a snapshot is written, so that a start replays no more [default: 256MiB]
     #[arg(long, value_name = "SIZE")]
     pub checkpoint_size: Option<Size>,
-    /// Above how much resident memory new transactions are refused: a share or a size [default: 80%]
+    /// Above how much resident memory new transactions are refused: a share or a size. The bodies of large batches have at most
+    /// an eighth of it together, or 32MiB [default: 80%]
     #[arg(long, value_name = "LIMIT")]
     pub memory_max: Option<MemoryMax>,
     /// An Ed25519 key (PEM) that signs the heads of GET /head

@@ -30,7 +30,8 @@ pub(super) async fn batch(State(app): State<App>, request: Request) -> Result<Re
 }
 
 async fn whole(app: &App, head: &Parts, body: Body) -> Result<Response, Problem> {
-    let body = body::read(body, &head.headers, body::BATCH_BYTES_MAX, app.options.body_deadline).await?;
+    let (bytes_max, deadline) = (body::BATCH_BYTES_MAX, app.options.body_deadline);
+    let body = body::read_within(Some(&app.large_bodies), body, &head.headers, bytes_max, deadline).await?;
     let envelope = Envelope::scan(body::text(&body)?, &app.options.terms)?;
     envelope.refuse_strays()?;
     query::none(&head.uri)?;

@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use tokio::sync::Semaphore;
 
 use crate::error::{Code, Problem};
 
@@ -74,11 +76,22 @@ pub(crate) async fn read(
     bytes_max: usize,
     deadline: Duration,
 ) -> Result<Bytes, Problem> {
+    read_within(None, body, headers, bytes_max, deadline).await
+}
+
+/// The same; what a body has beyond that of a single command counts against `budget`, in bytes, for as long as it is kept.
+pub(crate) async fn read_within(
+    budget: Option<&Arc<Semaphore>>,
+    body: Body,
+    headers: &HeaderMap,
+    bytes_max: usize,
+    deadline: Duration,
+) -> Result<Bytes, Problem> {
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > bytes_max as u64) {
         return Err(too_large(bytes_max));
     }
-    let mut collecting = pin!(collect(body, bytes_max));
+    let mut collecting = pin!(collect(budget, body, bytes_max));
     // A small body has nearly always come with its head: then no timer is made.
     if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(collecting.as_mut().poll(cx))).await {
         return read;
@@ -92,9 +105,10 @@ pub(crate) async fn read(
     })
 }
 
-async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+async fn collect(budget: Option<&Arc<Semaphore>>, mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
     let mut first = Bytes::new();
     let mut whole: Option<BytesMut> = None;
+    let mut share: Option<Share> = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|fault| {
             let detail = format!("the body broke off ({fault}); nothing was recorded: send it again");
@@ -104,6 +118,9 @@ async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
         let length = whole.as_ref().map_or(first.len(), BytesMut::len) + data.len();
         if length > bytes_max {
             return Err(too_large(bytes_max));
+        }
+        if let Some(budget) = budget.filter(|_| length > SINGLE_BYTES_MAX) {
+            share.get_or_insert_with(|| Share::none(budget)).grow_to(length)?;
         }
         match &mut whole {
             Some(whole) => whole.extend_from_slice(&data),
@@ -116,7 +133,57 @@ async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
             }
         }
     }
-    Ok(whole.map_or(first, BytesMut::freeze))
+    let whole = whole.map_or(first, BytesMut::freeze);
+    Ok(match share {
+        None => whole,
+        Some(share) => Bytes::from_owner(Kept { whole, _share: share }),
+    })
+}
+
+/// What one body has of the budget for all of them.
+struct Share {
+    budget: Arc<Semaphore>,
+    bytes: usize,
+}
+
+impl Share {
+    fn none(budget: &Arc<Semaphore>) -> Share {
+        Share { budget: Arc::clone(budget), bytes: 0 }
+    }
+
+    /// Twice of it, since so much memory is taken at once while a body grows.
+    fn grow_to(&mut self, length: usize) -> Result<(), Problem> {
+        if self.bytes >= length {
+            return Ok(());
+        }
+        let more = u32::try_from(2 * length - self.bytes).map_err(|_| Problem::internal())?;
+        let taken = self.budget.try_acquire_many(more).map_err(|_| {
+            let detail = "the large bodies that are being read have as much memory as they may; repeat later";
+            Problem::new(Code::Overloaded, detail)
+        })?;
+        // Given back by `drop`.
+        taken.forget();
+        self.bytes = 2 * length;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.add_permits(self.bytes);
+    }
+}
+
+/// A body, and what it has of the budget.
+struct Kept {
+    whole: Bytes,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.whole
+    }
 }
 
 fn too_large(bytes_max: usize) -> Problem {

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::Request;
+use ledger_server::app::AppOptions;
 use serde_json::{Value, json};
 
 use crate::support::Server;
@@ -157,3 +158,30 @@ async fn as_much_as_a_batch_may_be_is_taken_where_the_log_has_small_segments() {
     assert!(reply.text.contains("262144 fit in one frame"), "{}", reply.text);
 }
 
+#[tokio::test]
+async fn large_bodies_have_only_so_much_memory_together() {
+    let options = |app| AppOptions { large_bodies_bytes_max: 1 << 20, ..app };
+    let server = Server::with(|ledger| ledger, options);
+    let half = format!("{{\"operations\":[{}]", vec![charge(1, 5, "k").to_string(); 4_000].join(","));
+    assert!(half.len() > 256 << 10 && half.len() < 512 << 10, "{}", half.len());
+    // Most of a body, and then silence.
+    let (sender, receiver) = tokio::sync::mpsc::channel::<bytes::Bytes>(1);
+    sender.try_send(half.clone().into()).unwrap();
+    let request = Request::post("/batch").header("content-type", "application/json");
+    let mut http = server.http.clone();
+    let request = request.body(Body::new(crate::socket::Channel(receiver))).unwrap();
+    let mut stalled = Box::pin(async move { tower_service::Service::call(&mut http, request).await });
+    let waker = std::task::Waker::noop();
+    assert!(stalled.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_pending());
+    let refused = server.post("/batch", format!("{half}}}")).await;
+    assert_eq!((refused.status, refused.code().as_str(), refused.header("retry-after")), (503, "overloaded", "1"));
+    assert_eq!(server.post("/batch", json!({"operations": [charge(1, 5, "small")]})).await.json()["completed"], 1);
+    drop(stalled);
+    for _ in 0..3 {
+        let reply = server.post("/batch", format!("{half}}}")).await;
+        assert_eq!(
+            (reply.status, &reply.json()["duplicates"]),
+            (200, &json!(if reply.json()["completed"] == 1 { 3_999 } else { 4_000 }))
+        );
+    }
+}
