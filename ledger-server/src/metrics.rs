@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use ledger_core::withdrawals::{AttemptClass, InquiryAnswer};
 use ledger_core::{Histogram, Memory, Stats, Substatus, WithdrawalFigures};
 
+use crate::error::Code;
 use crate::route::Route;
 use crate::withdrawals::Figures;
 
@@ -31,6 +32,15 @@ struct RouteMetrics {
     by_status: [AtomicU64; STATUSES.len()],
     by_bound: [AtomicU64; BOUNDS_SECONDS.len() + 1],
     nanos: AtomicU64,
+}
+
+/// Rejections of the process, by code. Not of an application: they are counted where they are written, and there nobody else
+/// need think of it.
+static REJECTIONS: [AtomicU64; Code::ALL.len()] = [const { AtomicU64::new(0) }; Code::ALL.len()];
+
+/// Counts one "no" that is answered, to a request or to an operation of a batch.
+pub(crate) fn count_rejection(code: Code) {
+    REJECTIONS[code as usize].fetch_add(1, Ordering::Relaxed);
 }
 
 impl Metrics {
@@ -81,6 +91,7 @@ pub struct ServerFigures {
 pub fn text(metrics: &Metrics, stats: &Stats, server: &ServerFigures) -> String {
     let mut page = Page { text: String::with_capacity(16 << 10) };
     requests(&mut page, metrics);
+    rejections(&mut page);
     engine(&mut page, stats);
     withdrawals(&mut page, stats, server);
     money(&mut page, stats);
@@ -123,6 +134,15 @@ fn requests(page: &mut Page, metrics: &Metrics) {
             let sum = counts.nanos.load(Ordering::Relaxed) as f64 / 1e9;
             page.histogram(name, &format!("route=\"{}\"", route.as_str()), &Histogram { buckets, sum });
         }
+    }
+}
+
+fn rejections(page: &mut Page) {
+    let help = "Requests, and operations of batches, that were answered with an error, by its code.";
+    page.head("ledger_rejections_total", "counter", help);
+    for code in Code::ALL {
+        let count = REJECTIONS[code as usize].load(Ordering::Relaxed);
+        page.line("ledger_rejections_total", &format!("code=\"{}\"", code.as_str()), count);
     }
 }
 

@@ -131,6 +131,35 @@ async fn every_figure_that_an_alert_is_about_is_there() {
 }
 
 #[tokio::test]
+async fn metrics_count_rejections_by_code_wherever_they_are_answered() {
+    let server = Server::new();
+    let count = async |code: &str| {
+        let metrics = server.get("/metrics").await.text;
+        let name = format!("ledger_rejections_total{{code=\"{code}\"}} ");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&name)).map(str::to_owned);
+        value.unwrap_or_else(|| panic!("{name}is not in\n{metrics}")).parse::<u64>().unwrap()
+    };
+    // What other tests answer meanwhile is counted, too.
+    let before = count("same_account").await;
+    let transfer = |key: &str| json!({"from_user_id": 1, "to_user_id": 1, "amount": 1, "idempotency_key": key});
+    let operation = |key: &str| {
+        let mut operation = transfer(key);
+        operation["type"] = json!("transfer");
+        operation
+    };
+    server.post("/transfer", transfer("a")).await;
+    server.post("/batch", json!({"operations": [operation("b"), operation("c")]})).await;
+    let lines = axum::http::Request::post("/batch").header("content-type", "application/x-ndjson");
+    server.call(lines.body(format!("{}\n", operation("d")).into()).unwrap()).await;
+    assert!(count("same_account").await >= before + 4);
+    for code in ["storage_full", "overloaded"] {
+        count(code).await;
+        let rules = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/alerts.yml")).unwrap();
+        assert!(rules.contains(&format!("ledger_rejections_total{{code=\"{code}\"}}")), "{code}");
+    }
+}
+
+#[tokio::test]
 async fn places_that_nobody_gives_back_are_told_where_no_withdrawal_is_performed() {
     let places = |ledger: ledger_core::Options| ledger.withdrawal_places(Some(2));
     let server = Server::with(places, |app| AppOptions { workers: 1, queue: 1, ..app });
