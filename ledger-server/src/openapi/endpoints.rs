@@ -13,8 +13,8 @@ pub(super) const INTRODUCTION: &str = "A wallet ledger over HTTP. Amounts are in
     transaction, or, under `--duplicates replay`, as the first request was. The answer to a command is sent when it is \
     durable. Errors are `application/problem+json`: a program reads `code`, a person reads `detail`. After a 500 or a \
     broken connection the outcome is unknown: repeat the request with the same key. After any other error nothing was \
-    recorded. An unknown path is 404 `not_found`, another method 405 `method_not_allowed` with the header `Allow`; what is no HTTP request gets 400, and a head that is \
-    too long 431, both without a body.";
+    recorded. An unknown path is 404 `not_found`, another method 405 `method_not_allowed` with the header \
+    `Allow`; what is no HTTP request gets 400, a path that is too long 414, and a head that is 431, all without a body.";
 
 /// The groups, in their order.
 pub(super) const GROUPS: [(&str, &str); 4] = [

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
@@ -54,6 +54,12 @@ pub(crate) fn json_only(headers: &HeaderMap) -> Result<(), Problem> {
 pub(crate) fn media_among(headers: &HeaderMap, allowed: &[Media]) -> Result<Media, Problem> {
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(unsupported("the body is compressed; send it as it is, without Content-Encoding"));
+    }
+    let chunked_alone = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    if let Some(coding) = headers.get_all(header::TRANSFER_ENCODING).iter().find(|coding| !chunked_alone(coding)) {
+        let coding = String::from_utf8_lossy(coding.as_bytes()).into_owned();
+        let detail = format!("the header Transfer-Encoding is {coding:?}; send the body as it is, or chunked");
+        return Err(Problem::new(Code::InvalidRequest, detail));
     }
     let rule = || allowed.iter().map(|media| media.as_str()).collect::<Vec<_>>().join(" or ");
     let Some(declared) = headers.get(header::CONTENT_TYPE) else {

@@ -329,6 +329,23 @@ fn a_password_in_the_address_of_a_bank_is_refused_and_not_repeated() {
     }
 }
 
+#[test]
+fn a_server_whose_standard_output_nobody_reads_serves_all_the_same() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (reads, writes) = std::io::pipe().unwrap();
+    drop(reads);
+    let mut command = program(&["--listen", &address, "--durability", "memory"]);
+    let child = command.stdout(writes).stderr(Stdio::null()).spawn().unwrap();
+    let mut running = Running { child, address };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(&running.address).is_err() {
+        assert!(Instant::now() < deadline && running.child.try_wait().unwrap().is_none(), "it does not serve");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(running.get("/health").contains("\"status\":\"ok\""));
+    assert_eq!(running.signal("TERM").code(), Some(0));
+}
+
 #[tokio::test]
 async fn a_server_that_halted_stays_up_and_says_so_at_its_end() {
     let (server, broken, directory) = crate::support::Server::on_a_failing_disk();

@@ -412,6 +412,24 @@ async fn a_connection_is_used_again_after_a_refusal_whose_body_came_after_its_he
 }
 
 #[tokio::test]
+async fn a_body_with_a_transfer_coding_beside_chunked_is_refused() {
+    let served = Served::plain().await;
+    let body = json!({"user_id": 1, "amount": 5, "idempotency_key": "k"}).to_string();
+    let request = |coding: &str| {
+        format!(
+            "POST /charge HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: {coding}\r\n\
+             connection: close\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+            body.len()
+        )
+    };
+    let answer = served.exchange(&request("gzip, chunked")).await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("gzip, chunked"), "{answer}");
+    assert_eq!(served.server.get("/balance?user_id=1").await.json()["total"], 0);
+    let answer = served.exchange(&request("Chunked")).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
 async fn a_refusal_whose_body_does_not_come_or_is_long_says_that_it_closes_the_connection() {
     let served = Served::plain().await;
     let post = |more: &str| format!("POST /nowhere HTTP/1.1\r\nhost: x\r\n{more}\r\n\r\n");
