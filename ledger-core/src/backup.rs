@@ -6,7 +6,8 @@
 //! counts as attempted, because it may have been paid since.
 //!
 //! What must hold: a directory that is being filled says so from before its first file until that was done, and is no ledger
-//! meanwhile.
+//! meanwhile. Nor is a backup: it would go on under the epochs of the original, and both would give the same references to the
+//! bank. So it says what it is, from before its first file, and only a restore or a salvage makes a ledger of it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,6 +25,9 @@ use crate::wal::{self, Base, EXECUTOR_STOPPED, Start, stop};
 
 /// The file that stands in a directory while a restore or a salvage fills it.
 const UNFINISHED: &str = "restore.unfinished";
+
+/// The file that stands in a backup.
+const BACKUP: &str = "backup.made";
 
 /// Bytes that are copied at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -53,7 +57,7 @@ pub enum RestoreTo {
 
 /// Copies the ledger on `from`, which may be in use, into the empty directory `to`. Entries that are appended meanwhile may
 /// be left out; those that were durable before are in it. If a checkpoint removes what is being copied, it goes on from the
-/// snapshots that are there then, a few times.
+/// snapshots that are there then, a few times. What is made is no ledger that can be opened: [`restore`] makes one of it.
 ///
 /// # Errors
 /// What is wrong with the source, and where; or the storage's, of the kind `ResourceBusy` where checkpoints came faster than it
@@ -97,6 +101,8 @@ impl Beside<'_> {
 /// See [`backup()`].
 pub fn backup_beside(from: &dyn Storage, to: &dyn Storage, beside: &Beside<'_>) -> Result<Backup, OpenError> {
     let _held = take_empty(to)?;
+    write_file(to, BACKUP, &mut |_| Ok(0))?;
+    sync(to)?;
     // The files of snapshots that are whole: they never change, so each attempt has less to copy.
     let mut whole = BTreeSet::new();
     while_snapshots_change(from, &mut |_| {
@@ -250,6 +256,23 @@ impl Clock for Standing {
     fn monotonic(&self) -> Duration {
         Duration::ZERO
     }
+}
+
+/// Refuses what no ledger may go on from: a backup, or a directory whose filling was interrupted.
+pub(crate) fn check_may_go_on(storage: &dyn Storage) -> Result<(), OpenError> {
+    check_finished(storage)?;
+    match has(storage, BACKUP) {
+        Ok(true) => {}
+        // The directory is not made yet.
+        Err(OpenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => return other.map(drop),
+    }
+    let directory = storage.describe();
+    let reason = format!(
+        "{directory} is a backup (it has {BACKUP}); restore it into a new directory and open that, so that no reference to a \
+         bank is given twice"
+    );
+    Err(OpenError::InvalidOption { reason })
 }
 
 /// Opens a copy that may lack what was done since, and closes it: every open withdrawal counts as attempted, and none is
@@ -441,10 +464,10 @@ fn take_empty(to: &dyn Storage) -> Result<DirectoryLock, OpenError> {
     }
 }
 
-/// Removes what an attempt left but for the files in `whole`.
+/// Removes what an attempt left but for the files in `whole`, and the one that says what this is.
 fn clear(to: &dyn Storage, whole: &BTreeSet<String>) -> Result<(), OpenError> {
     for name in to.list().map_err(io_error("listing", &to.describe()))? {
-        if whole.contains(&name) {
+        if whole.contains(&name) || name == BACKUP {
             continue;
         }
         to.remove(&name).map_err(io_error("removing", &name))?;

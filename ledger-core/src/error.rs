@@ -98,19 +98,12 @@ impl fmt::Display for Rejection {
                 "the atomic batch needs {bytes} bytes of log and at most {bytes_max} fit in one frame; \
                  split it, or open the ledger with larger segments"
             ),
+            // Which key, the caller knows; the transaction's own is another one where this one was used to decide it.
             Rejection::DuplicateRequest(original) => {
-                write!(
-                    f,
-                    "the key {:?} was used for transaction {}, which is the same command",
-                    original.idempotency_key, original.id
-                )
+                write!(f, "the key was used for transaction {}, which is the same command", original.id)
             }
             Rejection::IdempotencyKeyReused(original) => {
-                write!(
-                    f,
-                    "the key {:?} was used for transaction {}, which is another command; use a new key",
-                    original.idempotency_key, original.id
-                )
+                write!(f, "the key was used for transaction {}, which is another command; use a new key", original.id)
             }
             Rejection::KeyTwiceInBatch { first, .. } => {
                 write!(f, "operation {first} of the same atomic batch has this key; give each operation its own")

@@ -62,8 +62,8 @@ impl MirroredStorage {
         options: &Options,
     ) -> Result<MirroredStorage, OpenError> {
         let held = (wal::lock(&*primary)?, wal::lock(&*mirror)?);
-        backup::check_finished(&*primary)?;
-        backup::check_finished(&*mirror)?;
+        backup::check_may_go_on(&*primary)?;
+        backup::check_may_go_on(&*mirror)?;
         wal::reconcile(&*primary, &*mirror, &options.wal())?;
         remove_surplus(&*primary, &*mirror)?;
         let pair = Pair { on_side_failure, lost: AtomicU8::new(NONE), reasons: [OnceLock::new(), OnceLock::new()] };

@@ -82,7 +82,7 @@ pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engin
         let mut begin = |log: Option<(Uuid, Seq)>| {
             // Now that nobody else can begin to fill it.
             if !options.finishes {
-                backup::check_finished(&*storage)?;
+                backup::check_may_go_on(&*storage)?;
             }
             let Loaded { tables, kept, positions, small, passed_over } =
                 load(&*storage, log.map(|(uuid, _)| uuid), options)?;

@@ -45,6 +45,8 @@ pub struct AppOptions {
     pub terms: Terms,
     /// Whether a repeat is answered as the first request was, in place of 409.
     pub replay_duplicates: bool,
+    /// How much memory the bodies of batches that are longer than those of single commands may have together. Default 256 MiB.
+    pub large_bodies_bytes_max: usize,
     /// How long a body may take to come whole.
     pub body_deadline: Duration,
     /// How long a stream of operations may be silent.
@@ -69,6 +71,7 @@ impl AppOptions {
         AppOptions {
             terms,
             replay_duplicates: false,
+            large_bodies_bytes_max: 256 << 20,
             body_deadline: Duration::from_secs(30),
             stream_idle_deadline: Duration::from_secs(30),
             workers: 50,
@@ -93,6 +96,8 @@ pub struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) started: Instant,
     pub(crate) reconciliations: Semaphore,
+    /// In bytes.
+    pub(crate) large_bodies: Arc<Semaphore>,
     stopping: AtomicBool,
     stop: Notify,
 }
@@ -112,6 +117,7 @@ impl App {
         App(Arc::new(Shared {
             ledger,
             identity,
+            large_bodies: Arc::new(Semaphore::new(options.large_bodies_bytes_max.min(Semaphore::MAX_PERMITS))),
             options,
             metrics: Metrics::default(),
             started: Instant::now(),
@@ -135,6 +141,14 @@ impl App {
         if !self.is_stopping() {
             stopped.await;
         }
+    }
+
+    /// How many withdrawals have a place and wait for a worker. Retries hold workers too, so more may wait than there are
+    /// places in the queue: as many are told as it has. Where nobody performs withdrawals, all those with a place wait.
+    pub(crate) fn queue_length(&self) -> usize {
+        let payouts = &self.options.payouts;
+        let waiting = if payouts.is_running() { payouts.queue_length() } else { self.ledger.withdrawal_places_taken() };
+        waiting.min(self.options.queue)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use ledger_core::withdrawals::Withdrawal;
 use ledger_core::{Error, Halted, Rejection, Transaction};
 
+use crate::metrics;
 use crate::wire::json::Object;
 use crate::wire::reply::Reply;
 use crate::wire::{views, withdrawals};
@@ -295,8 +296,13 @@ impl Problem {
         )
     }
 
-    /// Writes the members; `with_title` for a whole answer, without for one operation of a batch.
+    /// Writes an answer, `with_title`, or that to one operation of a batch, without; and counts it.
     pub(crate) fn write(&self, out: &mut Vec<u8>, with_title: bool) {
+        metrics::count_rejection(self.code);
+        self.write_members(out, with_title);
+    }
+
+    fn write_members(&self, out: &mut Vec<u8>, with_title: bool) {
         let mut object = Object::begin(out);
         object.integer("status", u64::from(self.code.status()));
         if with_title {
@@ -317,7 +323,7 @@ impl Problem {
             }
             Extension::Operation { index, error } => {
                 object.integer("index", *index as u64);
-                error.write(object.name("error"), false);
+                error.write_members(object.name("error"), false);
             }
             Extension::Line(line) => {
                 object.integer("line", *line);

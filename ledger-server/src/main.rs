@@ -70,7 +70,7 @@ fn told(done: Result<(), OpenError>) -> ExitCode {
 }
 
 fn serve(flags: Settings) -> ExitCode {
-    let config = match Config::load(flags, &|name| std::env::var(name).ok()) {
+    let config = match Config::load(flags, &|name| std::env::var_os(name)) {
         Ok(config) => Arc::new(config),
         Err(fault) => return fail(2, &fault),
     };

@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use ledger_core::withdrawals::{AttemptClass, InquiryAnswer};
 use ledger_core::{Histogram, Memory, Stats, Substatus, WithdrawalFigures};
 
+use crate::error::Code;
 use crate::route::Route;
 use crate::withdrawals::Figures;
 
@@ -33,6 +34,15 @@ struct RouteMetrics {
     nanos: AtomicU64,
 }
 
+/// Rejections of the process, by code. Not of an application: they are counted where they are written, and there nobody else
+/// need think of it.
+static REJECTIONS: [AtomicU64; Code::ALL.len()] = [const { AtomicU64::new(0) }; Code::ALL.len()];
+
+/// Counts one "no" that is answered, to a request or to an operation of a batch.
+pub(crate) fn count_rejection(code: Code) {
+    REJECTIONS[code as usize].fetch_add(1, Ordering::Relaxed);
+}
+
 impl Metrics {
     /// Counts one answered request. Every counter stands alone, so all orderings are relaxed.
     pub fn observe(&self, route: Route, status: StatusCode, took: Duration) {
@@ -49,9 +59,11 @@ impl Metrics {
 /// The server's own figures beside the engine's.
 #[derive(Clone, Debug)]
 pub struct ServerFigures {
+    /// Whether withdrawals are performed at all.
+    pub executor_running: bool,
     /// Withdrawals whose attempt or inquiry is under way.
     pub in_flight: usize,
-    /// Withdrawals that wait for a worker.
+    /// Withdrawals that wait for a worker, at most as many as the queue has places.
     pub queue_length: usize,
     /// How many may wait.
     pub queue_capacity: usize,
@@ -79,6 +91,7 @@ pub struct ServerFigures {
 pub fn text(metrics: &Metrics, stats: &Stats, server: &ServerFigures) -> String {
     let mut page = Page { text: String::with_capacity(16 << 10) };
     requests(&mut page, metrics);
+    rejections(&mut page);
     engine(&mut page, stats);
     withdrawals(&mut page, stats, server);
     money(&mut page, stats);
@@ -124,6 +137,15 @@ fn requests(page: &mut Page, metrics: &Metrics) {
     }
 }
 
+fn rejections(page: &mut Page) {
+    let help = "Requests, and operations of batches, that were answered with an error, by its code.";
+    page.head("ledger_rejections_total", "counter", help);
+    for code in Code::ALL {
+        let count = REJECTIONS[code as usize].load(Ordering::Relaxed);
+        page.line("ledger_rejections_total", &format!("code=\"{}\"", code.as_str()), count);
+    }
+}
+
 fn engine(page: &mut Page, stats: &Stats) {
     page.counter("ledger_commits_total", "Frames written and synced.", stats.commits);
     page.counter("ledger_log_bytes_total", "Bytes written to the log.", stats.log_bytes);
@@ -139,6 +161,8 @@ fn engine(page: &mut Page, stats: &Stats) {
 
 fn withdrawals(page: &mut Page, stats: &Stats, server: &ServerFigures) {
     page.gauge("ledger_withdrawals_pending", "Withdrawals that have not ended.", stats.withdrawals_open);
+    let running = u8::from(server.executor_running);
+    page.gauge("ledger_executor_running", "Whether withdrawals are performed at all.", running);
     let taken = stats.withdrawal_places_taken;
     page.gauge("ledger_withdrawal_places_taken", "Places for a first attempt that are taken.", taken);
     page.gauge("ledger_withdrawals_in_flight", "Withdrawals being performed.", server.in_flight);

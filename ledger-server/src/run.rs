@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ledger_core::withdrawals::Policy;
@@ -183,7 +184,7 @@ fn payouts(ledger: &Ledger, config: &Config) -> io::Result<Arc<dyn Payouts>> {
 /// way awaited, the log closed.
 ///
 /// # Errors
-/// The listener has no address, or standard output cannot be written.
+/// The listener has no address, or the data directory cannot be read.
 pub async fn run(
     listener: TcpListener,
     ledger: Ledger,
@@ -193,6 +194,7 @@ pub async fn run(
     let payouts = payouts(&ledger, config)?;
     let options = AppOptions {
         replay_duplicates: config.duplicates == Duplicates::Replay,
+        large_bodies_bytes_max: large_bodies_bytes_max(config.memory_bytes_max),
         workers: config.workers,
         queue: config.queue,
         payouts: Arc::clone(&payouts),
@@ -201,7 +203,10 @@ pub async fn run(
         ..AppOptions::new(config.terms.clone())
     };
     let state = App::new(ledger.clone(), options);
-    announce(&listener, config)?;
+    // Nobody who waits for the line is there any more; whoever sends requests may be.
+    if let Err(fault) = announce(listener.local_addr()?, config) {
+        tracing::warn!(%fault, "standard output cannot be written; the server serves all the same");
+    }
     let until_stop = {
         let state = state.clone();
         async move {
@@ -222,6 +227,12 @@ pub async fn run(
     teller.look();
     drop(teller);
     Ok(close(ledger).await)
+}
+
+/// A part of what the process may have, and in any case room for some of the largest.
+fn large_bodies_bytes_max(memory_bytes_max: Option<u64>) -> usize {
+    let part = memory_bytes_max.map_or(256 << 20, |bytes| bytes / 8);
+    usize::try_from(part).unwrap_or(usize::MAX).max(32 << 20)
 }
 
 /// The bank that the configuration names.
@@ -249,7 +260,7 @@ fn simulated_bank(bank: &SimulatedBankConfig) -> SimulatedBank {
 }
 
 /// The banner, for people, and the line that programs wait for.
-fn announce(listener: &TcpListener, config: &Config) -> io::Result<()> {
+fn announce(address: SocketAddr, config: &Config) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let data = match config.durability {
         DurabilityMode::Memory => "in memory only".to_owned(),
@@ -268,7 +279,7 @@ fn announce(listener: &TcpListener, config: &Config) -> io::Result<()> {
     if let Some(bytes) = config.memory_bytes_max {
         writeln!(out, "  memory      at most {} MiB", bytes >> 20)?;
     }
-    writeln!(out, "listening on http://{}", listener.local_addr()?)?;
+    writeln!(out, "listening on http://{address}")?;
     out.flush()
 }
 

@@ -588,7 +588,7 @@ impl Engine {
         if self.closing.load(Ordering::Relaxed) {
             return no(Rejection::ShuttingDown);
         }
-        if self.memory.is_full(records) || !Locator::has_room_after(self.wal.appended(), records) {
+        if self.memory.is_full() || !Locator::has_room_after(self.wal.appended(), records) {
             return no(Rejection::Overloaded);
         }
         Ok(())

@@ -13,6 +13,8 @@
 //! | `<number>-<offset, 8 hex digits>.torn` | bytes that a power cut left behind the log; nothing reads them |
 //! | `executor.stopped` | a restore's, named by a UUID as text: no withdrawal is performed |
 //! | `executor.released` | the UUID of the stop that an operator let go |
+//! | `restore.unfinished` | no ledger yet: a restore or a salvage fills the directory |
+//! | `backup.made` | no ledger: a backup, which only a restore makes one of |
 //! | `<any of these>.tmp` | not whole yet; removed at the next opening |
 //!
 //! The directory itself is locked (flock) by who has the ledger open. A file appears under its name when all its bytes are durable: temporary name, write, fsync, rename, fsync of the

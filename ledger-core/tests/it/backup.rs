@@ -56,7 +56,13 @@ fn a_backup_of_a_ledger_in_use_is_the_same_ledger() {
         for copy in [from_library, from_directory] {
             assert_eq!(verify_storage(&copy).expect("sound").last_seq, ledger.appended());
             // All of it was synced.
-            let copy = options(&clock).open_on(copy.survivor(4)).expect("sound");
+            let copy = copy.survivor(4);
+            let Err(OpenError::InvalidOption { reason }) = options(&clock).open_on(copy.clone()) else {
+                panic!("two ledgers would give the same references to the bank")
+            };
+            assert!(reason.contains("is a backup"), "{reason}");
+            let copy = restored(&copy, RestoreTo::End).expect("sound");
+            let copy = options(&clock).accept_clock(true).open_on(copy).expect("sound");
             assert_eq!(copy.state_digest(), ledger.state_digest());
             assert_eq!(copy.uuid(), ledger.uuid());
         }
@@ -501,7 +507,8 @@ fn what_rots_between_the_check_and_the_copy_gets_no_checksum_of_its_own() {
             Err(OpenError::Damaged { .. }) => refused += 1,
             Err(err) => panic!("byte {at}: {err}"),
             Ok(_) => {
-                let copy = options(&clock).open_on(to).expect("sound");
+                let copy = restored(&to, RestoreTo::End).expect("sound");
+                let copy = options(&clock).accept_clock(true).open_on(copy).expect("sound");
                 assert_eq!(copy.state_digest(), digest, "byte {at}");
                 same += 1;
             }

@@ -38,8 +38,9 @@ pub struct SimulatedBankConfig {
 impl BankConfig {
     /// The bank that `settings` name, each call of which takes at most `timeout`.
     pub(super) fn resolve(settings: &Settings, timeout: Duration, workers: usize) -> Result<BankConfig, String> {
-        match &settings.bank {
-            None | Some(Bank::Simulated) => {
+        let bank = settings.bank.as_deref().map_or(Ok(Bank::Simulated), str::parse);
+        match &bank.map_err(|fault| format!("bank: {fault}"))? {
+            Bank::Simulated => {
                 let for_http = [
                     ("bank-idempotency-window", settings.bank_idempotency_window.is_some()),
                     ("bank-token-file", settings.bank_token_file.is_some()),
@@ -52,7 +53,7 @@ impl BankConfig {
                     None => simulated(settings).map(BankConfig::Simulated),
                 }
             }
-            Some(Bank::Http(address)) => {
+            Bank::Http(address) => {
                 if settings.durability == Some(DurabilityMode::Memory) {
                     return Err(format!(
                         "bank is {address} and durability is memory; a ledger that forgets what it sent would send it again: \

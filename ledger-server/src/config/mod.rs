@@ -230,6 +230,8 @@ fn cores() -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use clap::Parser;
 
     use super::*;
@@ -245,7 +247,7 @@ mod tests {
 
     fn load(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Config, String> {
         let variable =
-            |name: &str| variables.iter().find(|(have, _)| *have == name).map(|(_, value)| (*value).to_owned());
+            |name: &str| variables.iter().find(|(have, _)| *have == name).map(|(_, value)| OsString::from(value));
         Config::load(flags(arguments).unwrap(), &variable)
     }
 
@@ -353,7 +355,7 @@ mod tests {
         let variable = |name: &str| {
             let key = name.strip_prefix("LEDGER_")?.to_lowercase();
             let line = text.lines().map(str::trim).find(|line| line.split(' ').next() == Some(key.as_str()))?;
-            Some(line.split_once(" = ")?.1.replace(['"', '[', ']'], ""))
+            Some(OsString::from(line.split_once(" = ")?.1.replace(['"', '[', ']'], "")))
         };
         assert_eq!(Settings::from_variables(&variable).unwrap(), from_file);
         // Less what is for a bank over HTTP alone.

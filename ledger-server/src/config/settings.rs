@@ -1,11 +1,12 @@
 //! The options of serving, each named once, and the three sources that may say them.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, FromArgMatches};
 use serde::Deserialize;
 
-use super::units::{Bank, Currencies, CurrencyCode, Duplicates, DurabilityMode, MemoryMax, Size, Span, SpanRange};
+use super::units::{Currencies, CurrencyCode, Duplicates, DurabilityMode, MemoryMax, Size, Span, SpanRange};
 
 /// The options of serving, as far as one source of them says.
 #[derive(Args, Deserialize, Clone, Default, PartialEq, Debug)]
@@ -47,7 +48,8 @@ pub struct Settings {
     pub queue: Option<usize>,
     /// Which bank pays: simulated, http://HOST:PORT or https://HOST/PATH [default: simulated]
     #[arg(long, value_name = "BANK")]
-    pub bank: Option<Bank>,
+    // Read where it is resolved: a message of the parser of arguments or of TOML would repeat it, and a password in it.
+    pub bank: Option<String>,
     /// How often the simulated bank pays at once [default: 0.7]
     #[arg(long, value_name = "RATE")]
     pub bank_success_rate: Option<f64>,
@@ -106,13 +108,14 @@ pub struct Settings {
     /// How a repeat is answered: conflict or replay [default: conflict]
     #[arg(long, value_name = "HOW")]
     pub duplicates: Option<Duplicates>,
-    /// The size of one file of the log [default: 64MiB]
+    /// The size of one file of the log, 1MiB to 1GiB; an atomic batch may take a quarter of it, at most 8MiB [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     pub segment_size: Option<Size>,
     /// By how much the log grows until a snapshot is written, so that a start replays no more [default: 256MiB]
     #[arg(long, value_name = "SIZE")]
     pub checkpoint_size: Option<Size>,
-    /// Above how much resident memory new transactions are refused: a share or a size [default: 80%]
+    /// Above how much resident memory new transactions are refused: a share or a size. The bodies of large batches have at most
+    /// an eighth of it together, or 32MiB [default: 80%]
     #[arg(long, value_name = "LIMIT")]
     pub memory_max: Option<MemoryMax>,
     /// An Ed25519 key (PEM) that signs the heads of GET /head
@@ -134,7 +137,7 @@ pub struct Settings {
 }
 
 /// Reads variables by their names.
-pub type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 impl Settings {
     /// The options that variables set: `LEDGER_DATA_DIR` is `--data-dir`. An empty variable is one that is not set.
@@ -147,7 +150,8 @@ impl Settings {
         for option in command.get_arguments().filter_map(|option| option.get_long()) {
             let name = format!("LEDGER_{}", option.to_uppercase().replace('-', "_"));
             let Some(value) = variable(&name).filter(|value| !value.is_empty()) else { continue };
-            let argument = format!("--{option}={value}");
+            let mut argument = OsString::from(format!("--{option}="));
+            argument.push(&value);
             // Read alone first, so that the message can name the variable and not a flag that nobody wrote.
             command.clone().try_get_matches_from([&argument]).map_err(|fault| {
                 let reason = std::error::Error::source(&fault).map_or_else(|| fault.to_string(), ToString::to_string);

@@ -205,8 +205,7 @@ impl FromStr for Duplicates {
 }
 
 /// Which bank pays.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Bank {
     /// One in this process, which makes up its answers.
     Simulated,
@@ -287,7 +286,7 @@ macro_rules! from_string {
     )*};
 }
 
-from_string!(Span, SpanRange, Size, MemoryMax, DurabilityMode, Duplicates, Bank, CurrencyCode);
+from_string!(Span, SpanRange, Size, MemoryMax, DurabilityMode, Duplicates, CurrencyCode);
 
 /// Where the digits end and the unit begins.
 fn split_unit(text: &str) -> (&str, &str) {

@@ -13,8 +13,8 @@ pub(super) const INTRODUCTION: &str = "A wallet ledger over HTTP. Amounts are in
     transaction, or, under `--duplicates replay`, as the first request was. The answer to a command is sent when it is \
     durable. Errors are `application/problem+json`: a program reads `code`, a person reads `detail`. After a 500 or a \
     broken connection the outcome is unknown: repeat the request with the same key. After any other error nothing was \
-    recorded. An unknown path is 404 `not_found`, another method 405 `method_not_allowed` with the header `Allow`; what is no HTTP request gets 400, and a head that is \
-    too long 431, both without a body.";
+    recorded. An unknown path is 404 `not_found`, another method 405 `method_not_allowed` with the header \
+    `Allow`; what is no HTTP request gets 400, a path that is too long 414, and a head that is 431, all without a body.";
 
 /// The groups, in their order.
 pub(super) const GROUPS: [(&str, &str); 4] = [
@@ -200,8 +200,8 @@ fn command(route: Route) -> Endpoint {
         .fails(&[&[Code::InsufficientBalance, Code::QueueFull]]),
         _ => new(
             "Many commands at once",
-            "Up to 10,000 operations and 4 MiB, each with its own key; `atomic`: all or none. As \
-             `application/x-ndjson` one operation a line in and one result a line out, of any length: the last line says \
+            "Up to 10,000 operations and 4 MiB, each with its own key; `atomic`: all or none, and no more than a quarter of a \
+             segment of the log takes (else 413; segments of the usual size take any). As `application/x-ndjson` one operation a line in and one result a line out, of any length: the last line says \
              `\"done\": true`, and without it the client repeats everything with the same keys.",
         )
         .takes_json("Batch")

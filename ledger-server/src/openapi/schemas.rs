@@ -189,7 +189,7 @@ fn reads() -> Value {
             "substatus": described("Substatus", "Of a withdrawal, as all that follow."),
             "attempts": count("Attempts that were started."),
             "bank_reference": text("What the bank knows it by; the same for every attempt."),
-            "failure_reason": or_null(json!({"type": "string"}), "Why it failed."),
+            "failure_reason": or_null(json!({"type": "string"}), "Why it failed, with what the bank or an operator said."),
             "destination": text("Where it is paid to."), "metadata": of("Metadata"),
         })),
         "TransactionPage": answer("A page of transactions.", &[], json!({
@@ -234,7 +234,7 @@ fn withdrawals() -> Value {
             "status": of("Status"),
             "substatus": of("Substatus"),
             "bank_reference": text("What the bank knows it by; the same for every attempt."),
-            "failure_reason": or_null(json!({"type": "string"}), "Why it failed."),
+            "failure_reason": or_null(json!({"type": "string"}), "Why it failed, with what the bank or an operator said."),
             "destination": text("Where it is paid to."),
             "created_at": of("Time"), "changed_at": of("Time"),
             "due_at": or_null(of("Time"), "When it is looked at again by itself."),
@@ -359,7 +359,8 @@ fn service() -> Value {
     json!({
         "Health": answer("Whether it serves.", &["reason", "mirror_degraded", "clock_leap_seconds"], json!({
             "status": {"enum": ["ok", "halted", "shutting_down"]}, "reason": text("Why it halted."),
-            "queue_length": count("Withdrawals that wait for a worker."), "queue_capacity": count("How many may wait."),
+            "queue_length": count("Withdrawals that wait for a worker, or with a stopped executor for a start with one."),
+            "queue_capacity": count("How many may wait."),
             "in_flight": count("Withdrawals being performed."), "workers": count("How many are performed at once."),
             "pending_withdrawals": count("Those whose fate is open."),
             "durable_seq": count("The last entry that survives a power cut."),

@@ -6,6 +6,7 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use ledger_core::{AtomicReceipt, Command, Error, Receipt, Rejection};
 
+use super::push_back::PushBack;
 use super::stream;
 use crate::app::App;
 use crate::error::{Code, Problem};
@@ -33,7 +34,8 @@ pub(super) async fn batch(State(app): State<App>, request: Request) -> Result<Re
 }
 
 async fn whole(app: &App, head: &Parts, body: Body) -> Result<Response, Problem> {
-    let body = body::read(body, &head.headers, body::BATCH_BYTES_MAX, app.options.body_deadline).await?;
+    let (bytes_max, deadline) = (body::BATCH_BYTES_MAX, app.options.body_deadline);
+    let body = body::read_within(Some(&app.large_bodies), body, &head.headers, bytes_max, deadline).await?;
     let envelope = Envelope::scan(body::text(&body)?, &app.options.terms)?;
     envelope.refuse_strays()?;
     query::none(&head.uri)?;
@@ -155,14 +157,14 @@ impl<'a> Envelope<'a> {
 }
 
 async fn one_by_one(app: &App, operations: &[Read<'_>]) -> Result<Response, Problem> {
-    let mut results = ask(app, operations).await?.into_iter();
+    // Where segments are small, a batch may have more bytes than the pipe to the disk takes at once.
+    let mut decided = PushBack::of_a_batch().decide(app, operations).await?.into_iter();
     let mut out = Vec::with_capacity(64 + RESULT_BYTES * operations.len());
     let mut tally = Tally::default();
     let mut object = Object::begin(&mut out);
     json::array(object.name("results"), operations, |out, operation| {
         let mut object = Object::begin(out);
-        let decided = operation.as_ref().ok().and_then(|_| results.next());
-        tally.result(&mut object, operation, decided);
+        tally.result(&mut object, operation, decided.next().flatten());
         object.end();
     });
     tally.write(&mut object);

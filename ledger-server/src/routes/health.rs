@@ -26,7 +26,7 @@ pub(super) async fn health(State(app): State<App>, request: Request) -> Result<R
     }
     object
         .word("executor", if app.options.payouts.is_running() { "running" } else { "stopped" })
-        .integer("queue_length", app.options.payouts.queue_length() as u64)
+        .integer("queue_length", app.queue_length() as u64)
         .integer("queue_capacity", app.options.queue as u64)
         .integer("in_flight", app.options.payouts.in_flight() as u64)
         .integer("workers", app.options.workers as u64)

@@ -17,8 +17,9 @@ pub(super) async fn metrics(State(app): State<App>, request: Request) -> Result<
     query::none(request.uri())?;
     let withdrawals = app.ledger.withdrawal_figures();
     let server = ServerFigures {
+        executor_running: app.options.payouts.is_running(),
         in_flight: app.options.payouts.in_flight(),
-        queue_length: app.options.payouts.queue_length(),
+        queue_length: app.queue_length(),
         queue_capacity: app.options.queue,
         workers: app.options.workers,
         done: app.options.payouts.figures(),

@@ -1,5 +1,5 @@
 //! A group of operations that meets a full pipe is offered again, in place of being refused: a stream can push back, which a
-//! single request cannot.
+//! single command cannot, and a batch may be more than the pipe takes at once.
 //!
 //! What is refused for want of room left nothing behind, but the operations after it may have been accepted, or have been refused
 //! only because it was. So what is offered again is what a refusal for want of room comes before, and among that nothing
@@ -15,24 +15,31 @@ use crate::app::App;
 use crate::wire::operation::Operation;
 
 /// How often, and how long apart, a group is offered to a pipe from which nothing leaves. At the memory limit it never does.
-const TRIES_MAX: u32 = 500;
+const TRIES_OF_A_STREAM: u32 = 500;
+/// Fewer, since who sent a batch waits, and can be told to repeat it.
+const TRIES_OF_A_BATCH: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How one stream waits for room.
+/// How one stream or batch waits for room.
 pub(super) struct PushBack {
+    tries_max: u32,
     /// Whether the last group found room in the end. If not, the next one does not wait for it.
     is_patient: bool,
 }
 
 impl PushBack {
-    pub(super) fn new() -> PushBack {
-        PushBack { is_patient: true }
+    pub(super) fn of_a_stream() -> PushBack {
+        PushBack { tries_max: TRIES_OF_A_STREAM, is_patient: true }
+    }
+
+    pub(super) fn of_a_batch() -> PushBack {
+        PushBack { tries_max: TRIES_OF_A_BATCH, is_patient: true }
     }
 
     /// What the ledger says to each operation that is one, in their order; what was refused for want of room waited for it.
     pub(super) async fn decide(&mut self, app: &App, operations: &[Read<'_>]) -> Result<Vec<Decided>, Error> {
         let mut decided = decide(app, operations).await?;
-        let mut tries_left = if self.is_patient { TRIES_MAX } else { 1 };
+        let mut tries_left = if self.is_patient { self.tries_max } else { 1 };
         loop {
             let again = to_offer_again(operations, &decided);
             self.is_patient = again.is_empty();
@@ -48,7 +55,7 @@ impl PushBack {
                 tries_left -= 1;
             } else {
                 offer(app, operations, rest, &mut decided).await?;
-                tries_left = TRIES_MAX;
+                tries_left = self.tries_max;
             }
         }
     }

@@ -1,9 +1,13 @@
 //! `POST /reconciliations`: a bank's statement against the log.
 
+use std::time::{Duration, Instant};
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::response::Response;
+use bytes::Bytes;
+use tokio::sync::SemaphorePermit;
 
 use super::lines::{self, Cut, Lines};
 use crate::app::App;
@@ -25,11 +29,7 @@ pub(super) async fn reconcile(State(app): State<App>, request: Request) -> Resul
         Media::Lines | Media::Json => Format::Lines,
     };
     let period = period(&head)?;
-    let Ok(_place) = app.reconciliations.try_acquire() else {
-        let detail = "as many statements are being compared as may be at once; repeat later";
-        return Err(Problem::new(Code::Overloaded, detail));
-    };
-    let comparison = compare(&app, &head, body, format).await?;
+    let (comparison, _place) = compare(&app, &head, body, format).await?;
     let report = comparison.end(period).await?;
     Ok(answer(&report))
 }
@@ -40,10 +40,23 @@ fn period(head: &Parts) -> Result<Period, Problem> {
     Ok(Period { from, to: to.map(|to| to.time(true)).transpose()? })
 }
 
-async fn compare(app: &App, head: &Parts, body: Body, format: Format) -> Result<Comparison, Problem> {
+async fn compare<'a>(
+    app: &'a App,
+    head: &Parts,
+    body: Body,
+    format: Format,
+) -> Result<(Comparison, Option<SemaphorePermit<'a>>), Problem> {
     let mut lines = Lines::begin(app.clone(), &head.headers, body).await?;
     let (mut reader, mut comparison) = (Reader::new(format), Comparison::new(app.ledger.clone()));
-    while let Some(block) = lines.next().await.map_err(|cut| told(cut, reader.line()))? {
+    let mut patience = Patience::new(app.options.stream_idle_deadline);
+    let mut place = None;
+    while let Some(block) = patience.next(&mut lines).await.map_err(|cut| told(cut, reader.line()))? {
+        // Not before there is something to compare: who sends nothing keeps nobody out.
+        if place.is_none() {
+            let detail = "as many statements are being compared as may be at once; repeat later";
+            let taken = app.reconciliations.try_acquire().map_err(|_| Problem::new(Code::Overloaded, detail))?;
+            place = Some(taken);
+        }
         for line in lines::split(&block) {
             let line = line.map_err(|cut| told(cut, reader.line()))?;
             let row = reader.read(line)?;
@@ -56,7 +69,34 @@ async fn compare(app: &App, head: &Parts, body: Body, format: Format) -> Result<
         }
     }
     reader.end()?;
-    Ok(comparison)
+    Ok((comparison, place))
+}
+
+/// How long a client is still waited for, in sum: some time, and more for each byte that came.
+struct Patience {
+    left: Duration,
+    most: Duration,
+}
+
+impl Patience {
+    /// Slower than any line that a statement comes by.
+    const BYTES_PER_SECOND_MIN: f64 = 1_024.0;
+
+    fn new(idle_deadline: Duration) -> Patience {
+        Patience { left: idle_deadline * 2, most: idle_deadline * 2 }
+    }
+
+    async fn next(&mut self, lines: &mut Lines) -> Result<Option<Bytes>, Cut> {
+        let asked = Instant::now();
+        let block = tokio::time::timeout(self.left, lines.next()).await.map_err(|_| {
+            let detail = "the statement comes too slowly for one of its length; send it again, faster";
+            Cut::Told(Problem::new(Code::RequestTimeout, detail))
+        })??;
+        let bytes = block.as_ref().map_or(0, Bytes::len);
+        let earned = Duration::from_secs_f64(bytes as f64 / Patience::BYTES_PER_SECOND_MIN);
+        self.left = (self.left + earned).saturating_sub(asked.elapsed()).min(self.most);
+        Ok(block)
+    }
 }
 
 /// Why the lines stopped; `line` is the last one that was read.

@@ -37,7 +37,9 @@ pub(super) async fn stream(app: App, head: Parts, input: Body) -> Result<Respons
     HeaderKey::of(&head.headers).refuse()?;
     let lines = Lines::begin(app.clone(), &head.headers, input).await?;
     let (output, results) = mpsc::channel(4);
-    tokio::spawn(Stream { app, lines, output, push_back: PushBack::new(), line: 0, tally: Tally::default() }.run());
+    tokio::spawn(
+        Stream { app, lines, output, push_back: PushBack::of_a_stream(), line: 0, tally: Tally::default() }.run(),
+    );
     let mut response = Response::new(Body::new(Results { results }));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     Ok(response)

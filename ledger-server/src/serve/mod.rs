@@ -15,6 +15,7 @@ mod socket;
 mod turns;
 mod unread;
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -22,7 +23,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::Request;
+use axum::http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -184,7 +185,21 @@ fn spawn(
     let timer = HeadTimer::new(patience, Arc::clone(&unread));
     let service = service_fn({
         let turns = Arc::clone(&turns);
-        move |request: Request<Incoming>| turns.serve(request.map(|body| unread.watch(body)))
+        move |request: Request<Incoming>| {
+            let unread = Arc::clone(&unread);
+            let serving = turns.serve(unread.watch(request));
+            async move {
+                // Kept to the end: nothing behind this request is begun before it.
+                let mut serving = pin!(serving);
+                let Ok(mut response) = serving.as_mut().await;
+                if response.headers().contains_key(header::CONNECTION) {
+                    unread.leave();
+                } else if !unread.discard().await {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response)
+            }
+        }
     });
     let connection = http1::Builder::new()
         .timer(timer)

@@ -2,13 +2,15 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use tokio::sync::Semaphore;
 
 use crate::error::{Code, Problem};
 
@@ -52,8 +54,20 @@ pub(crate) fn json_only(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// What the body is declared as, if that is one of `allowed`.
 pub(crate) fn media_among(headers: &HeaderMap, allowed: &[Media]) -> Result<Media, Problem> {
+    refuse_codings(headers)?;
     let value = |name| headers.get(name).map(|value| value.as_bytes());
     declared_among(value(header::CONTENT_TYPE), value(header::CONTENT_ENCODING), allowed)
+}
+
+/// Refuses a body that was coded for its transfer in any way but chunks: hyper takes what others it is declared in for none.
+fn refuse_codings(headers: &HeaderMap) -> Result<(), Problem> {
+    let chunked_alone = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    if let Some(coding) = headers.get_all(header::TRANSFER_ENCODING).iter().find(|coding| !chunked_alone(coding)) {
+        let coding = String::from_utf8_lossy(coding.as_bytes()).into_owned();
+        let detail = format!("the header Transfer-Encoding is {coding:?}; send the body as it is, or chunked");
+        return Err(Problem::new(Code::InvalidRequest, detail));
+    }
+    Ok(())
 }
 
 /// The same, by the values of `Content-Type` and `Content-Encoding`.
@@ -86,13 +100,25 @@ pub(crate) async fn read(
     bytes_max: usize,
     deadline: Duration,
 ) -> Result<Bytes, Problem> {
+    read_within(None, body, headers, bytes_max, deadline).await
+}
+
+/// The same; what a body has beyond that of a single command counts against `budget`, in bytes, for as long as it is kept.
+pub(crate) async fn read_within(
+    budget: Option<&Arc<Semaphore>>,
+    body: Body,
+    headers: &HeaderMap,
+    bytes_max: usize,
+    deadline: Duration,
+) -> Result<Bytes, Problem> {
+    refuse_codings(headers)?;
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > bytes_max as u64) {
         return Err(too_large(bytes_max));
     }
     // What is declared is believed up to a point: memory is not to be had for a number.
     let expected = declared.map_or(0, |length| (length as usize).min(EXPECTED_BYTES_MAX));
-    let mut collecting = pin!(collect(body, expected, bytes_max));
+    let mut collecting = pin!(collect(budget, body, expected, bytes_max));
     // A small body has nearly always come with its head: then no timer is made.
     if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(collecting.as_mut().poll(cx))).await {
         return read;
@@ -106,9 +132,15 @@ pub(crate) async fn read(
     })
 }
 
-async fn collect(mut body: Body, expected: usize, bytes_max: usize) -> Result<Bytes, Problem> {
+async fn collect(
+    budget: Option<&Arc<Semaphore>>,
+    mut body: Body,
+    expected: usize,
+    bytes_max: usize,
+) -> Result<Bytes, Problem> {
     let mut first = Bytes::new();
     let mut whole: Option<BytesMut> = None;
+    let mut share: Option<Share> = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|fault| {
             let detail = format!("the body broke off ({fault}); nothing was recorded: send it again");
@@ -118,6 +150,9 @@ async fn collect(mut body: Body, expected: usize, bytes_max: usize) -> Result<By
         let length = whole.as_ref().map_or(first.len(), BytesMut::len) + data.len();
         if length > bytes_max {
             return Err(too_large(bytes_max));
+        }
+        if let Some(budget) = budget.filter(|_| length > SINGLE_BYTES_MAX) {
+            share.get_or_insert_with(|| Share::none(budget)).grow_to(length)?;
         }
         match &mut whole {
             Some(whole) => whole.extend_from_slice(&data),
@@ -130,7 +165,57 @@ async fn collect(mut body: Body, expected: usize, bytes_max: usize) -> Result<By
             }
         }
     }
-    Ok(whole.map_or(first, BytesMut::freeze))
+    let whole = whole.map_or(first, BytesMut::freeze);
+    Ok(match share {
+        None => whole,
+        Some(share) => Bytes::from_owner(Kept { whole, _share: share }),
+    })
+}
+
+/// What one body has of the budget for all of them.
+struct Share {
+    budget: Arc<Semaphore>,
+    bytes: usize,
+}
+
+impl Share {
+    fn none(budget: &Arc<Semaphore>) -> Share {
+        Share { budget: Arc::clone(budget), bytes: 0 }
+    }
+
+    /// Twice of it, since so much memory is taken at once while a body grows.
+    fn grow_to(&mut self, length: usize) -> Result<(), Problem> {
+        if self.bytes >= length {
+            return Ok(());
+        }
+        let more = u32::try_from(2 * length - self.bytes).map_err(|_| Problem::internal())?;
+        let taken = self.budget.try_acquire_many(more).map_err(|_| {
+            let detail = "the large bodies that are being read have as much memory as they may; repeat later";
+            Problem::new(Code::Overloaded, detail)
+        })?;
+        // Given back by `drop`.
+        taken.forget();
+        self.bytes = 2 * length;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.add_permits(self.bytes);
+    }
+}
+
+/// A body, and what it has of the budget.
+struct Kept {
+    whole: Bytes,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.whole
+    }
 }
 
 fn too_large(bytes_max: usize) -> Problem {

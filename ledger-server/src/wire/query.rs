@@ -78,8 +78,9 @@ impl<'a> Parameter<'a> {
 
     /// Digits alone: no sign, no space.
     pub(crate) fn integer(self) -> Option<u64> {
-        let digits = !self.raw.is_empty() && self.raw.bytes().all(|byte| byte.is_ascii_digit());
-        if digits { self.raw.parse().ok() } else { None }
+        let text = decode(self.raw, true)?;
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if digits { text.parse().ok() } else { None }
     }
 
     pub(crate) fn user(self) -> Result<UserId, Problem> {
@@ -104,7 +105,8 @@ impl<'a> Parameter<'a> {
 
     /// One of `words`, as what it stands for.
     pub(crate) fn one_of<T: Copy>(self, words: &[(&'static str, T)]) -> Result<T, Problem> {
-        words.iter().find(|(word, _)| *word == self.raw).map(|(_, meaning)| *meaning).ok_or_else(|| {
+        let text = decode(self.raw, true).unwrap_or(Cow::Borrowed(self.raw));
+        words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| {
             let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
             self.problem(Code::InvalidRequest, &format!("it must be one of {}", words.join(", ")))
         })
@@ -159,7 +161,8 @@ mod tests {
         for raw in ["2024-01-15T12:00:00+02:00", "2024-01-15T12%3A00%3A00%2b02:00"] {
             assert_eq!(parameter(raw).time(true).unwrap().to_string(), "2024-01-15T10:00:00Z");
         }
-        for raw in ["", "+1", "-1", "1.0", "0x1", "%31", "99999999999999999999"] {
+        assert_eq!(parameter("%31%30").integer(), Some(10));
+        for raw in ["", "+1", "-1", "1.0", "0x1", "%", "%2b1", "%ff", "99999999999999999999"] {
             assert_eq!(parameter(raw).integer(), None, "{raw}");
         }
     }

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::Request;
+use ledger_server::app::AppOptions;
 use serde_json::{Value, json};
 
 use crate::support::Server;
@@ -136,4 +137,52 @@ async fn ten_thousand_operations_go_at_once() {
     assert_eq!((reply.status, &reply.json()["completed"]), (200, &json!(10_000)));
     let audit = server.get("/audit").await.json();
     assert_eq!(audit["currencies"][0]["total"], 10_000);
+}
+
+#[tokio::test]
+async fn as_much_as_a_batch_may_be_is_taken_where_the_log_has_small_segments() {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, _) = Server::on_a_disk(&directory, |ledger| ledger.segment_bytes(1 << 20), |app| app);
+    let metadata = json!({"note": "x".repeat(300)});
+    // Each on an account of its own: what was refused before another one on its account was accepted stays refused.
+    let operations: Vec<_> = (0..10_000)
+        .map(|n| json!({"type": "charge", "user_id": 1 + n, "amount": 1, "idempotency_key": format!("k{n}"), "metadata": metadata}))
+        .collect();
+    let body = json!({"operations": operations}).to_string();
+    assert!(body.len() > 3_800_000 && body.len() < 4 << 20, "{}", body.len());
+    let reply = server.post("/batch", body).await.json();
+    assert_eq!((&reply["completed"], &reply["rejected"]), (&json!(10_000), &json!(0)));
+    // An atomic one lies in one frame, so it is told what fits.
+    let operations: Vec<_> = (0..10_000).map(|n| charge(1, 1, &format!("a{n}"))).collect();
+    let reply = server.post("/batch", json!({"operations": operations, "atomic": true})).await;
+    assert_eq!((reply.status, reply.code()), (413, "payload_too_large".to_owned()));
+    assert!(reply.text.contains("fit in one frame"), "{}", reply.text);
+}
+
+#[tokio::test]
+async fn large_bodies_have_only_so_much_memory_together() {
+    let options = |app| AppOptions { large_bodies_bytes_max: 1 << 20, ..app };
+    let server = Server::with(|ledger| ledger, options);
+    let half = format!("{{\"operations\":[{}]", vec![charge(1, 5, "k").to_string(); 4_500].join(","));
+    assert!(half.len() > 256 << 10 && half.len() < 512 << 10, "{}", half.len());
+    // Most of a body, and then silence.
+    let (sender, receiver) = tokio::sync::mpsc::channel::<bytes::Bytes>(1);
+    sender.try_send(half.clone().into()).unwrap();
+    let request = Request::post("/batch").header("content-type", "application/json");
+    let mut http = server.http.clone();
+    let request = request.body(Body::new(crate::socket::Channel(receiver))).unwrap();
+    let mut stalled = Box::pin(async move { tower_service::Service::call(&mut http, request).await });
+    let waker = std::task::Waker::noop();
+    assert!(stalled.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_pending());
+    let refused = server.post("/batch", format!("{half}}}")).await;
+    assert_eq!((refused.status, refused.code().as_str(), refused.header("retry-after")), (503, "overloaded", "1"));
+    assert_eq!(server.post("/batch", json!({"operations": [charge(1, 5, "small")]})).await.json()["completed"], 1);
+    drop(stalled);
+    for _ in 0..3 {
+        let reply = server.post("/batch", format!("{half}}}")).await;
+        assert_eq!(
+            (reply.status, &reply.json()["duplicates"]),
+            (200, &json!(if reply.json()["completed"] == 1 { 4_499 } else { 4_500 }))
+        );
+    }
 }

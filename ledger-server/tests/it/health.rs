@@ -1,11 +1,15 @@
 //! Health, metrics, and what a panic leaves behind.
 
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ledger_core::withdrawals::{AttemptClass, NoticeOutcome};
+use ledger_server::app::AppOptions;
 use ledger_server::config::{Config, Settings};
+use ledger_server::payouts::Payouts;
+use ledger_server::withdrawals::Figures;
 use serde_json::json;
 
 use crate::support::Server;
@@ -124,6 +128,88 @@ async fn every_figure_that_an_alert_is_about_is_there() {
         named += 1;
     }
     assert!(named >= rules.matches("- alert:").count(), "each alert is about a figure");
+}
+
+#[tokio::test]
+async fn metrics_count_rejections_by_code_wherever_they_are_answered() {
+    let server = Server::new();
+    let count = async |code: &str| {
+        let metrics = server.get("/metrics").await.text;
+        let name = format!("ledger_rejections_total{{code=\"{code}\"}} ");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&name)).map(str::to_owned);
+        value.unwrap_or_else(|| panic!("{name}is not in\n{metrics}")).parse::<u64>().unwrap()
+    };
+    // What other tests answer meanwhile is counted, too.
+    let before = count("same_account").await;
+    let transfer = |key: &str| json!({"from_user_id": 1, "to_user_id": 1, "amount": 1, "idempotency_key": key});
+    let operation = |key: &str| {
+        let mut operation = transfer(key);
+        operation["type"] = json!("transfer");
+        operation
+    };
+    server.post("/transfer", transfer("a")).await;
+    server.post("/batch", json!({"operations": [operation("b"), operation("c")]})).await;
+    let lines = axum::http::Request::post("/batch").header("content-type", "application/x-ndjson");
+    server.call(lines.body(format!("{}\n", operation("d")).into()).unwrap()).await;
+    assert!(count("same_account").await >= before + 4);
+    for code in ["storage_full", "overloaded"] {
+        count(code).await;
+        let rules = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/alerts.yml")).unwrap();
+        assert!(rules.contains(&format!("ledger_rejections_total{{code=\"{code}\"}}")), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn places_that_nobody_gives_back_are_told_where_no_withdrawal_is_performed() {
+    let places = |ledger: ledger_core::Options| ledger.withdrawal_places(Some(2));
+    let server = Server::with(places, |app| AppOptions { workers: 1, queue: 1, ..app });
+    server.charge(1, 50, "k").await;
+    for n in 0..2 {
+        server.withdraw(1, 1, &format!("w{n}")).await;
+    }
+    let third = server.post("/withdraw", json!({"user_id": 1, "amount": 1, "idempotency_key": "w2"})).await;
+    assert_eq!((third.status, third.code().as_str()), (503, "queue_full"));
+    let health = server.get("/health").await.json();
+    assert_eq!((&health["executor"], &health["queue_length"]), (&json!("stopped"), &json!(1)), "{health}");
+    let metrics = server.get("/metrics").await.text;
+    for line in ["ledger_executor_running 0", "ledger_withdrawal_queue_length 1"] {
+        assert!(metrics.lines().any(|have| have == line), "{line} is not in\n{metrics}");
+    }
+    let rules = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/alerts.yml")).unwrap();
+    assert!(rules.contains("expr: ledger_executor_running == 0"));
+}
+
+/// An executor some of whose workers are held by retries, so that more wait than the queue has places.
+struct Retrying;
+
+impl Payouts for Retrying {
+    fn in_flight(&self) -> usize {
+        4
+    }
+
+    fn queue_length(&self) -> usize {
+        6
+    }
+
+    fn figures(&self) -> Figures {
+        Figures::default()
+    }
+
+    fn shutdown(&self, _timeout: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[tokio::test]
+async fn a_queue_is_never_told_to_be_longer_than_it_may_be() {
+    let options = |app| AppOptions { workers: 4, queue: 4, payouts: Arc::new(Retrying), ..app };
+    let server = Server::with(|ledger| ledger, options);
+    let health = server.get("/health").await.json();
+    assert_eq!((&health["queue_length"], &health["queue_capacity"]), (&json!(4), &json!(4)), "{health}");
+    let metrics = server.get("/metrics").await.text;
+    for line in ["ledger_executor_running 1", "ledger_withdrawal_queue_length 4"] {
+        assert!(metrics.lines().any(|have| have == line), "{line} is not in\n{metrics}");
+    }
 }
 
 /// What is logged while a test runs, on its thread.

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -75,6 +76,19 @@ fn end(child: &mut Child) -> ExitStatus {
         assert!(Instant::now() < deadline, "the program does not stop");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// The exit code and the error output of a server that does not serve; no code for one that does.
+fn refused(mut command: Command) -> (Option<i32>, String) {
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let code = child.try_wait().unwrap().and_then(|status| status.code());
+    let _ = child.kill();
+    let output = child.wait_with_output().unwrap();
+    (code, String::from_utf8(output.stderr).unwrap())
 }
 
 impl Drop for Running {
@@ -278,6 +292,60 @@ fn a_bad_variable_or_file_key_is_named() {
     assert!(error.contains("LEDGER_WORKERS"), "{error}");
 }
 
+#[test]
+fn a_variable_that_is_not_utf_8_is_refused_or_taken_as_it_is() {
+    let strange = std::ffi::OsStr::from_bytes(b"strange-\xff");
+    let mut command = program(&["--listen", "127.0.0.1:0", "--durability", "memory"]);
+    command.env("LEDGER_WORKERS", strange);
+    let (code, error) = refused(command);
+    assert_eq!((code, error.contains("LEDGER_WORKERS")), (Some(2), true), "{error}");
+    // A path need not be UTF-8.
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = program(&["--listen", "127.0.0.1:0", "--segment-size", "1MiB"]);
+    command.current_dir(directory.path()).env("LEDGER_DATA_DIR", strange);
+    assert_eq!(Running::start(command).signal("TERM").code(), Some(0));
+    assert!(directory.path().join(strange).is_dir());
+}
+
+#[test]
+fn a_password_in_the_address_of_a_bank_is_refused_and_not_repeated() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = "http://me:secret@bank.example";
+    let file = directory.path().join("ledger.toml");
+    std::fs::write(&file, format!("bank = \"{address}\"\n")).unwrap();
+    let by_variable = |mut command: Command| {
+        command.env("LEDGER_BANK", address);
+        command
+    };
+    for command in [
+        program(&["--bank", address]),
+        program(&["serve", &format!("--bank={address}")]),
+        by_variable(program(&[])),
+        program(&["--config", file.to_str().unwrap()]),
+    ] {
+        let (code, error) = refused(command);
+        assert_eq!(code, Some(2), "{error}");
+        assert!(error.contains("without user, password") && !error.contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn a_server_whose_standard_output_nobody_reads_serves_all_the_same() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (reads, writes) = std::io::pipe().unwrap();
+    drop(reads);
+    let mut command = program(&["--listen", &address, "--durability", "memory"]);
+    let child = command.stdout(writes).stderr(Stdio::null()).spawn().unwrap();
+    let mut running = Running { child, address };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(&running.address).is_err() {
+        assert!(Instant::now() < deadline && running.child.try_wait().unwrap().is_none(), "it does not serve");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(running.get("/health").contains("\"status\":\"ok\""));
+    assert_eq!(running.signal("TERM").code(), Some(0));
+}
+
 #[tokio::test]
 async fn a_server_that_halted_stays_up_and_says_so_at_its_end() {
     let (server, broken, directory) = crate::support::Server::on_a_failing_disk();
@@ -373,6 +441,11 @@ fn a_running_ledger_is_backed_up_to_a_stream_while_writers_run_and_a_stream_that
 
     // Cut off anywhere: in a file, between two of them (a tar has blocks of 512 bytes), and before the end.
     let end = stream.windows(11).rposition(|name| name == b"backup.json").unwrap();
+    let unpacked = path("unpacked");
+    std::fs::create_dir(&unpacked).unwrap();
+    ledger_server::archive::unpack(&mut &stream[..], Path::new(&unpacked)).unwrap();
+    let (code, error) = refused(serving(Path::new(&unpacked)));
+    assert_eq!((code, error.contains("is a backup")), (Some(2), true), "{error}");
     let blocks = (0..=end / 512).step_by(97).map(|block| block * 512);
     for length in blocks.chain([1, 700, end / 2, end, end + 512, end + 520]) {
         let into = path(&format!("cut-{length}"));
@@ -402,6 +475,17 @@ fn a_running_ledger_is_backed_up_and_restored_and_its_withdrawals_wait_to_be_rel
     assert!(out.starts_with("{\"seq\":4,\"snapshots\":1,"), "{out}");
     assert_eq!(run(&["backup", &copy, "--from", &data]).0, 2, "not over another one");
     drop(running);
+    // It would give references to the bank that the original gives too.
+    let (code, error) = refused(serving(Path::new(&copy)));
+    assert_eq!((code, error.contains("is a backup") && error.contains("restore")), (Some(2), true), "{error}");
+    let mut mirrored = serving(Path::new(&path("new")));
+    mirrored.args(["--mirror-dir", &copy]);
+    assert_eq!(refused(mirrored).0, Some(2));
+    assert!(run(&["verify", &copy]).0 == 0 && run(&["inspect", &copy]).0 == 0);
+    assert_eq!(run(&["backup", &path("copy of the copy"), "--from", &copy]).0, 0);
+    let salvaged = path("salvaged");
+    assert_eq!(run(&["salvage", &copy, "--into", &salvaged, "--i-accept-losing-entries"]).0, 0);
+    assert!(Running::start(serving(Path::new(&salvaged))).get("/balance?user_id=1").contains("\"total\":20,"));
     let (code, _, error) = run(&["restore", &copy, "--into", &restored, "--to-seq", "3"]);
     assert_eq!(code, 0, "{error}");
     let (code, out, error) = run(&["verify", &restored]);

@@ -179,3 +179,16 @@ async fn head_has_the_headers_and_no_body() {
         assert_eq!(head.header("content-length"), get.text.len().to_string(), "{path}");
     }
 }
+
+#[tokio::test]
+async fn parameters_may_be_percent_encoded() {
+    let server = Server::new();
+    server.charge(1, 5, "k").await;
+    for query in ["user_id=%31&type=ch%61rge&limit=%310&order=%64esc", "user_id=1&type=charge&limit=10&order=desc"] {
+        let reply = server.get(&format!("/transactions?{query}")).await;
+        assert_eq!((reply.status, &reply.json()["total"]), (200, &serde_json::json!(1)), "{query}: {}", reply.text);
+    }
+    for query in ["user_id=%2B1", "user_id=+1", "user_id=%", "user_id=1&limit=1%30%30%30"] {
+        assert_eq!(server.get(&format!("/transactions?{query}")).await.status, 400, "{query}");
+    }
+}

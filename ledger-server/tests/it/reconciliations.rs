@@ -11,6 +11,7 @@ use axum::http::Request;
 use bytes::Bytes;
 use http_body::Frame;
 use ledger_core::withdrawals::{AttemptClass, NoticeOutcome};
+use ledger_server::app::AppOptions;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -372,4 +373,44 @@ proptest! {
             assert_eq!(reply.json()["rows"], rows.len());
         });
     }
+}
+
+/// A body that brings a byte now and then, for ever.
+struct Drips(tokio::time::Interval);
+
+impl http_body::Body for Drips {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_tick(cx).map(|_| Some(Ok(Frame::data(Bytes::from_static(b"x")))))
+    }
+}
+
+#[tokio::test]
+async fn a_statement_that_drips_in_is_given_up() {
+    let stream_idle_deadline = Duration::from_millis(50);
+    let server = Server::with(|ledger| ledger, |app| AppOptions { stream_idle_deadline, ..app });
+    // Slow, but never silent for as long as it may be.
+    let drips = Drips(tokio::time::interval(Duration::from_millis(10)));
+    let asked = reconcile(&server, "text/csv", Body::new(drips));
+    let reply = tokio::time::timeout(Duration::from_secs(10), asked).await.expect("it is given up");
+    assert_eq!((reply.status, reply.code().as_str()), (408, "request_timeout"), "{}", reply.text);
+}
+
+#[tokio::test]
+async fn clients_that_send_nothing_keep_no_statement_from_being_compared() {
+    let (server, made) = with_all_kinds().await;
+    let mut waiting = Vec::new();
+    for _ in 0..8 {
+        let (sender, receiver) = tokio::sync::mpsc::channel::<Bytes>(1);
+        let request = Request::post("/reconciliations").header("content-type", "text/csv");
+        let request = request.body(Body::new(crate::socket::Channel(receiver))).unwrap();
+        let mut http = server.http.clone();
+        let mut answer = Box::pin(async move { tower_service::Service::call(&mut http, request).await });
+        assert!(answer.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending());
+        waiting.push((sender, answer));
+    }
+    let (_, amount, paid) = &made[1];
+    assert_eq!(csv(&server, &format!("{paid},{amount},USD,settled\n")).await["matched"], 1);
 }

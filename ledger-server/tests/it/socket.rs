@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,23 @@ impl Served {
         let mut stream = self.connect().await;
         stream.write_all(text.as_bytes()).await.unwrap();
         read_all(&mut stream).await
+    }
+
+    /// Sends heads that are refused, each with its body a while later and another request behind it on the same connection.
+    async fn refuses_and_goes_on(&self, heads: &[(String, u16)]) {
+        for (head, status) in heads {
+            for length in [45, 60 << 10] {
+                let mut stream = self.connect().await;
+                stream.write_all(format!("{head}content-length: {length}\r\n\r\n").as_bytes()).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                stream.write_all("x".repeat(length).as_bytes()).await.unwrap();
+                let answer = read_until(&mut stream, "}").await;
+                assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{head}: {answer}");
+                assert!(!answer.contains("connection: close"), "{head}: {answer}");
+                stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+                assert!(read_all(&mut stream).await.contains("\"status\":"), "{head}");
+            }
+        }
     }
 }
 
@@ -350,7 +368,8 @@ async fn a_request_that_is_refused_half_read_is_answered_all_the_same() {
     let served = Served::plain().await;
     let chunks = "5\r\nxxxxx\r\n".repeat(3) + "0\r\n\r\n";
     let chunked = |line: &str, media: &str| {
-        format!("{line} HTTP/1.1\r\nhost: x\r\ncontent-type: {media}\r\ntransfer-encoding: chunked\r\n\r\n")
+        let headers = format!("content-type: {media}\r\nconnection: close\r\ntransfer-encoding: chunked");
+        format!("{line} HTTP/1.1\r\nhost: x\r\n{headers}\r\n\r\n")
     };
     let long = (format!("1000\r\n{}\r\n", "x".repeat(0x1000))).repeat(30) + "0\r\n\r\n";
     for (request, status) in [
@@ -364,6 +383,70 @@ async fn a_request_that_is_refused_half_read_is_answered_all_the_same() {
     ] {
         let answer = served.exchange(&request).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{}: {answer:?}", &request[..60]);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_after_a_refusal_whose_body_came_after_its_head() {
+    let (server, switches, _directory) = Server::on_a_failing_disk();
+    let served = Served::around(server, ServeOptions::default()).await;
+    let post = |path: &str, media: &str| format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {media}\r\n");
+    let (json, lines) = ("application/json", "application/x-ndjson");
+    let refused = vec![
+        (post("/charge", "text/plain"), 415),
+        (post("/nowhere", json), 404),
+        (post("/withdrawals/notify", json), 404),
+        (post("/health", json), 405),
+        (post("/batch?x=1", lines), 400),
+        (post("/batch", lines) + "idempotency-key: k\r\n", 400),
+        (post("/reconciliations", json), 415),
+        (post("/reconciliations?x=1", "text/csv"), 400),
+    ];
+    served.refuses_and_goes_on(&refused).await;
+    switches.store(true, Ordering::SeqCst);
+    assert_eq!(
+        served.server.post("/charge", json!({"user_id": 1, "amount": 1, "idempotency_key": "k"})).await.status,
+        500
+    );
+    served.refuses_and_goes_on(&[(post("/charge", json), 503)]).await;
+}
+
+#[tokio::test]
+async fn a_body_with_a_transfer_coding_beside_chunked_is_refused() {
+    let served = Served::plain().await;
+    let body = json!({"user_id": 1, "amount": 5, "idempotency_key": "k"}).to_string();
+    let request = |coding: &str| {
+        format!(
+            "POST /charge HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: {coding}\r\n\
+             connection: close\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+            body.len()
+        )
+    };
+    let answer = served.exchange(&request("gzip, chunked")).await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("gzip, chunked"), "{answer}");
+    assert_eq!(served.server.get("/balance?user_id=1").await.json()["total"], 0);
+    let answer = served.exchange(&request("Chunked")).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_refusal_whose_body_does_not_come_or_is_long_says_that_it_closes_the_connection() {
+    let served = Served::plain().await;
+    let post = |more: &str| format!("POST /nowhere HTTP/1.1\r\nhost: x\r\n{more}\r\n\r\n");
+    let (chunk, long) = (format!("1000\r\n{}\r\n", "x".repeat(0x1000)), "x".repeat(65 << 10));
+    for request in [
+        post("content-length: 45"),
+        post(&format!("content-length: {}", long.len())) + &long,
+        post("transfer-encoding: chunked") + &chunk.repeat(17) + "0\r\n\r\n",
+        post("transfer-encoding: chunked") + "no length\r\n",
+        // Whether such a client sends its body after a refusal is not known.
+        post("content-length: 45\r\nexpect: 100-continue"),
+    ] {
+        let mut stream = served.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = read_until(&mut stream, "\r\n\r\n").await;
+        let told = answer.starts_with("HTTP/1.1 404 ") && answer.contains("connection: close\r\n");
+        assert!(told, "{:?}: {answer}", &request[..60]);
     }
 }
 

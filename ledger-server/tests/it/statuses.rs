@@ -330,6 +330,8 @@ async fn of_money_and_places(seen: &mut Seen) {
     let mut senders = Vec::new();
     let mut answers = Vec::new();
     for (sender, request) in statements {
+        // A statement takes its place when it begins.
+        sender.try_send(bytes::Bytes::from_static(b"bank_reference,amount,currency,status\n")).unwrap();
         let mut http = patient.http.clone();
         let mut answer = Box::pin(async move { tower_service::Service::call(&mut http, request).await });
         let waker = std::task::Waker::noop();
@@ -337,7 +339,8 @@ async fn of_money_and_places(seen: &mut Seen) {
         senders.push(sender);
         answers.push(answer);
     }
-    let one_more = Request::post("/reconciliations").header("content-type", "text/csv").body(Body::empty()).unwrap();
+    let one_more = Request::post("/reconciliations").header("content-type", "text/csv");
+    let one_more = one_more.body(Body::from("bank_reference,amount,currency,status\n")).unwrap();
     seen.take(Route::Reconciliations, &patient.call(one_more).await, "overloaded");
 }
 

@@ -384,3 +384,22 @@ async fn a_full_disk_refuses_decisions_and_a_stopping_server_everything() {
     assert_eq!(server.post(&cancel(id), json!({"idempotency_key": "k"})).await.code(), "shutting_down");
     assert_eq!(server.get("/withdrawals").await.code(), "shutting_down");
 }
+
+#[tokio::test]
+async fn a_key_that_was_used_for_a_decision_is_not_told_as_that_of_the_withdrawal() {
+    let server = Server::new();
+    server.charge(1, 100, "c").await;
+    let id = server.withdraw(1, 10, "the key of the withdrawal").await;
+    let decision = json!({"idempotency_key": "the key of the decision"});
+    assert_eq!(server.post(&cancel(id), &decision).await.status, 200);
+    let charge = json!({"user_id": 1, "amount": 1, "idempotency_key": "the key of the decision"});
+    for (path, body, code) in
+        [(cancel(id), decision, "duplicate_request"), ("/charge".to_owned(), charge, "idempotency_key_reused")]
+    {
+        let reply = server.post(&path, body).await;
+        assert_eq!(reply.code(), code);
+        let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+        assert!(!detail.contains("the key of the withdrawal"), "{detail}");
+        assert!(detail.contains(&format!("transaction {id}")), "{detail}");
+    }
+}

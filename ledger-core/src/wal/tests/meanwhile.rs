@@ -299,7 +299,7 @@ fn a_copy_has_what_the_log_had_or_is_refused_where_it_changed_meanwhile() {
         let (mut copied, mut refused) = (0, 0);
         for reads in 0.. {
             let (disk, to) = (Meanwhile::new(&now, &later, reads), SimDisk::new(3));
-            match copy(&Looked(Arc::clone(&disk)), &to, Start::First, None, 1_000) {
+            match copy(&Looked(Arc::clone(&disk)), &to, Start::First, None, 1_000, &|| ()) {
                 Ok(said) => {
                     assert_eq!((said.last_seq, scan_records(&to).unwrap().1), (Seq::new(8), records.clone()));
                     copied += 1;
