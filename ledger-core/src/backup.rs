@@ -67,6 +67,7 @@ pub fn backup(from: &dyn Storage, to: &dyn Storage) -> Result<Backup, OpenError>
 }
 
 /// Who is let in between two pieces that are copied, in a simulation; and the fault that is planted there.
+#[cfg_attr(not(feature = "sim"), allow(unreachable_pub, reason = "only a simulation has it"))]
 #[derive(Clone, Copy)]
 pub struct Beside<'a> {
     /// Called between two pieces.
@@ -99,6 +100,7 @@ impl Beside<'_> {
 ///
 /// # Errors
 /// See [`backup()`].
+#[cfg_attr(not(feature = "sim"), allow(unreachable_pub, reason = "only a simulation has it"))]
 pub fn backup_beside(from: &dyn Storage, to: &dyn Storage, beside: &Beside<'_>) -> Result<Backup, OpenError> {
     let _held = take_empty(to)?;
     write_file(to, BACKUP, &mut |_| Ok(0))?;
@@ -155,6 +157,7 @@ pub fn restore(from: &dyn Storage, to: Arc<dyn Storage>, until: RestoreTo) -> Re
 ///
 /// # Errors
 /// See [`restore()`].
+#[cfg_attr(not(feature = "sim"), allow(unreachable_pub, reason = "only a simulation has it"))]
 pub fn restore_with(
     from: &dyn Storage,
     to: Arc<dyn Storage>,

@@ -57,11 +57,13 @@ impl Engine {
         let prepared: Vec<Prepared<'_, '_>> = commands.iter().map(|command| self.prepare(command)).collect();
         let mut results: Vec<Option<Result<Receipt, Rejection>>> = commands.iter().map(|_| None).collect();
         let mut seen = Seq::ZERO;
-        let mut start = 0;
+        let (mut start, mut no_room) = (0, None);
         while start < prepared.len() {
-            let end = prepared.len().min(start + WINDOW);
+            // What comes after one that found no room finds none, so that what was refused for it is at the end: repeated,
+            // the commands on each account are still in their order.
+            let end = prepared.len().min(start + if no_room.is_some() { 1 } else { WINDOW });
             let results = &mut results[start..end];
-            match self.window(&prepared[start..end], results, &mut seen) {
+            match self.window(&prepared[start..end], results, &mut seen, &mut no_room) {
                 Ok(done) => start += done,
                 // What came before is in the log and may yet be acknowledged or not: the whole batch is unknown,
                 // unless nothing of it was appended.
@@ -75,25 +77,34 @@ impl Engine {
         Ok(self.commit(Ok(results), seen))
     }
 
-    /// Executes as many of the first commands as their keys allow, and says how many; none if it only waited for a key.
+    /// Executes as many of the first commands as their keys allow, and says how many; none if it only waited for a key. Where
+    /// there is no room for one, `no_room` says why, for all that follow.
     fn window(
         &self,
         commands: &[Prepared<'_, '_>],
         results: &mut [Option<Result<Receipt, Rejection>>],
         seen: &mut Seq,
+        no_room: &mut Option<Rejection>,
     ) -> Result<usize, Halted> {
         let bytes = commands.iter().map(|prepared| entry_bytes_max(prepared.command)).sum();
-        let mut room = match self.admit(commands.len(), bytes) {
+        let admitted = match no_room {
+            Some(rejection) => Err(Refusal::Rejected(rejection.clone(), Seq::ZERO)),
+            None => self.admit(commands.len(), bytes),
+        };
+        let mut room = match admitted {
             Ok(room) => room,
             Err(Refusal::Halted(halted)) => return Err(halted),
             // In ever smaller windows, so that as many as fit are done, and repeats are told that they are.
             Err(Refusal::Rejected(rejection, _)) if commands.len() == 1 => {
-                let refusal = self.settled(&commands[0]).unwrap_or(Refusal::Rejected(rejection, Seq::ZERO));
+                let refusal = self.settled(&commands[0]).unwrap_or_else(|| {
+                    *no_room = Some(rejection.clone());
+                    Refusal::Rejected(rejection, Seq::ZERO)
+                });
                 return conclude_refused(refusal, &mut results[0], seen).map(|()| 1);
             }
             Err(Refusal::Rejected(..)) => {
                 let half = commands.len() / 2;
-                return self.window(&commands[..half], &mut results[..half], seen);
+                return self.window(&commands[..half], &mut results[..half], seen, no_room);
             }
         };
         let order = Grouped::by(commands.len(), Keys::LOCKS, |index| Keys::index(commands[index].key_hash));

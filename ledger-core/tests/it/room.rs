@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 
 use ledger_core::sim::{SimClock, SimDisk};
-use ledger_core::{CancelWithdrawal, Error, IdempotencyKey, Ledger, Rejection, Substatus};
+use ledger_core::{CancelWithdrawal, Error, IdempotencyKey, Ledger, Rejection, Substatus, WhenFull};
 
 use crate::model::Asked;
 use crate::stage::{HeldClock, START, amount, answer, ask, awaited, beside, id, metadata, options, user};
@@ -97,4 +97,25 @@ fn an_atomic_batch_asks_for_the_room_of_the_one_frame_that_it_comes_into() {
         Err(Error::Rejected(Rejection::StorageFull)) => panic!("there is room for it"),
         Err(err) => panic!("{err}"),
     }
+}
+
+#[test]
+fn what_a_batch_has_no_room_for_is_at_its_end_though_less_would_fit() {
+    let options = options(&SimClock::at(START)).when_full(WhenFull::Refuse);
+    let ledger = options.open_on(SimDisk::new(1)).expect("an empty disk");
+    let large = |n| filling(n, Asked::charge(user(1), amount(1), ""));
+    let small = |n: u64| Asked::charge(user(1), amount(1), format!("small {n}"));
+    // Nothing leaves the pipe before the batch is waited for.
+    let asked: Vec<_> = (0..2 * FILLING).flat_map(|n| [large(n), small(n)]).collect();
+    let mut left: &[Asked] = &asked;
+    let mut rounds = 0;
+    while !left.is_empty() {
+        let commands: Vec<_> = left.iter().map(Asked::command).collect();
+        let answers = answer(ledger.batch(&commands)).expect("not halted");
+        let accepted = answers.iter().take_while(|answer| answer.is_ok()).count();
+        assert!(accepted > 0 && answers[accepted..].iter().all(|answer| *answer == Err(Rejection::Overloaded)));
+        left = &left[accepted..];
+        rounds += 1;
+    }
+    assert!(rounds > 1, "{rounds}");
 }
