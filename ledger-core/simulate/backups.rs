@@ -8,7 +8,7 @@ use std::time::Duration;
 use ledger_core::sim::{Fault as DiskFault, SimDisk};
 use ledger_core::withdrawals::AttemptClass;
 use ledger_core::{
-    Backup, Beside, Clock, Ledger, OpenError, RestoreTo, Seq, Status, Substatus, Timestamp, backup_beside,
+    Backup, Beside, Clock, Ledger, OpenError, RestoreTo, Seq, Status, Storage, Substatus, Timestamp, backup_beside,
     is_executor_stopped, release_executor, restore_with, verify_storage,
 };
 
@@ -18,6 +18,8 @@ use crate::promise::{Checked, Sees, Violation};
 use crate::run::Run;
 use crate::stage::{difference, id, lines};
 
+/// The file by which a backup says that it is one.
+const BACKUP: &str = "backup.made";
 /// By how many epochs a restored ledger is above its source, at least.
 const EPOCHS_SKIPPED: u64 = 1 << 20;
 
@@ -108,7 +110,7 @@ impl Run {
         match self.chance.below(3) {
             0 => {
                 self.tally.images += 1;
-                let ledger = self.options().accept_clock(true).open_on(left);
+                let ledger = self.open_by_force(left)?;
                 let ledger = ledger.map_err(|error| Violation::new("backup", format!("not opened: {error}")))?;
                 self.recovered(&ledger, Bounds { least: last, most: last }).map(drop)
             }
@@ -117,11 +119,25 @@ impl Run {
         }
     }
 
+    /// Opens what a backup left, which is refused as long as it says that it is one.
+    fn open_by_force(&mut self, left: SimDisk) -> Checked<Result<Ledger, OpenError>> {
+        let options = self.options().accept_clock(true);
+        if left.names().iter().any(|name| name == BACKUP) {
+            match options.clone().open_on(left.clone()) {
+                Err(OpenError::InvalidOption { reason }) if reason.contains("is a backup") => {}
+                Err(error) => return Err(Violation::new("backup", format!("it does not say what it is: {error}"))),
+                Ok(_) => return Err(Violation::new("backup", "it is opened as a ledger")),
+            }
+            left.remove(BACKUP).map_err(|error| Violation::new("backup", error.to_string()))?;
+        }
+        Ok(options.open_on(left))
+    }
+
     /// What was cut off is refused; or it is whole, or nothing.
     fn check_half_a_backup(&mut self, backup: &SimDisk, bounds: Bounds) -> Checked {
         let left = if self.chance.below(2) == 0 { backup.after_kill() } else { backup.survivor(self.chance.next()) };
         self.tally.images += 1;
-        match self.options().accept_clock(true).open_on(left) {
+        match self.open_by_force(left)? {
             // No more than files that no snapshot names.
             Ok(ledger) if ledger.appended() == Seq::ZERO && ledger.uuid() != self.ledger().uuid() => Ok(()),
             Ok(ledger) => self.recovered(&ledger, bounds).map(drop),
