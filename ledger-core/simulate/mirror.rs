@@ -73,6 +73,12 @@ fn is_of_a_snapshot(name: &str) -> bool {
     [".snapshot", ".history"].iter().any(|suffix| name.ends_with(suffix))
 }
 
+/// The files of a side, but for segments that have nothing but their header.
+fn begun_files(disk: &SimDisk) -> Vec<String> {
+    let is_begun = |name: &String| !name.ends_with(".segment") || disk.written(name) > Some(4_096);
+    disk.names().into_iter().filter(is_begun).collect()
+}
+
 /// The mark, and the last of the segments `among` the files.
 fn tells_what_was_durable(among: &[String], name: &str) -> bool {
     name == "durable.mark" || among.iter().rfind(|name| name.ends_with(".segment")).is_some_and(|last| last == name)
@@ -190,7 +196,7 @@ impl Run {
     pub(crate) fn damage_side(&mut self, disks: &Disks, bounds: Bounds) -> Checked<Option<Disks>> {
         let before = self.both_alone(disks)?;
         let (side, damage) = (self.chance.below(2) as usize, self.chance.pick(&Damage::ALL));
-        let before_names = disks.sides()[side].names();
+        let begun = begun_files(&disks.sides()[side]);
         let (disks, name) = self.damaged(disks, side, damage);
         let Some(name) = name else { return Ok(None) };
         let (mine, other) = (self.alone(&disks.sides()[side])?, before[1 - side]);
@@ -221,7 +227,7 @@ impl Run {
         // What the emptied side alone had, nobody can know of; and where the other side had been lost, the damage may be where the last
         // frames tell what was durable, of which the mark does not know yet.
         let is_lost = other.last() < Some(bounds.least);
-        let is_gap = is_lost && (damage == Damage::Emptied || tells_what_was_durable(&before_names, &name));
+        let is_gap = is_lost && (damage == Damage::Emptied || tells_what_was_durable(&begun, &name));
         let least = if is_gap { bounds.least.min(kept) } else { bounds.least };
         let last = self
             .recovered(&ledger, Bounds { least, ..bounds })
