@@ -73,15 +73,13 @@ fn is_of_a_snapshot(name: &str) -> bool {
     [".snapshot", ".history"].iter().any(|suffix| name.ends_with(suffix))
 }
 
-/// The files of a side, but for segments that have nothing but their header.
-fn begun_files(disk: &SimDisk) -> Vec<String> {
-    let is_begun = |name: &String| !name.ends_with(".segment") || disk.written(name) > Some(4_096);
-    disk.names().into_iter().filter(is_begun).collect()
-}
-
-/// The mark, and the last of the segments `among` the files.
-fn tells_what_was_durable(among: &[String], name: &str) -> bool {
-    name == "durable.mark" || among.iter().rfind(|name| name.ends_with(".segment")).is_some_and(|last| last == name)
+/// The mark, and of the segments of a side the last one and the last that has more than its header.
+fn that_tell_what_was_durable(disk: &SimDisk) -> Vec<String> {
+    let mut segments: Vec<String> = disk.names().into_iter().filter(|name| name.ends_with(".segment")).collect();
+    let last = segments.pop();
+    let begun = segments.into_iter().rfind(|name| disk.written(name) > Some(4_096));
+    let is_spare = last.as_ref().is_some_and(|last| disk.written(last) <= Some(4_096));
+    [Some("durable.mark".to_owned()), last, begun.filter(|_| is_spare)].into_iter().flatten().collect()
 }
 
 impl Run {
@@ -196,7 +194,7 @@ impl Run {
     pub(crate) fn damage_side(&mut self, disks: &Disks, bounds: Bounds) -> Checked<Option<Disks>> {
         let before = self.both_alone(disks)?;
         let (side, damage) = (self.chance.below(2) as usize, self.chance.pick(&Damage::ALL));
-        let begun = begun_files(&disks.sides()[side]);
+        let telling = that_tell_what_was_durable(&disks.sides()[side]);
         let (disks, name) = self.damaged(disks, side, damage);
         let Some(name) = name else { return Ok(None) };
         let (mine, other) = (self.alone(&disks.sides()[side])?, before[1 - side]);
@@ -227,7 +225,7 @@ impl Run {
         // What the emptied side alone had, nobody can know of; and where the other side had been lost, the damage may be where the last
         // frames tell what was durable, of which the mark does not know yet.
         let is_lost = other.last() < Some(bounds.least);
-        let is_gap = is_lost && (damage == Damage::Emptied || tells_what_was_durable(&begun, &name));
+        let is_gap = is_lost && (damage == Damage::Emptied || telling.contains(&name));
         let least = if is_gap { bounds.least.min(kept) } else { bounds.least };
         let last = self
             .recovered(&ledger, Bounds { least, ..bounds })
