@@ -73,13 +73,14 @@ fn is_of_a_snapshot(name: &str) -> bool {
     [".snapshot", ".history"].iter().any(|suffix| name.ends_with(suffix))
 }
 
-/// The mark, and of the segments of a side the last one and the last that has more than its header.
+/// The mark, and of the segments of a side the last one with more than a header and a link, and those after it.
 fn that_tell_what_was_durable(disk: &SimDisk) -> Vec<String> {
-    let mut segments: Vec<String> = disk.names().into_iter().filter(|name| name.ends_with(".segment")).collect();
-    let last = segments.pop();
-    let begun = segments.into_iter().rfind(|name| disk.written(name) > Some(4_096));
-    let is_spare = last.as_ref().is_some_and(|last| disk.written(last) <= Some(4_096));
-    [Some("durable.mark".to_owned()), last, begun.filter(|_| is_spare)].into_iter().flatten().collect()
+    const BEGUN: u64 = 8_192;
+    let mut telling: Vec<String> = disk.names().into_iter().filter(|name| name.ends_with(".segment")).collect();
+    let last = telling.iter().rposition(|name| disk.written(name) > Some(BEGUN)).unwrap_or(0);
+    telling.drain(..last);
+    telling.push("durable.mark".to_owned());
+    telling
 }
 
 impl Run {

@@ -32,7 +32,7 @@ const WINDOW: usize = 4_096;
 /// How many transfers of a class are executed with their shards locked once, at most.
 const TRANSFERS: usize = 64;
 /// The same of those that are in no class: they need two shards each.
-const DEPENDENT: usize = 8;
+const DEPENDENT: usize = 16;
 
 /// One command of a window on its way.
 enum Step {
@@ -461,6 +461,8 @@ struct WindowClaims<'e, 'w, 'c, 'a> {
 
 impl Drop for WindowClaims<'_, '_, '_, '_> {
     fn drop(&mut self) {
+        // A panic here would leave what was done without its key.
+        let _fuse = Fuse(&self.engine.wal);
         for (lock, group) in self.order.groups() {
             self.engine.tables.keys.with(lock, true, |keys| {
                 // The window's other keys came in between.

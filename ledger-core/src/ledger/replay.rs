@@ -183,7 +183,8 @@ impl LockedShard<'_> {
         seq: Seq,
         has_room: bool,
     ) -> Result<(), String> {
-        if !has_room && !self.shard.has_room_for(1) {
+        // Of one side: what was accepted had room for two, before either was there.
+        if !has_room && !self.shard.has_room_for_side() {
             return Err(FULL.to_owned());
         }
         self.shard.replay_plain(side, known, seq)

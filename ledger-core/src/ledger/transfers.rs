@@ -25,7 +25,11 @@ impl Transfers {
         // There are about half as many classes as pairs of bands.
         let bands = (1..=BANDS_MAX.min(shards)).take_while(|bands| bands * bands / 2 * CLASS_MIN <= count).last();
         let bands = bands.unwrap_or(1);
-        let mut touched = Accounts::none();
+        if bands == 1 {
+            // Few, or of one shard: in their order.
+            return Transfers { classes: Grouped::by(0, 1, |_| 0), dependent: (0..count as u32).collect() };
+        }
+        let mut touched = Accounts::of_transfers(count);
         let dependent = bands * bands;
         let mut classes = Grouped::by(count, dependent + 1, |index| {
             let Touched { accounts, shards: [one, other] } = of(index);
@@ -60,24 +64,28 @@ pub(super) struct Touched {
 
 /// Accounts, by one bit of many each. One that is not there may seem to be, which does no harm: then its transfer is taken for a
 /// dependent one.
-struct Accounts(Box<[u64]>);
+struct Accounts {
+    bits: Box<[u64]>,
+    log2: u32,
+}
 
 impl Accounts {
-    /// So many that of the accounts of a window one in a hundred meets another's.
-    const BITS_LOG2: u32 = 19;
+    /// So many for each transfer that one account in a hundred meets another's.
+    const BITS_A_TRANSFER: usize = 128;
 
-    fn none() -> Accounts {
-        Accounts(vec![0; 1 << (Self::BITS_LOG2 - 6)].into())
+    fn of_transfers(count: usize) -> Accounts {
+        let log2 = (count * Self::BITS_A_TRANSFER).next_power_of_two().ilog2();
+        Accounts { bits: vec![0; 1 << (log2 - 6)].into(), log2 }
     }
 
     /// Whether it was there.
     fn note(&mut self, (user, currency): (UserId, Currency)) -> bool {
         let mixed =
             (user.get() ^ u64::from_le_bytes(currency.padded()).rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let bit = mixed >> (64 - Self::BITS_LOG2);
+        let bit = mixed >> (64 - self.log2);
         let (word, bit) = ((bit >> 6) as usize, 1 << (bit & 63));
-        let was_there = self.0[word] & bit != 0;
-        self.0[word] |= bit;
+        let was_there = self.bits[word] & bit != 0;
+        self.bits[word] |= bit;
         was_there
     }
 }
@@ -144,9 +152,10 @@ mod tests {
     }
 
     #[test]
-    fn few_transfers_are_one_class() {
+    fn few_transfers_keep_their_order() {
         let users: Vec<[u64; 2]> = (1..=20).map(|i| [2 * i, 2 * i + 1]).collect();
         let transfers = Transfers::sorted(users.len(), 64, |index| touched(64, users[index]));
-        assert_eq!(transfers.independent(5).next().unwrap(), (0..20).collect::<Vec<u32>>());
+        assert_eq!(transfers.independent(5).count(), 0);
+        assert_eq!(transfers.dependent(), (0..20).collect::<Vec<u32>>());
     }
 }

@@ -158,6 +158,11 @@ impl Shard {
         self.accounts.has_room_for(touched) && self.history.has_room_for(touched)
     }
 
+    /// Whether one account and one record more fit.
+    pub(crate) fn has_room_for_side(&self) -> bool {
+        self.accounts.has_room_for(1) && self.history.has_room_for(1)
+    }
+
     /// Where the account is, if it was ever used.
     pub(crate) fn slot(&self, user: UserId, currency: Currency) -> Option<Slot> {
         self.accounts.find(self.hash(user, currency), user, currency)

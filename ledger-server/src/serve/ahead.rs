@@ -139,7 +139,8 @@ impl Ahead {
         buf: &mut ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         for _ in 0..TURNS_MAX {
-            let next = if self.output.is_empty() { self.look_at_input() } else { Next::Give };
+            let unwritten = outgoing.gathered.len();
+            let next = if self.output.is_empty() { self.look_at_input(outgoing) } else { Next::Give };
             let answered = self.lane.answer(cx, &mut outgoing.gathered);
             self.turns.set_begun(self.is_held || !self.lane.is_empty());
             if let Some(now) = answered
@@ -147,12 +148,9 @@ impl Ahead {
             {
                 self.patience.resume(now);
             }
-            // Bytes have come, or lie here and are no whole request.
-            if !(self.input.is_empty() && self.output.is_empty()) {
-                self.patience.hear();
-            }
             match next {
                 Next::Give => {
+                    self.patience.hear();
                     let bytes = self.output.len().min(buf.remaining());
                     buf.put_slice(&self.output[..bytes]);
                     self.output.advance(bytes);
@@ -164,6 +162,15 @@ impl Ahead {
                 Next::Wait | Next::Read => {}
             }
             let written = outgoing.poll_write_out(cx, stream)?;
+            // Bytes have come and are no whole request. Behind answers that the client does not read they have time: it is his
+            // reading that is waited for.
+            if !self.input.is_empty() && outgoing.gathered.is_empty() {
+                self.patience.hear();
+            }
+            // What waited for room, or for all before it to be written, need not any more.
+            if next == Next::Wait && outgoing.gathered.len() < unwritten {
+                continue;
+            }
             if next == Next::Wait || written.is_pending() && outgoing.is_full() {
                 return Poll::Pending;
             }
@@ -197,7 +204,7 @@ impl Ahead {
     }
 
     /// Begins what can be begun, and passes on what cannot.
-    fn look_at_input(&mut self) -> Next {
+    fn look_at_input(&mut self, outgoing: &Outgoing) -> Next {
         let mut waits = false;
         let mut now = None;
         // A request of which there is a part is one that a stop answers.
@@ -206,8 +213,8 @@ impl Ahead {
         self.is_held = false;
         while self.passing == 0 && !self.input.is_empty() && !waits && is_open {
             // When one that hyper got is decided is not known, so nothing is begun behind it.
-            waits = !self.is_hyper_idle() || !self.lane.has_room();
-            if !waits && !self.look_at_one(&mut waits, &mut now) {
+            waits = !self.is_hyper_idle() || !self.lane.has_room() || outgoing.is_full();
+            if !waits && !self.look_at_one(&mut waits, &mut now, outgoing.gathered.is_empty()) {
                 break;
             }
         }
@@ -229,8 +236,8 @@ impl Ahead {
     }
 
     /// Looks at the first request of the input. Says whether to look at the next. `now` is looked up once for all that came
-    /// together.
-    fn look_at_one(&mut self, waits: &mut bool, now: &mut Option<Instant>) -> bool {
+    /// together. `all_is_written`: of the answers so far.
+    fn look_at_one(&mut self, waits: &mut bool, now: &mut Option<Instant>, all_is_written: bool) -> bool {
         let is_alone = self.lane.is_empty();
         self.is_pipelined |= !is_alone;
         let kept = match self.kept {
@@ -249,6 +256,10 @@ impl Ahead {
                         self.is_hold_over = false;
                         let bytes = whole.bytes;
                         self.input.advance(bytes);
+                        if self.input.is_empty() {
+                            // What was read is not kept.
+                            self.input = Bytes::new();
+                        }
                         return true;
                     }
                     Kept::Decidable
@@ -277,6 +288,11 @@ impl Ahead {
                 self.is_hold_over = false;
                 self.turns.pass();
                 self.passing = bytes;
+            }
+            // hyper may break off at it, and with that what is not written yet.
+            Kept::Rest | Kept::Decidable if !all_is_written => {
+                self.kept = Some(kept);
+                *waits = true;
             }
             Kept::Rest | Kept::Decidable => self.passing = usize::MAX,
         }
@@ -342,7 +358,7 @@ mod tests {
         let list = "GET /transactions?user_id=1 HTTP/1.1\r\n\r\n";
         ahead.input = Bytes::from(format!("{charge}{list}"));
         for _ in 0..4 {
-            assert_eq!((ahead.look_at_input(), looks()), (Next::Wait, 2));
+            assert_eq!((ahead.look_at_input(&nothing()), looks()), (Next::Wait, 2));
         }
     }
 
@@ -351,16 +367,20 @@ mod tests {
         let mut ahead = ahead();
         ahead.input = Bytes::from("POST /charge HTTP/1.1\r\ncontent-length: 2\r\n\r\n{");
         for _ in 0..2 {
-            assert_eq!(ahead.look_at_input(), Next::Read);
+            assert_eq!(ahead.look_at_input(&nothing()), Next::Read);
         }
         ahead.is_hold_over = true;
-        assert_eq!(ahead.look_at_input(), Next::Give);
+        assert_eq!(ahead.look_at_input(&nothing()), Next::Give);
         assert!(!ahead.is_hold_over, "of the next one too");
         let mut stopped = self::ahead();
         stopped.input = Bytes::from("POST /charge HTTP/1.1\r\ncontent-length: 2\r\n\r\n{");
-        assert_eq!(stopped.look_at_input(), Next::Read);
+        assert_eq!(stopped.look_at_input(&nothing()), Next::Read);
         stopped.turns.stop();
-        assert_eq!(stopped.look_at_input(), Next::Give);
+        assert_eq!(stopped.look_at_input(&nothing()), Next::Give);
+    }
+
+    fn nothing() -> Outgoing {
+        Outgoing::new(Duration::from_secs(30))
     }
 
     fn ahead() -> Ahead {

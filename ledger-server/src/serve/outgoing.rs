@@ -34,12 +34,20 @@ impl Outgoing {
 
     /// Writes what is gathered.
     pub(super) fn poll_write_out(&mut self, cx: &mut Context<'_>, stream: &mut TcpStream) -> Poll<io::Result<()>> {
+        if self.gathered.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let was_long = self.gathered.len() > GATHERED_BYTES_MAX;
         while !self.gathered.is_empty() {
             let written = Pin::new(&mut *stream).poll_write(cx, &self.gathered);
             match ready!(self.unless_stalled(cx, written))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 bytes => self.gathered.advance(bytes),
             }
+        }
+        if was_long {
+            // What it took is not kept for the connection's life.
+            self.gathered = BytesMut::new();
         }
         Poll::Ready(Ok(()))
     }

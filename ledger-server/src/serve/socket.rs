@@ -90,11 +90,12 @@ impl Write for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper flushes when it has nothing left that it has not written.
+        ready!(self.poll_write_out(cx))?;
+        // hyper flushes when it has nothing left that it has not written. Not before all of it is: until then nothing is begun
+        // behind its answer, and it is not told of an end, at which it would leave the rest unwritten.
         if self.ahead.written() {
             cx.waker().wake_by_ref();
         }
-        ready!(self.poll_write_out(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

@@ -11,7 +11,7 @@ use ledger_server::app::AppOptions;
 use ledger_server::serve::{ServeOptions, serve};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -565,4 +565,40 @@ async fn a_stop_answers_all_that_it_recorded_of_a_client_with_a_full_pipeline() 
     let answered = String::from_utf8(answers).unwrap().matches("HTTP/1.1 200 OK\r\n").count() as u64;
     (&mut served.serving).await.unwrap();
     assert_eq!(served.server.get("/balance?user_id=1").await.json()["total"], 5 * answered);
+}
+
+#[tokio::test]
+async fn a_client_that_has_said_all_and_reads_slowly_gets_the_last_byte_of_the_last_answer() {
+    const PAGES: usize = 200;
+    let mut served = Served::plain().await;
+    let charges: Vec<_> = (0..100)
+        .map(|n| json!({"type": "charge", "user_id": 1, "amount": 5, "idempotency_key": format!("k{n}"), "metadata": {"note": "x".repeat(400)}}))
+        .collect();
+    served.server.post("/batch", &json!({ "operations": charges })).await;
+    for stops in [false, true] {
+        // A small window, so that there is more to be written than the kernel takes.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        let mut stream = socket.connect(served.address).await.unwrap();
+        let page = "GET /transactions?user_id=1&limit=100 HTTP/1.1\r\nhost: x\r\n\r\n";
+        stream.write_all(page.repeat(PAGES).as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        if stops {
+            served.stop.take().unwrap().send(()).unwrap();
+        } else {
+            stream.shutdown().await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut answers = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answers)).await;
+        read.expect("the connection is closed in time").unwrap();
+        let answers = String::from_utf8(answers).unwrap();
+        let answered = answers.matches("HTTP/1.1 200 OK\r\n").count();
+        assert!(answered == PAGES || stops && answered > 0, "{answered} answers");
+        let last = &answers[answers.rfind("HTTP/1.1 200 OK\r\n").unwrap()..];
+        let (head, body) = last.split_once("\r\n\r\n").expect("the head is whole");
+        let length: usize =
+            head.split_once("content-length: ").unwrap().1.split("\r\n").next().unwrap().parse().unwrap();
+        assert_eq!(body.len(), length, "of answer {answered}, stops: {stops}");
+    }
 }
