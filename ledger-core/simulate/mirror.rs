@@ -287,7 +287,7 @@ fn refusal(
 ) -> Option<&'static str> {
     let reason = error.to_string();
     let is_unreadable = matches!(damage, Damage::Unreadable | Damage::Blind);
-    if reason.contains("it had been durable") {
+    if reason.contains("it had been durable") || reason.contains("it has entries up to seq") {
         return (before.last() > other.last()).then_some("lacks, refused");
     }
     if reason.contains("what cannot be read there may be later") {

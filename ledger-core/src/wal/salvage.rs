@@ -124,6 +124,9 @@ pub(super) struct Evidence {
     pub(super) uuid: Option<Uuid>,
     /// The highest seq that something in it says was durable.
     pub(super) durable: Seq,
+    /// The last entry of the frames that are whole, of the last opening's segments: what an earlier one left unfinished may lie in
+    /// its own.
+    pub(super) whole: Seq,
     /// The highest epoch that something in it names.
     pub(super) epoch: Epoch,
     /// The device could not read all of the mark.
@@ -143,12 +146,15 @@ pub(super) fn evidence(from: &dyn Storage) -> Result<Evidence, OpenError> {
     let mut evidence = Evidence {
         uuid,
         durable: mark.map_or(Seq::ZERO, |mark| mark.seq),
+        whole: Seq::ZERO,
         epoch: mark.map_or(Epoch::new(0), |mark| mark.epoch),
         is_mark_unread,
         unread: headless.iter().filter(|headless| headless.is_unread).map(|headless| headless.number).max(),
         headless: headless.iter().map(|headless| headless.number).max(),
     };
+    let newest = segments.iter().map(|found| found.header.epoch).max();
     for found in &segments {
+        let is_newest = Some(found.header.epoch) == newest;
         let seal = Seal::of(found.header.uuid);
         evidence.epoch = evidence.epoch.max(found.header.epoch);
         let file = found.open(from)?;
@@ -160,6 +166,11 @@ pub(super) fn evidence(from: &dyn Storage) -> Result<Evidence, OpenError> {
                 Some(Ok(header)) => {
                     evidence.durable = evidence.durable.max(header.durable);
                     evidence.epoch = evidence.epoch.max(header.epoch);
+                    let frame = window.bytes(at, header.frame_bytes());
+                    if is_newest && readable(frame, &found.name)?.is_some_and(|frame| frame::check(frame, seal).is_ok())
+                    {
+                        evidence.whole = evidence.whole.max(Seq::new(header.next_seq().get() - 1));
+                    }
                 }
                 Some(Err(_)) => {}
             }

@@ -269,6 +269,15 @@ fn check_covers(
         );
         return Err(differs(damaged, next, format!("{fault}; {lacks}")));
     }
+    // It may have gone on alone, and what it acknowledged last be told of by nothing but itself.
+    if evidence.whole > sound.head.seq {
+        let lacks = format!(
+            "it has entries up to seq {}, and the other side ends with seq {}: salvage it; or empty the directory, and it is \
+             filled from the other",
+            evidence.whole, sound.head.seq
+        );
+        return Err(differs(damaged, next, format!("{fault}; {lacks}")));
+    }
     if may_hide_more(&evidence, sound) {
         let hides = format!(
             "what cannot be read there may be later than seq {}, with which the other side ends: start again when it can be \

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use ledger_core::sim::{SimClock, SimDisk};
+use ledger_core::sim::{Fault, SimClock, SimDisk};
 use ledger_core::{
     DirectoryLock, Ledger, MirroredStorage, OnSideFailure, OpenError, RestoreTo, Seq, Storage, StorageFile,
     is_executor_stopped, release_executor, restore, verify_storage,
@@ -519,4 +519,41 @@ fn a_sync_that_fails_on_the_side_that_is_left_fails() {
     let synced = file.sync_data();
     assert!(synced.is_err(), "acknowledged, and durable only on the side that is lost");
     assert!(mirrored.degraded().is_some_and(|reason| reason.contains("the primary fails")));
+}
+
+#[test]
+fn what_was_acknowledged_alone_is_not_undone_by_the_side_that_was_lost() {
+    let clock = SimClock::at(START);
+    let sides = [SimDisk::new(1), SimDisk::new(2)];
+    let open = |sides: &[SimDisk; 2]| {
+        let [primary, mirror] = sides.each_ref().map(|side| Arc::new(side.clone()) as Arc<dyn Storage>);
+        MirroredStorage::open(primary, mirror, OnSideFailure::GoOn).map(|pair| options(&clock).open_on(pair))
+    };
+    for n in 0..3 {
+        let ledger = open(&sides).expect("sound sides").expect("sound sides");
+        charge(&ledger, n);
+        ledger.close().expect("disks that work");
+    }
+    let ledger = open(&sides).expect("sound sides").expect("sound sides");
+    (0..64).for_each(|n| sides[1].fail_at(sides[1].operations() + n, Fault::Eio));
+    // Of the last one nothing else tells yet that it is durable.
+    charge(&ledger, 3);
+    assert!(ledger.degraded().is_some());
+    let left = sides.each_ref().map(SimDisk::after_kill);
+    drop(ledger);
+    let segments = names(&left[0], &[".segment"]);
+    let last = segments.iter().rposition(|name| left[0].written(name) > Some(8_192)).expect("one has entries");
+    for name in &segments[..last] {
+        let pair = left.each_ref().map(SimDisk::after_kill);
+        pair[0].erase(name);
+        let before = pair.each_ref().map(|side| side.names());
+        match open(&pair) {
+            Ok(ledger) => assert_eq!(ledger.expect("it was mended").appended().get(), 4, "{name}"),
+            Err(err @ OpenError::Damaged { .. }) => {
+                assert!(err.to_string().contains("entries up to seq 4"), "{name}: {err}");
+            }
+            Err(err) => panic!("{name}: {err}"),
+        }
+        assert!(before[0].iter().all(|name| pair[0].names().contains(name)), "nothing is taken away");
+    }
 }
