@@ -287,8 +287,12 @@ fn refusal(
 ) -> Option<&'static str> {
     let reason = error.to_string();
     let is_unreadable = matches!(damage, Damage::Unreadable | Damage::Blind);
-    if reason.contains("it had been durable") || reason.contains("it has entries up to seq") {
+    if reason.contains("it had been durable") {
         return (before.last() > other.last()).then_some("lacks, refused");
+    }
+    // Behind what a power cut tore there may be frames that are whole; where a segment is damaged, nothing tells that from the damage.
+    if reason.contains("it has entries up to seq") {
+        return (before.last() > other.last() || name.ends_with(".segment")).then_some("lacks, refused");
     }
     if reason.contains("what cannot be read there may be later") {
         return (is_unreadable || name.ends_with(".segment")).then_some("blind, refused");
