@@ -7,6 +7,7 @@
 use uuid::Uuid;
 
 use super::copy::EPOCHS_SKIPPED_MIN;
+use super::frame::BLOCK;
 use super::options::WalOptions;
 use super::reader::{self, Reading};
 use super::salvage::{self, Evidence};
@@ -315,7 +316,7 @@ impl<'a> Plan<'a> {
             if names::is_temporary(&name) || name == names::EXECUTOR_STOPPED {
                 continue;
             }
-            if !targets.contains(&name) || is_log(&name) && !is_equal(from, to, &name, source)? {
+            if !targets.contains(&name) || is_log(&name) && !is_same(from, to, &name, source)? {
                 differing.push(name);
             }
         }
@@ -339,10 +340,10 @@ impl<'a> Plan<'a> {
         }
         let (marks, segments): (Vec<_>, Vec<_>) = log.into_iter().partition(|name| *name == names::MARK);
         segments.into_iter().try_for_each(|name| copy_file(from, to, name))?;
-        for mark in marks {
+        if !marks.is_empty() {
             // It promises what no power cut takes back any more.
             during(to.sync_directory(), "syncing", &to.describe())?;
-            copy_file(from, to, mark)?;
+            copy_mark(from, to)?;
         }
         Ok(during(to.sync_directory(), "syncing", &to.describe())?)
     }
@@ -355,6 +356,22 @@ pub(super) fn has_snapshots(side: &dyn Storage) -> Result<bool, OpenError> {
 /// Copies the files `names`, which are not the log's.
 pub(super) fn copy_files(from: &dyn Storage, to: &dyn Storage, names: &[String]) -> Result<(), OpenError> {
     names.iter().try_for_each(|name| copy_file(from, to, name))
+}
+
+/// As [`copy_file`]; a slot that cannot be read is one that was torn, and the other one says what was durable.
+fn copy_mark(from: &dyn Storage, to: &dyn Storage) -> Result<(), OpenError> {
+    let source = during(from.open(names::MARK), "opening", names::MARK)?;
+    let new = NewFile::create(to, names::MARK.to_owned())?;
+    for at in [0, BLOCK as u64] {
+        let mut slot = [0; BLOCK];
+        match source.read_device_at(&mut slot, at) {
+            Err(err) if is_unreadable(&err) => slot.fill(0),
+            read => _ = during(read, "reading", names::MARK)?,
+        }
+        new.write_at(&slot, at)?;
+    }
+    new.finish()?;
+    Ok(())
 }
 
 /// Appears under its name when all of it is durable; the caller syncs the directory.
@@ -379,6 +396,14 @@ const CHUNK_BYTES: usize = 1 << 20;
 
 pub(super) fn list(side: &dyn Storage) -> Result<Vec<String>, OpenError> {
     Ok(during(side.list(), "listing", &side.describe())?)
+}
+
+/// Whether the log's file `name` is to be left alone. A mark of which a slot cannot be read is equal to none.
+fn is_same(from: &dyn Storage, to: &dyn Storage, name: &str, as_read: ReadFrom) -> Result<bool, OpenError> {
+    match is_equal(from, to, name, as_read) {
+        Err(fault) if name == names::MARK && fault.is_damage() => Ok(false),
+        is_equal => is_equal,
+    }
 }
 
 fn is_equal(from: &dyn Storage, to: &dyn Storage, name: &str, as_read: ReadFrom) -> Result<bool, OpenError> {

@@ -83,6 +83,26 @@ fn what_was_left_half_made_is_removed_for_good_on_the_better_side_too() {
 }
 
 #[test]
+fn a_mark_of_which_one_half_cannot_be_read_is_copied_as_far_as_it_can_be() {
+    for slot in 0..2 {
+        let (ahead, behind) = (small_log(), small_log());
+        commit(&open(&ahead, &manual()).unwrap().0, 100, b"one more");
+        ahead.lose_sectors(names::MARK, slot * BLOCK + 512..slot * BLOCK + 1024);
+        let left = |disk: &SimDisk| {
+            let file = disk.open(names::MARK).unwrap();
+            mark::Mark::read(&*file, ReadFrom::Device).unwrap().unwrap()
+        };
+        let before = left(&ahead);
+        reconcile(&ahead, &behind).unwrap();
+        assert_eq!((left(&ahead), left(&behind)), (before, before), "{slot}");
+        assert_eq!(open(&behind, &manual()).unwrap().2.len(), 9);
+        // It heals when it is written next.
+        reconcile(&ahead, &behind).unwrap();
+        assert_eq!(open(&ahead, &manual()).unwrap().2.len(), 9);
+    }
+}
+
+#[test]
 fn a_history_that_leads_nowhere_near_is_told_from_one_that_leads_elsewhere() {
     // The better side begins with seq 3, since a snapshot has what was before.
     let better = small_log();
