@@ -18,6 +18,7 @@ usage: simulate [--seeds N] [--seed S] [--jobs J] [--seconds T] [--resume] [--st
   --trace         run seed S alone and print all that happens
   --planted BUG   run the ledger with a bug planted, until it is caught
   --images N      fail if fewer than N crash images were opened
+  --cells N       fail if fewer than N cells of the coverage table were hit
 ";
 
 /// What is to be done.
@@ -31,6 +32,7 @@ pub(crate) struct Arguments {
     pub(crate) state: PathBuf,
     pub(crate) trace: bool,
     pub(crate) images_min: u64,
+    pub(crate) cells_min: u64,
     pub(crate) planted: Vec<PlantedBug>,
 }
 
@@ -47,6 +49,7 @@ impl Arguments {
             state: PathBuf::from("target/simulate.state"),
             trace: false,
             images_min: 0,
+            cells_min: 0,
             planted: Vec::new(),
         };
         let mut words = words.into_iter();
@@ -58,6 +61,7 @@ impl Arguments {
                 "--jobs" => arguments.jobs = number(&value()?)?.max(1) as usize,
                 "--seconds" => arguments.seconds = Some(number(&value()?)?),
                 "--images" => arguments.images_min = number(&value()?)?,
+                "--cells" => arguments.cells_min = number(&value()?)?,
                 "--state" => arguments.state = PathBuf::from(value()?),
                 "--resume" => arguments.resume = true,
                 "--trace" => arguments.trace = true,

@@ -44,7 +44,7 @@ impl Report {
     }
 
     /// Whether all is as it must be, with the reasons why not.
-    pub(crate) fn verdict(&self, images_min: u64) -> Result<(), String> {
+    pub(crate) fn verdict(&self, images_min: u64, cells_min: u64) -> Result<(), String> {
         let mut why = String::new();
         for (seed, violation) in &self.failures {
             writeln!(why, "seed {seed}: {violation}").expect("a string takes all");
@@ -53,6 +53,10 @@ impl Report {
             writeln!(why, "only {} crash images, not {images_min}", self.tally.images).expect("a string takes all");
         }
         let missing = self.tally.coverage.missing();
+        let hit = Coverage::cells_needed() - missing.len();
+        if (hit as u64) < cells_min {
+            writeln!(why, "only {hit} cells hit, not {cells_min}").expect("a string takes all");
+        }
         if self.seeds >= SEEDS_MIN && !missing.is_empty() {
             writeln!(why, "{} cells were never hit:\n  {}", missing.len(), missing.join("\n  "))
                 .expect("a string takes all");
@@ -93,10 +97,11 @@ impl Report {
         )
     }
 
-    fn write(&self, next: u64) -> String {
+    /// `run` says which run it is of: nothing else goes on from it.
+    fn write(&self, run: &str, next: u64) -> String {
         let tally = &self.tally;
         let mut text = format!(
-            "next\t{next}\nseeds\t{}\ntwice\t{}\nseconds\t{}\nlives\t{}\nimages\t{}\nrecoveries\t{}\ncalls\t{}\nwithdrawals\t{}\nreview\t{}\n\
+            "run\t{run}\nnext\t{next}\nseeds\t{}\ntwice\t{}\nseconds\t{}\nlives\t{}\nimages\t{}\nrecoveries\t{}\ncalls\t{}\nwithdrawals\t{}\nreview\t{}\n\
              refused\t{}\nharmless\t{}\n",
             self.seeds,
             self.run_twice,
@@ -114,10 +119,12 @@ impl Report {
         text
     }
 
-    /// What [`Report::write`] wrote, and the next seed.
-    fn read(text: &str) -> Option<(Report, u64)> {
+    /// What [`Report::write`] wrote, the run that it is of, and the next seed.
+    fn read(text: &str) -> Option<(Report, &str, u64)> {
         let (mut report, mut next) = (Report::default(), None);
-        for line in text.lines() {
+        let (first, rest) = text.split_once('\n')?;
+        let run = first.strip_prefix("run\t")?;
+        for line in rest.lines() {
             if line.starts_with("cell\t") {
                 report.tally.coverage.read(line)?;
                 continue;
@@ -140,20 +147,29 @@ impl Report {
                 _ => return None,
             }
         }
-        Some((report, next?))
+        Some((report, run, next?))
     }
 }
 
 /// Runs the seeds that are asked for; stops early at the first failures.
 ///
 /// # Errors
-/// The state file cannot be read or written.
+/// The state file cannot be read or written, or is of another build or another first seed.
 pub(crate) fn campaign(arguments: &Arguments) -> Result<Report, String> {
     let state = &arguments.state;
     let (mut report, mut next) = (Report::default(), arguments.seed);
+    let this = if arguments.resume { this_run(arguments.seed)? } else { String::new() };
     if arguments.resume && state.exists() {
         let text = std::fs::read_to_string(state).map_err(|err| format!("reading {}: {err}", state.display()))?;
-        (report, next) = Report::read(&text).ok_or(format!("{} is no state of a run; remove it", state.display()))?;
+        let of;
+        (report, of, next) =
+            Report::read(&text).ok_or(format!("{} is no state of a run; remove it", state.display()))?;
+        if of != this {
+            return Err(format!(
+                "{} is of another run ({of}), and this is {this}; remove it to begin anew",
+                state.display()
+            ));
+        }
     }
     let before = report.seconds;
     let end = arguments.seed + arguments.seeds;
@@ -168,11 +184,18 @@ pub(crate) fn campaign(arguments: &Arguments) -> Result<Report, String> {
         next = round_end;
         // A seed that fails is not passed over: the next call runs its round again.
         if arguments.resume && report.failures.is_empty() {
-            keep(state, &report.write(next)).map_err(|err| format!("writing {}: {err}", state.display()))?;
+            keep(state, &report.write(&this, next)).map_err(|err| format!("writing {}: {err}", state.display()))?;
         }
         eprintln!("seed {next} of {end}: {} images, {} s", report.tally.images, report.seconds);
     }
     Ok(report)
+}
+
+/// What was run by another program says nothing of this one, and seeds from elsewhere on would leave a gap.
+fn this_run(first: u64) -> Result<String, String> {
+    let program = std::env::current_exe().and_then(std::fs::read);
+    let program = program.map_err(|err| format!("reading this program: {err}"))?;
+    Ok(format!("from seed {first}, build {:016x}", xxhash_rust::xxh3::xxh3_64(&program)))
 }
 
 /// Replaces the state file whole: whoever is killed meanwhile goes on from the one before.
@@ -218,18 +241,39 @@ mod tests {
     #[test]
     fn a_few_seeds_find_nothing_and_run_twice_alike() {
         let report = round(1..65, 2);
-        report.verdict(1_000).unwrap_or_else(|why| panic!("{why}"));
+        report.verdict(1_000, 700).unwrap_or_else(|why| panic!("{why}"));
         assert_eq!((report.seeds, report.run_twice), (64, 1));
     }
 
     #[test]
     fn a_state_file_is_read_as_it_was_written() {
         let report = round(1..9, 1);
-        let text = report.write(9);
-        let (again, next) = Report::read(&text).expect("what was just written");
-        assert_eq!(next, 9);
-        assert_eq!(again.write(next), text);
+        let text = report.write("this one", 9);
+        let (again, run, next) = Report::read(&text).expect("what was just written");
+        assert_eq!((run, next), ("this one", 9));
+        assert_eq!(again.write(run, next), text);
         assert!(Report::read(&text.replace("next", "last")).is_none());
+    }
+
+    #[test]
+    fn a_run_goes_on_where_it_stopped_and_only_where_it_is_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        let run_to = |seed: u64, seeds: u64| {
+            let words = ["--resume", "--jobs", "2", "--state", state.to_str().unwrap(), "--seed"].map(str::to_owned);
+            let rest = [seed.to_string(), "--seeds".to_owned(), seeds.to_string()];
+            campaign(&Arguments::read(words.into_iter().chain(rest)).unwrap())
+        };
+        let first = run_to(5, 8).unwrap();
+        let second = run_to(5, 24).unwrap();
+        let whole = round(5..29, 2);
+        assert_eq!((first.seeds, second.seeds), (8, 24));
+        assert_eq!(second.tally.images, whole.tally.images);
+        assert_eq!(second.tally.coverage.table(), whole.tally.coverage.table());
+        assert!(run_to(6, 24).is_err_and(|why| why.contains("another run (from seed 5,")));
+        let text = std::fs::read_to_string(&state).unwrap();
+        std::fs::write(&state, text.replace("build ", "build 0")).unwrap();
+        assert!(run_to(5, 24).is_err_and(|why| why.contains("another run")));
     }
 
     #[test]

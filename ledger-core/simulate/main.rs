@@ -89,7 +89,7 @@ fn simulate(arguments: &Arguments) -> Result<(), String> {
             "to see all of it: cargo run --release -p ledger-core --features sim --bin simulate -- --seed {seed} --trace"
         );
     }
-    report.verdict(arguments.images_min)
+    report.verdict(arguments.images_min, arguments.cells_min)
 }
 
 fn catch_planted(arguments: &Arguments) -> Result<(), String> {

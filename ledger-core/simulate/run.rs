@@ -216,6 +216,7 @@ impl Run {
         let history_bytes = [0, 8 << 10, 64 << 20][(self.seed % 3) as usize];
         let options = Options::default()
             .history_bytes(history_bytes)
+            .keep_log(self.seed % 5 == 0)
             .threads(false)
             .segment_bytes(self.swarm.segment_bytes)
             .shards(shards)

@@ -6,7 +6,7 @@
 //! snapshots name; small ones are written again with what comes after them (see [`rewrite`]), large ones never.
 //!
 //! What must hold: a snapshot gets its name only when it was synced and read back, the files that it names have theirs, and
-//! the log is durable up to its entry. The log is retired only up to the older of the two snapshots that are kept, when
+//! the log is durable up to its entry. The log, unless it is kept whole, is retired only up to the older of the two snapshots that are kept, when
 //! the newer one's name is durable. A failure leaves everything as it was, without the files
 //! that it began, and the next checkpoint tries again.
 
@@ -28,6 +28,7 @@ pub(crate) use rewrite::{HISTORY_BYTES, Small, small};
 use crate::journal::snapshot::rows::{HistoryFile, Meta};
 use crate::journal::snapshot::{FileKind, FileReader, FileWriter, Header, Kind, Sink, names};
 use crate::ledger::Tables;
+use crate::options::Options;
 use crate::state::cut::ShardCut;
 use crate::sync::{Arc, Mutex};
 use crate::sys::{ReadFrom, Storage};
@@ -65,6 +66,7 @@ pub(crate) struct Checkpointer {
     storage: Arc<dyn Storage>,
     /// From this size on a history file is left alone.
     history_bytes: u64,
+    keeps_log: bool,
     state: Mutex<State>,
 }
 
@@ -169,8 +171,9 @@ fn changed_withdrawals(cut: &Cut<'_>, again: &[Small]) -> Vec<Vec<TransactionId>
 }
 
 impl Checkpointer {
-    pub(crate) fn new(storage: Arc<dyn Storage>, history_bytes: u64, state: State) -> Checkpointer {
-        Checkpointer { storage, history_bytes, state: Mutex::new(state) }
+    pub(crate) fn new(storage: Arc<dyn Storage>, options: &Options, state: State) -> Checkpointer {
+        let Options { history_bytes, keeps_log, .. } = *options;
+        Checkpointer { storage, history_bytes, keeps_log, state: Mutex::new(state) }
     }
 
     /// Makes a checkpoint of the last entry, unless there is one. Waits for one that is under way. `is_stopped` is asked now
@@ -329,7 +332,7 @@ impl Checkpointer {
     }
 
     /// Removes what nobody needs any more: other snapshots, the history files that only they name, and the log before the
-    /// older snapshot that is kept, when there are two.
+    /// older snapshot that is kept, when there are two and the log is not kept whole.
     fn retire(&self, state: &State, wal: &Wal) -> Result<u64, CheckpointError> {
         let directory = self.storage.describe();
         let is_needed = |name: &str| {
@@ -356,7 +359,7 @@ impl Checkpointer {
         }
         // Else a power cut may bring back an old snapshot without the log that it needs.
         self.sync_directory(wal)?;
-        let oldest = state.kept.first().filter(|_| state.kept.len() == SNAPSHOTS_KEPT);
+        let oldest = state.kept.first().filter(|_| state.kept.len() == SNAPSHOTS_KEPT && !self.keeps_log);
         match oldest {
             None => Ok(0),
             Some(kept) => {

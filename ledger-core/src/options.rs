@@ -31,6 +31,7 @@ pub struct Options {
     pub(crate) segment_bytes: u64,
     pub(crate) commit_delay: Duration,
     pub(crate) checkpoint_bytes: Option<u64>,
+    pub(crate) keeps_log: bool,
     pub(crate) shards: usize,
     pub(crate) accept_clock: bool,
     pub(crate) memory_bytes_max: Option<u64>,
@@ -57,6 +58,7 @@ impl Default for Options {
             segment_bytes: 64 << 20,
             commit_delay: Duration::ZERO,
             checkpoint_bytes: Some(256 << 20),
+            keeps_log: false,
             shards: 64,
             accept_clock: false,
             memory_bytes_max: None,
@@ -114,6 +116,16 @@ impl Options {
     #[must_use]
     pub fn checkpoint_bytes(mut self, bytes: Option<u64>) -> Options {
         self.checkpoint_bytes = bytes;
+        self
+    }
+
+    /// Keep the log from the first entry on: checkpoints, which make openings short, retire none of it. Then
+    /// [`crate::verify_since`] proves the whole history, snapshots included, back to a head that was given before them. It costs the
+    /// disk some 60 bytes a transaction for ever. Default no. Set later, it keeps what is still there; unset again, the next
+    /// checkpoint retires what no snapshot needs.
+    #[must_use]
+    pub fn keep_log(mut self, keep: bool) -> Options {
+        self.keeps_log = keep;
         self
     }
 

@@ -119,7 +119,7 @@ pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engin
         torn: opened.torn.map(|torn| (torn.file, torn.bytes)),
         was_closed: opened.clean,
     };
-    let checkpointer = Checkpointer::new(storage, options.history_bytes, state);
+    let checkpointer = Checkpointer::new(storage, options, state);
     let mut engine = Engine::new(options, wal, tables, time, Some(checkpointer), recovered);
     engine.go_on();
     engine.resume(open);

@@ -97,6 +97,7 @@ pub fn open(config: &Config) -> Result<Ledger, OpenError> {
         .when_full(WhenFull::Refuse)
         .segment_bytes(config.segment_bytes)
         .checkpoint_bytes(Some(config.checkpoint_bytes))
+        .keep_log(config.keeps_log)
         .commit_delay(config.commit_delay)
         .accept_clock(config.accept_clock)
         .on_progress(progress::teller())

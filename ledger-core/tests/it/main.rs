@@ -15,6 +15,7 @@ mod engine;
 mod format;
 mod golden;
 mod house;
+mod kept_log;
 mod liar;
 mod mirror;
 mod model;

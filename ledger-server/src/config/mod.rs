@@ -62,6 +62,8 @@ pub struct Config {
     pub segment_bytes: u64,
     /// By how much the log grows until a snapshot is written.
     pub checkpoint_bytes: u64,
+    /// Whether snapshots replace none of the log.
+    pub keeps_log: bool,
     /// Above how much resident memory new transactions are refused; `None` where the machine does not tell what it has.
     pub memory_bytes_max: Option<u64>,
     /// Who signs heads.
@@ -125,6 +127,7 @@ impl Config {
             notice_secrets: notice_secrets(settings.bank_webhook_secret_file.as_deref())?,
             duplicates: settings.duplicates.unwrap_or(Duplicates::Conflict),
             segment_bytes: settings.segment_size.map_or(64 << 20, |size| size.0),
+            keeps_log: settings.keep_log.unwrap_or(false),
             checkpoint_bytes: settings.checkpoint_size.map_or(256 << 20, |size| size.0),
             memory_bytes_max: memory_bytes_max(settings.memory_max.unwrap_or(MemoryMax::Percent(80)))?,
             signer: settings.signing_key_file.as_deref().map(HeadSigner::from_file).transpose()?,

@@ -114,6 +114,9 @@ pub struct Settings {
     /// By how much the log grows until a snapshot is written, so that a start replays no more [default: 256MiB]
     #[arg(long, value_name = "SIZE")]
     pub checkpoint_size: Option<Size>,
+    /// Keep the log from the first entry on, so that verify --expect-head proves all of it; else snapshots replace it
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub keep_log: Option<bool>,
     /// Above how much resident memory new transactions are refused: a share or a size. The bodies of large batches have at most
     /// an eighth of it together, or 32MiB [default: 80%]
     #[arg(long, value_name = "LIMIT")]
@@ -213,6 +216,7 @@ impl Settings {
             duplicates,
             segment_size,
             checkpoint_size,
+            keep_log,
             memory_max,
             signing_key_file,
             accept_clock,
