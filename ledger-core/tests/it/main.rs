@@ -22,6 +22,7 @@ mod model;
 mod pair;
 mod payouts;
 mod property;
+mod retired;
 mod room;
 mod salvage;
 mod snapshot;
