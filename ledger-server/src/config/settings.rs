@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, FromArgMatches};
 use serde::Deserialize;
 
-use super::units::{Currencies, CurrencyCode, Duplicates, DurabilityMode, MemoryMax, Size, Span, SpanRange};
+use super::units::{Currencies, CurrencyCode, Duplicates, DurabilityMode, MemoryMax, Origins, Size, Span, SpanRange};
 
 /// The options of serving, as far as one source of them says.
 #[derive(Args, Deserialize, Clone, Default, PartialEq, Debug)]
@@ -121,6 +121,9 @@ pub struct Settings {
     /// An Ed25519 key (PEM) that signs the heads of GET /head
     #[arg(long, value_name = "FILE")]
     pub signing_key_file: Option<PathBuf>,
+    /// Whose pages may have something done from a browser, beside this server's own; a command from any other's is refused
+    #[arg(long, value_name = "ORIGIN,…")]
+    pub allowed_origins: Option<Origins>,
     /// Open a log whose last entry is far from the machine's clock
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub accept_clock: Option<bool>,
@@ -215,6 +218,7 @@ impl Settings {
             checkpoint_size,
             memory_max,
             signing_key_file,
+            allowed_origins,
             accept_clock,
             insecure_listen,
             shutdown_timeout,
