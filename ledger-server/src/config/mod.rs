@@ -455,6 +455,25 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_that_sets_nothing_is_told_with_the_nearest_that_does() {
+        let told = |variables: &[(&str, &str)]| {
+            Settings::unknown_variables(variables.iter().map(|(name, value)| (name.into(), value.into())))
+        };
+        for (misspelt, meant) in [
+            ("LEDGER_DATADIR", "LEDGER_DATA_DIR"),
+            ("LEDGER_DURABILTY", "LEDGER_DURABILITY"),
+            ("LEDGER_Queue", "LEDGER_QUEUE"),
+        ] {
+            let told = told(&[(misspelt, "x"), ("LEDGER_WORKERS", "1"), ("PATH", "y")]);
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert!(told[0].contains(misspelt) && told[0].ends_with(meant), "{told:?}");
+        }
+        assert!(
+            told(&[("LEDGER_QUEU", ""), ("LEDGER_CONFIG", "x"), ("MY_LEDGER_QUEU", "1"), ("LEDGER", "1")]).is_empty()
+        );
+    }
+
+    #[test]
     fn a_bad_variable_or_key_is_named() {
         let message = load(&[], &[("LEDGER_BANK_LATENCY", "fast")]).unwrap_err();
         assert!(message.contains("LEDGER_BANK_LATENCY") && message.contains("fast"), "{message}");

@@ -139,6 +139,13 @@ pub struct Settings {
     pub config: Option<PathBuf>,
 }
 
+/// What the names of the ledger's variables begin with.
+const PREFIX: &str = "LEDGER_";
+
+fn variable_of(option: &str) -> String {
+    format!("{PREFIX}{}", option.to_uppercase().replace('-', "_"))
+}
+
 /// Reads variables by their names.
 pub type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
@@ -148,10 +155,10 @@ impl Settings {
     /// # Errors
     /// A message that names the variable.
     pub fn from_variables(variable: Variables<'_>) -> Result<Settings, String> {
-        let command = Settings::augment_args(clap::Command::new("variables").no_binary_name(true));
+        let command = Settings::options();
         let mut arguments = Vec::new();
         for option in command.get_arguments().filter_map(|option| option.get_long()) {
-            let name = format!("LEDGER_{}", option.to_uppercase().replace('-', "_"));
+            let name = variable_of(option);
             let Some(value) = variable(&name).filter(|value| !value.is_empty()) else { continue };
             let mut argument = OsString::from(format!("--{option}="));
             argument.push(&value);
@@ -164,6 +171,24 @@ impl Settings {
         }
         let matches = command.try_get_matches_from(arguments).map_err(|fault| fault.to_string())?;
         Settings::from_arg_matches(&matches).map_err(|fault| fault.to_string())
+    }
+
+    /// What to tell of the process's variables that look like the ledger's and set no option, as one that is misspelt does not.
+    pub fn unknown_variables(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<String> {
+        let command = Settings::options();
+        let known: Vec<_> = command.get_arguments().filter_map(|option| option.get_long()).map(variable_of).collect();
+        let set = variables.into_iter().filter(|(_, value)| !value.is_empty());
+        let named = set.map(|(name, _)| name.to_string_lossy().into_owned());
+        let unknown = named.filter(|name| name.starts_with(PREFIX) && !known.contains(name));
+        let told = unknown.filter_map(|name| {
+            let nearest = known.iter().min_by_key(|known| strsim::osa_distance(known, &name))?;
+            Some(format!("the variable {name} sets no option, and is ignored; the nearest that does is {nearest}"))
+        });
+        told.collect()
+    }
+
+    fn options() -> clap::Command {
+        Settings::augment_args(clap::Command::new("variables").no_binary_name(true))
     }
 
     /// The options that a file sets.
