@@ -168,7 +168,7 @@ pub struct Query {
     pub ascending: bool,
     /// Where to begin.
     pub start: PageStart,
-    /// At most so many, 1 ..= 100.
+    /// At most so many; 0 is taken as 1.
     pub limit: usize,
 }
 
@@ -223,7 +223,7 @@ pub struct WithdrawalQuery {
     pub older_than: Option<Timestamp>,
     /// After this one: a walk does not shift while withdrawals come and change.
     pub after: Option<TransactionId>,
-    /// At most so many, 1 ..= 100.
+    /// At most so many; 0 is taken as 1.
     pub limit: usize,
 }
 
