@@ -93,7 +93,7 @@ impl Options {
         self
     }
 
-    /// The size of one file of the log, 1 MiB ..= 1 GiB. Default 64 MiB: large enough that a change of files is rare,
+    /// The size of one file of the log, 1 MiB ..= 1 GiB in steps of 4 KiB; an opening refuses others. Default 64 MiB: large enough that a change of files is rare,
     /// small enough to be zero-written ahead in tens of milliseconds.
     #[must_use]
     pub fn segment_bytes(mut self, bytes: u64) -> Options {
@@ -129,7 +129,8 @@ impl Options {
         self
     }
 
-    /// Into how many locks the accounts are split, 1 ..= 128. Default 64: with 16 or more, two threads rarely meet. A ledger
+    /// Into how many locks the accounts are split, 1 ..= 128; an opening refuses others. Default 64: with 16 or more, two threads rarely
+    /// meet. A ledger
     /// keeps the number that its first snapshot was made with.
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Options {
@@ -161,7 +162,7 @@ impl Options {
         self
     }
 
-    /// How withdrawals are repeated, inquired and given up.
+    /// How withdrawals are repeated, inquired and given up. Default: [`Policy::default`].
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Options {
         self.policy = policy;

@@ -168,7 +168,7 @@ pub struct Query {
     pub ascending: bool,
     /// Where to begin.
     pub start: PageStart,
-    /// At most so many, 1 ..= 100.
+    /// At most so many; 0 is taken as 1.
     pub limit: usize,
 }
 
@@ -179,6 +179,8 @@ pub enum PageStart {
     Skip(u64),
     /// After this transaction, in the query's order; a walk by cursor does not shift.
     After(TransactionId),
+    /// After this transaction, and after skipping so many that match: what is left of a [`PageStart::Skip`] whose scan stopped.
+    SkipAfter(TransactionId, u64),
 }
 
 impl Query {
@@ -205,9 +207,9 @@ pub struct Page {
     pub transactions: Vec<Transaction>,
     /// How many match in all; `None` where counting them would have scanned more than 100,000.
     pub total: Option<u64>,
-    /// Continue with [`PageStart::After`] this one; `None` at the end. A page that is not full can have one: the scan
-    /// stopped after 100,000 transactions. It need not be one that matches.
-    pub next: Option<TransactionId>,
+    /// Where the next page begins; `None` at the end. A page that is not full can have one: the scan stopped after 100,000
+    /// transactions, of which the last need not be one that matches.
+    pub next: Option<PageStart>,
 }
 
 /// Which withdrawals, oldest first.
@@ -221,7 +223,7 @@ pub struct WithdrawalQuery {
     pub older_than: Option<Timestamp>,
     /// After this one: a walk does not shift while withdrawals come and change.
     pub after: Option<TransactionId>,
-    /// At most so many, 1 ..= 100.
+    /// At most so many; 0 is taken as 1.
     pub limit: usize,
 }
 

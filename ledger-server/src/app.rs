@@ -25,6 +25,7 @@ use tower_service::Service;
 
 use crate::error::Problem;
 use crate::metrics::Metrics;
+use crate::origin::{self, Origin};
 use crate::payouts::{NoPayouts, Payouts};
 use crate::route::Route;
 use crate::routes::{self, Decidable, Replying};
@@ -61,6 +62,8 @@ pub struct AppOptions {
     pub notice_secrets: Vec<NoticeSecret>,
     /// What the age of a signature is measured by.
     pub clock: Arc<dyn Clock>,
+    /// Which pages of other servers may have something done, from a browser.
+    pub allowed_origins: Vec<Origin>,
     /// Who signs heads; without one they are given unsigned.
     pub signer: Option<HeadSigner>,
 }
@@ -79,6 +82,7 @@ impl AppOptions {
             payouts: Arc::new(NoPayouts),
             notice_secrets: Vec::new(),
             clock: Arc::new(SystemClock),
+            allowed_origins: Vec::new(),
             signer: None,
         }
     }
@@ -210,6 +214,9 @@ impl Service<Request<Body>> for Http {
         let started = Instant::now();
         let route = Route::of(request.uri().path());
         let refusal = if route.answers_always() { None } else { self.app.refusal() };
+        let options = &self.app.options;
+        let refusal =
+            refusal.or_else(|| origin::refusal(request.method(), request.headers(), &options.allowed_origins));
         let source = match refusal {
             Some(problem) => Source::Refused(Some(problem.into_response())),
             None => Source::Router(self.router.call(request)),

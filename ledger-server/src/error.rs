@@ -41,6 +41,8 @@ pub enum Code {
     InvalidCursor,
     /// A notice that is not signed as agreed.
     Unauthenticated,
+    /// A page of another server asks, in a browser.
+    Forbidden,
     /// No such path.
     NotFound,
     /// No such transaction, or none that this user is a party of.
@@ -91,7 +93,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of their statuses.
-    pub const ALL: [Code; 34] = [
+    pub const ALL: [Code; 35] = [
         Code::InvalidJson,
         Code::InvalidRequest,
         Code::InvalidUserId,
@@ -103,6 +105,7 @@ impl Code {
         Code::InvalidPage,
         Code::InvalidCursor,
         Code::Unauthenticated,
+        Code::Forbidden,
         Code::NotFound,
         Code::TransactionNotFound,
         Code::MethodNotAllowed,
@@ -142,6 +145,7 @@ impl Code {
             Code::InvalidPage => ("invalid_page", 400, "The page is not valid"),
             Code::InvalidCursor => ("invalid_cursor", 400, "The cursor is not valid"),
             Code::Unauthenticated => ("unauthenticated", 401, "The request is not signed as agreed"),
+            Code::Forbidden => ("forbidden", 403, "The request comes from a page of another server"),
             Code::NotFound => ("not_found", 404, "There is nothing at this path"),
             Code::TransactionNotFound => ("transaction_not_found", 404, "There is no such transaction"),
             Code::MethodNotAllowed => ("method_not_allowed", 405, "The method is not allowed here"),

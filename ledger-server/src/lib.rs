@@ -28,10 +28,12 @@ pub mod withdrawals;
 mod checkpoints;
 mod memory;
 mod openapi;
+mod origin;
 mod reconciliation;
 mod routes;
 mod run;
 mod wire;
 
+pub use origin::Origin;
 pub use run::{Ended, StartError, exit_code, open, open_unless, run};
 pub use wire::operation::Terms;

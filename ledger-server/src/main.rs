@@ -70,6 +70,9 @@ fn told(done: Result<(), OpenError>) -> ExitCode {
 }
 
 fn serve(flags: Settings) -> ExitCode {
+    for unknown in Settings::unknown_variables(std::env::vars_os()) {
+        tracing::warn!("{unknown}");
+    }
     let config = match Config::load(flags, &|name| std::env::var_os(name)) {
         Ok(config) => Arc::new(config),
         Err(fault) => return fail(2, &fault),

@@ -200,6 +200,7 @@ pub async fn run(
         queue: config.queue,
         payouts: Arc::clone(&payouts),
         notice_secrets: config.notice_secrets.clone(),
+        allowed_origins: config.allowed_origins.clone(),
         signer: config.signer.clone(),
         ..AppOptions::new(config.terms.clone())
     };

@@ -56,7 +56,7 @@ pub(crate) fn digest(tables: &Tables, last: impl FnOnce() -> Stamp) -> (Seq, u12
         let last = last();
         let cut = |shard: &mut crate::state::shard::Shard| {
             let changed = shard.begin_cut(last.seq, last.time, Seq::ZERO);
-            (changed, shard.withdrawals_since(Seq::ZERO))
+            (changed, shard.withdrawal_ids())
         };
         (last, shards.iter_mut().map(|shard| cut(shard)).collect::<Vec<_>>())
     };

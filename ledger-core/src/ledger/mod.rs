@@ -207,7 +207,7 @@ impl Ledger {
         self.engine.transaction(id, viewer)
     }
 
-    /// The transaction that an idempotency key names, as it stands now and as the source user sees it.
+    /// The transaction that an idempotency key names, as it stands now and as the source user sees it; `None` if it names none.
     ///
     /// # Errors
     /// [`Halted`].
@@ -333,7 +333,9 @@ impl Ledger {
     /// only then may a byte leave for the bank.
     ///
     /// # Errors
-    /// [`Rejection::WithdrawalConflict`] if no attempt is due; [`Rejection::StorageFull`]; [`Halted`].
+    /// [`Rejection::WithdrawalConflict`] if no attempt is due; [`Rejection::TransactionNotFound`]; [`Rejection::StorageFull`];
+    /// [`Rejection::Overloaded`] where a full pipe is refused ([`crate::WhenFull`]); [`Rejection::ShuttingDown`] once closed;
+    /// [`Halted`].
     pub fn start_attempt(&self, id: TransactionId) -> Result<Commit<Attempt>, Error> {
         self.engine.start_attempt(id)
     }
@@ -341,7 +343,8 @@ impl Ledger {
     /// Records how an attempt ended, and what follows from it.
     ///
     /// # Errors
-    /// [`Rejection::WithdrawalConflict`] if it changes nothing, or contradicts how the withdrawal ended, which is recorded; [`Rejection::StorageFull`]; [`Halted`].
+    /// [`Rejection::WithdrawalConflict`] if it changes nothing, or contradicts how the withdrawal ended, which is recorded; else as
+    /// [`Ledger::start_attempt`].
     pub fn end_attempt(
         &self,
         id: TransactionId,
@@ -354,7 +357,8 @@ impl Ledger {
     /// Records what the bank says of a withdrawal when it is asked, and what follows from it.
     ///
     /// # Errors
-    /// [`Rejection::WithdrawalConflict`] if it changes nothing, or contradicts how the withdrawal ended, which is recorded; [`Rejection::StorageFull`]; [`Halted`].
+    /// [`Rejection::WithdrawalConflict`] if it changes nothing, or contradicts how the withdrawal ended, which is recorded; else as
+    /// [`Ledger::start_attempt`].
     pub fn record_inquiry(&self, id: TransactionId, outcome: &Inquiry) -> Result<Commit<Substatus>, Error> {
         self.engine.record_inquiry(id, outcome)
     }
@@ -362,7 +366,7 @@ impl Ledger {
     /// Hands a withdrawal whose fate the bank did not tell in time to a person.
     ///
     /// # Errors
-    /// [`Rejection::WithdrawalConflict`] if its deadline has not passed; [`Rejection::StorageFull`]; [`Halted`].
+    /// [`Rejection::WithdrawalConflict`] if its deadline has not passed; else as [`Ledger::start_attempt`].
     pub fn pass_deadline(&self, id: TransactionId) -> Result<Commit<Substatus>, Error> {
         self.engine.pass_deadline(id)
     }

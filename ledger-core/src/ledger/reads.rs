@@ -303,6 +303,7 @@ struct Walk {
     unfiltered: bool,
     /// Whether the walk goes on after the page is full, to count what matches.
     counts: bool,
+    /// How many more that match are left out.
     skip: u64,
     after: Option<TransactionId>,
     scanned: u64,
@@ -310,7 +311,7 @@ struct Walk {
     last: Option<TransactionId>,
     found: Vec<Seen>,
     total: Option<u64>,
-    next: Option<TransactionId>,
+    next: Option<PageStart>,
     seen: Seq,
     done: bool,
 }
@@ -353,20 +354,38 @@ impl Walk {
             seen,
             done: false,
         };
-        match query.start {
-            PageStart::Skip(skip) if unfiltered => walk.skip_to_rank(shard, skip.min(within) as usize),
-            PageStart::Skip(skip) => walk.skip = skip,
+        let (after, skip) = match query.start {
+            PageStart::Skip(skip) => (None, skip),
+            PageStart::After(id) => (Some(id), 0),
+            PageStart::SkipAfter(id, skip) => (Some(id), skip),
+        };
+        match after {
             // A walk that counts sees everything anyway; the page begins after the cursor.
-            PageStart::After(id) if counts => walk.after = Some(id),
-            PageStart::After(id) => {
-                for lane in &mut walk.lanes {
-                    let list = &shard.accounts.get(lane.slot).list;
-                    let after = if query.ascending { id.seq().next() } else { id.seq() };
-                    lane.next = shard.history.position_at_or_after(list, after).clamp(lane.low, lane.high);
-                }
-            }
+            Some(_) if counts => walk.after = after,
+            Some(id) => walk.go_after(shard, id),
+            None => {}
+        }
+        match skip {
+            0 => {}
+            _ if unfiltered => walk.skip_to_rank(shard, walk.rank().saturating_add(skip).min(within) as usize),
+            _ => walk.skip = skip,
         }
         walk
+    }
+
+    /// Moves every lane past the transaction.
+    fn go_after(&mut self, shard: &Shard, id: TransactionId) {
+        for lane in &mut self.lanes {
+            let list = &shard.accounts.get(lane.slot).list;
+            let after = if self.ascending { id.seq().next() } else { id.seq() };
+            lane.next = shard.history.position_at_or_after(list, after).clamp(lane.low, lane.high);
+        }
+    }
+
+    /// How many records of the merged order every lane together is past.
+    fn rank(&self) -> u64 {
+        let past = |lane: &Lane| if self.ascending { lane.next - lane.low } else { lane.high - lane.next };
+        self.lanes.iter().map(past).sum::<usize>() as u64
     }
 
     /// Moves every lane past the first `rank` records of the merged order.
@@ -431,22 +450,29 @@ impl Walk {
         if matches(query, &view) {
             self.matched += 1;
             if full {
-                self.next = self.next.or(self.last);
+                self.next = self.next.or(self.last.map(PageStart::After));
                 if !self.counts {
                     self.done = true;
                     return;
                 }
-            } else if self.matched > self.skip && self.is_past_cursor(view.id) {
-                let seen = Seen::at(shard, reference);
-                self.seen = self.seen.max(seen.transaction.last_seq);
-                self.last = Some(view.id);
-                self.found.push(seen);
+            } else if self.is_past_cursor(view.id) {
+                if self.skip > 0 {
+                    self.skip -= 1;
+                } else {
+                    let seen = Seen::at(shard, reference);
+                    self.seen = self.seen.max(seen.transaction.last_seq);
+                    self.last = Some(view.id);
+                    self.found.push(seen);
+                }
             }
         }
         self.advance(lane);
         self.scanned += 1;
         if !self.unfiltered && !self.counts && self.scanned == SCAN_MAX {
-            self.next = Some(view.id);
+            self.next = Some(match self.skip {
+                0 => PageStart::After(view.id),
+                skip => PageStart::SkipAfter(view.id, skip),
+            });
             self.done = true;
         }
     }

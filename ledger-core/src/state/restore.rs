@@ -5,7 +5,7 @@ use super::account::Frozen;
 use super::cut::FrozenSums;
 use super::history::Restored;
 use super::shard::{HeldWithdrawal, Shard};
-use crate::types::{Seq, Timestamp, TransactionId};
+use crate::types::{Timestamp, TransactionId};
 use crate::view::{Direction, TransactionKind};
 use crate::withdrawals::{Reservation, ReturnCredit, Substatus, Withdrawal};
 
@@ -83,7 +83,7 @@ impl Shard {
     /// # Errors
     /// A withdrawal without its record, or one of which the record says something else.
     pub(crate) fn settle_withdrawals(&mut self) -> Result<(), String> {
-        for id in self.withdrawals_since(Seq::ZERO) {
+        for id in self.withdrawal_ids() {
             let held = &self.withdrawals[&id];
             if self.history.find(id, Some(held.slot)) != Some(held.record) {
                 return Err(format!("withdrawal {id} has no record"));
@@ -153,10 +153,9 @@ impl Shard {
         }
     }
 
-    /// The withdrawals that changed after `seq`, in the order of their ids.
-    pub(crate) fn withdrawals_since(&self, seq: Seq) -> Vec<TransactionId> {
-        let changed = self.withdrawals.iter().filter(|(_, held)| held.last_seq > seq);
-        let mut ids: Vec<TransactionId> = changed.map(|(id, _)| *id).collect();
+    /// All withdrawals, in the order of their ids.
+    pub(crate) fn withdrawal_ids(&self) -> Vec<TransactionId> {
+        let mut ids: Vec<TransactionId> = self.withdrawals.keys().copied().collect();
         ids.sort_unstable();
         ids
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 /// How withdrawals are repeated, inquired and given up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Policy {
-    /// How many attempts a withdrawal has, 1 ..= [`Policy::ATTEMPTS_MAX`]. Default 4.
+    /// How many attempts a withdrawal has, 1 ..= [`Policy::ATTEMPTS_MAX`]; an opening refuses others, 0 too
+    /// ([`crate::OpenError::InvalidOption`]). Default 4.
     pub attempts_max: u32,
     /// How long after the first attempt that was not sent the second one comes; doubled for each one more, ± 20 %.
     /// Default 1 s.

@@ -81,12 +81,41 @@ fn a_full_page_stops_its_scan_too() {
     let mut next = page.next;
     let mut requests = 0;
     while let Some(last) = next {
-        let rest = Query { start: PageStart::After(last), ..first.clone() };
+        let rest = Query { start: last, ..first.clone() };
         let page = ledger.transactions(&rest).unwrap().wait().unwrap();
         assert!(page.transactions.is_empty());
         (next, requests) = (page.next, requests + 1);
     }
     assert_eq!(requests, 2);
+}
+
+#[test]
+fn a_page_by_number_goes_on_skipping_where_its_scan_stopped() {
+    let ledger = Ledger::options().in_memory().unwrap();
+    memory_of(&ledger, 0..1, |_, key| Charge::new(user(1), amount(1_000), key).into());
+    let mut transfers: Vec<_> = Vec::new();
+    for n in 0..6 {
+        let key = format!("transfer {n}");
+        let transfer = Transfer::new(user(1), user(2), amount(1), IdempotencyKey::new(&key).unwrap());
+        transfers.push(ledger.transfer(transfer).unwrap().wait().unwrap().transaction_id);
+        memory_of(&ledger, 1 + n * 40_000..1 + (n + 1) * 40_000, |_, key| Charge::new(user(1), amount(7), key).into());
+    }
+    for ascending in [true, false] {
+        let first = Query { kind: Some(TransactionKind::Transfer), limit: 2, ascending, ..Query::new(user(1)) };
+        for skip in 0..8 {
+            let (mut next, mut found) = (Some(PageStart::Skip(skip)), Vec::new());
+            while let Some(start) = next {
+                let page = ledger.transactions(&Query { start, ..first.clone() }).unwrap().wait().unwrap();
+                found.extend(page.transactions.iter().map(|transaction| transaction.id));
+                next = page.next;
+            }
+            let mut expected = transfers.clone();
+            if !ascending {
+                expected.reverse();
+            }
+            assert_eq!(found, expected.split_off(expected.len().min(skip as usize)), "{ascending} {skip}");
+        }
+    }
 }
 
 #[test]

@@ -204,8 +204,9 @@ fn every_rehearsal_that_the_runbook_names_exists() {
         let mut package = "";
         let mut target = "";
         for word in row.split('`').skip(1).step_by(2) {
-            match word.split_once("::") {
+            match word.rsplit_once("::") {
                 Some((module, test)) => {
+                    let module = module.replace("::", "/");
                     let file = workspace.join(package).join("tests").join(target).join(format!("{module}.rs"));
                     let text = std::fs::read_to_string(&file).unwrap_or_else(|err| panic!("{}: {err}", file.display()));
                     assert!(text.contains(&format!("fn {test}(")), "{} has no test {test}", file.display());

@@ -622,10 +622,15 @@ impl Model {
             PageStart::After(cursor) => {
                 matching.into_iter().filter(|t| if query.ascending { t.id > cursor } else { t.id < cursor }).collect()
             }
+            PageStart::SkipAfter(cursor, skip) => {
+                let after =
+                    matching.into_iter().filter(|t| if query.ascending { t.id > cursor } else { t.id < cursor });
+                after.skip(usize::try_from(skip).unwrap_or(usize::MAX)).collect()
+            }
         };
         let more = rest.len() > query.limit;
         rest.truncate(query.limit);
-        let next = if more { rest.last().map(|t| t.id) } else { None };
+        let next = if more { rest.last().map(|t| PageStart::After(t.id)) } else { None };
         Page { transactions: rest, total, next }
     }
 

@@ -442,7 +442,7 @@ impl Play<'_> {
                     limit: *limit,
                 };
                 let outcome = self.pair.page(&query)?;
-                self.hit(if matches!(query.start, PageStart::After(_)) { "list by cursor" } else { "list" }, outcome);
+                self.hit(if matches!(query.start, PageStart::Skip(_)) { "list" } else { "list by cursor" }, outcome);
             }
             Op::Get(n, viewer) => {
                 let of = *n as u64 % (self.pair.model.seq() + 2) + 1;
@@ -554,7 +554,10 @@ impl Play<'_> {
         match start {
             Ok(skip) => PageStart::Skip(skip),
             Err(_) if all.is_empty() => PageStart::Skip(0),
-            Err(n) => PageStart::After(all[n % all.len()].id),
+            Err(n) => match (all[n % all.len()].id, n / all.len() % 4) {
+                (id, skip @ 1..) => PageStart::SkipAfter(id, skip as u64),
+                (id, 0) => PageStart::After(id),
+            },
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ledger_core::sim::SimClock;
 use ledger_core::{
-    Amount, Balance, Clock, Commit, Currency, CurrencyAudit, Error, Ledger, Options, PageStart, Query, Seq, Timestamp,
+    Amount, Balance, Clock, Commit, Currency, CurrencyAudit, Error, Ledger, Options, Query, Seq, Timestamp,
     Transaction, TransactionId, UserId,
 };
 
@@ -140,7 +140,7 @@ pub(crate) fn history(ledger: &Ledger, user: UserId) -> Result<Vec<Transaction>,
         let page = answer(ledger.transactions(&query))?;
         all.extend(page.transactions);
         match page.next {
-            Some(next) => query.start = PageStart::After(next),
+            Some(next) => query.start = next,
             None => return Ok(all),
         }
     }

@@ -18,9 +18,12 @@ use ledger_core::withdrawals::Policy;
 pub use bank::{BankConfig, SimulatedBankConfig};
 pub use command_line::{Command, CommandLine, clap_command, command_line};
 pub use settings::{Settings, Variables};
-pub use units::{Bank, Currencies, CurrencyCode, Duplicates, DurabilityMode, MemoryMax, Size, Span, SpanRange};
+pub use units::{
+    Bank, Currencies, CurrencyCode, Duplicates, DurabilityMode, MemoryMax, Origins, Size, Span, SpanRange,
+};
 
 use crate::memory;
+use crate::origin::Origin;
 use crate::signing::HeadSigner;
 use crate::wire::operation::Terms;
 use crate::withdrawals::NoticeSecret;
@@ -68,6 +71,8 @@ pub struct Config {
     pub memory_bytes_max: Option<u64>,
     /// Who signs heads.
     pub signer: Option<HeadSigner>,
+    /// Which pages of other servers may have something done.
+    pub allowed_origins: Vec<Origin>,
     /// Whether a clock far from the log's last entry is accepted.
     pub accept_clock: bool,
     /// How long a stop may take.
@@ -131,6 +136,7 @@ impl Config {
             checkpoint_bytes: settings.checkpoint_size.map_or(256 << 20, |size| size.0),
             memory_bytes_max: memory_bytes_max(settings.memory_max.unwrap_or(MemoryMax::Percent(80)))?,
             signer: settings.signing_key_file.as_deref().map(HeadSigner::from_file).transpose()?,
+            allowed_origins: settings.allowed_origins.map_or_else(Vec::new, |origins| origins.0),
             accept_clock: settings.accept_clock.unwrap_or(false),
             shutdown_timeout,
         })
@@ -343,6 +349,7 @@ mod tests {
             checkpoint_size = "2MiB"
             memory_max = "1GiB"
             signing_key_file = {key:?}
+            allowed_origins = ["https://a.example", "http://b:1"]
             accept_clock = true
             insecure_listen = true
             shutdown_timeout = "2s"
@@ -370,7 +377,7 @@ mod tests {
         });
         let config = config.unwrap();
         assert_eq!(config.memory_bytes_max, Some(1 << 30));
-        assert_eq!(config.notice_secrets.len(), 1);
+        assert_eq!((config.notice_secrets.len(), config.allowed_origins.len()), (1, 2));
         let BankConfig::Simulated(bank) = config.bank else { panic!("{:?}", config.bank) };
         assert_eq!(bank.latency.to_string(), "1s..10s");
         assert_eq!(config.policy.deadline, Duration::from_millis(5));
@@ -451,9 +458,30 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_that_sets_nothing_is_told_with_the_nearest_that_does() {
+        let told = |variables: &[(&str, &str)]| {
+            Settings::unknown_variables(variables.iter().map(|(name, value)| (name.into(), value.into())))
+        };
+        for (misspelt, meant) in [
+            ("LEDGER_DATADIR", "LEDGER_DATA_DIR"),
+            ("LEDGER_DURABILTY", "LEDGER_DURABILITY"),
+            ("LEDGER_Queue", "LEDGER_QUEUE"),
+        ] {
+            let told = told(&[(misspelt, "x"), ("LEDGER_WORKERS", "1"), ("PATH", "y")]);
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert!(told[0].contains(misspelt) && told[0].ends_with(meant), "{told:?}");
+        }
+        assert!(
+            told(&[("LEDGER_QUEU", ""), ("LEDGER_CONFIG", "x"), ("MY_LEDGER_QUEU", "1"), ("LEDGER", "1")]).is_empty()
+        );
+    }
+
+    #[test]
     fn a_bad_variable_or_key_is_named() {
         let message = load(&[], &[("LEDGER_BANK_LATENCY", "fast")]).unwrap_err();
         assert!(message.contains("LEDGER_BANK_LATENCY") && message.contains("fast"), "{message}");
+        let message = load(&[], &[("LEDGER_ALLOWED_ORIGINS", "https://a.example, b.example")]).unwrap_err();
+        assert!(message.contains("LEDGER_ALLOWED_ORIGINS") && message.contains("\"b.example\""), "{message}");
         let message = load(&[], &[("LEDGER_QUEUE", "many")]).unwrap_err();
         assert!(message.contains("LEDGER_QUEUE"), "{message}");
         let file = file("queue = 1\nqueu = 2\n");

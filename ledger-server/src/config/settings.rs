@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, FromArgMatches};
 use serde::Deserialize;
 
-use super::units::{Currencies, CurrencyCode, Duplicates, DurabilityMode, MemoryMax, Size, Span, SpanRange};
+use super::units::{Currencies, CurrencyCode, Duplicates, DurabilityMode, MemoryMax, Origins, Size, Span, SpanRange};
 
 /// The options of serving, as far as one source of them says.
 #[derive(Args, Deserialize, Clone, Default, PartialEq, Debug)]
@@ -124,6 +124,9 @@ pub struct Settings {
     /// An Ed25519 key (PEM) that signs the heads of GET /head
     #[arg(long, value_name = "FILE")]
     pub signing_key_file: Option<PathBuf>,
+    /// Whose pages may have something done from a browser, beside this server's own; a command from any other's is refused
+    #[arg(long, value_name = "ORIGIN,…")]
+    pub allowed_origins: Option<Origins>,
     /// Open a log whose last entry is far from the machine's clock
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub accept_clock: Option<bool>,
@@ -139,6 +142,13 @@ pub struct Settings {
     pub config: Option<PathBuf>,
 }
 
+/// What the names of the ledger's variables begin with.
+const PREFIX: &str = "LEDGER_";
+
+fn variable_of(option: &str) -> String {
+    format!("{PREFIX}{}", option.to_uppercase().replace('-', "_"))
+}
+
 /// Reads variables by their names.
 pub type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
@@ -148,10 +158,10 @@ impl Settings {
     /// # Errors
     /// A message that names the variable.
     pub fn from_variables(variable: Variables<'_>) -> Result<Settings, String> {
-        let command = Settings::augment_args(clap::Command::new("variables").no_binary_name(true));
+        let command = Settings::options();
         let mut arguments = Vec::new();
         for option in command.get_arguments().filter_map(|option| option.get_long()) {
-            let name = format!("LEDGER_{}", option.to_uppercase().replace('-', "_"));
+            let name = variable_of(option);
             let Some(value) = variable(&name).filter(|value| !value.is_empty()) else { continue };
             let mut argument = OsString::from(format!("--{option}="));
             argument.push(&value);
@@ -164,6 +174,24 @@ impl Settings {
         }
         let matches = command.try_get_matches_from(arguments).map_err(|fault| fault.to_string())?;
         Settings::from_arg_matches(&matches).map_err(|fault| fault.to_string())
+    }
+
+    /// What to tell of the process's variables that look like the ledger's and set no option, as one that is misspelt does not.
+    pub fn unknown_variables(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<String> {
+        let command = Settings::options();
+        let known: Vec<_> = command.get_arguments().filter_map(|option| option.get_long()).map(variable_of).collect();
+        let set = variables.into_iter().filter(|(_, value)| !value.is_empty());
+        let named = set.map(|(name, _)| name.to_string_lossy().into_owned());
+        let unknown = named.filter(|name| name.starts_with(PREFIX) && !known.contains(name));
+        let told = unknown.filter_map(|name| {
+            let nearest = known.iter().min_by_key(|known| strsim::osa_distance(known, &name))?;
+            Some(format!("the variable {name} sets no option, and is ignored; the nearest that does is {nearest}"))
+        });
+        told.collect()
+    }
+
+    fn options() -> clap::Command {
+        Settings::augment_args(clap::Command::new("variables").no_binary_name(true))
     }
 
     /// The options that a file sets.
@@ -219,6 +247,7 @@ impl Settings {
             keep_log,
             memory_max,
             signing_key_file,
+            allowed_origins,
             accept_clock,
             insecure_listen,
             shutdown_timeout,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::origin::Origin;
 use crate::withdrawals::BankAddress;
 
 /// A length of time: a whole number and `us`, `ms`, `s`, `m` or `h`.
@@ -236,16 +237,25 @@ enum StringOrList {
     List(Vec<String>),
 }
 
+impl StringOrList {
+    fn read<T>(self, one: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+        match self {
+            StringOrList::String(text) => each(&text, one),
+            StringOrList::List(texts) => texts.iter().map(|text| one(text)).collect(),
+        }
+    }
+}
+
+/// What is said with commas in between.
+fn each<T>(text: &str, one: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    text.split(',').map(|text| one(text.trim())).collect()
+}
+
 impl TryFrom<StringOrList> for Currencies {
     type Error = String;
 
     fn try_from(given: StringOrList) -> Result<Currencies, String> {
-        match given {
-            StringOrList::String(text) => text.parse(),
-            StringOrList::List(codes) => {
-                codes.iter().map(|code| currency(code)).collect::<Result<_, _>>().map(Currencies)
-            }
-        }
+        given.read(currency).map(Currencies)
     }
 }
 
@@ -253,7 +263,28 @@ impl FromStr for Currencies {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Currencies, String> {
-        text.split(',').map(|code| currency(code.trim())).collect::<Result<_, _>>().map(Currencies)
+        each(text, currency).map(Currencies)
+    }
+}
+
+/// Where pages may come from: `https://a.example,https://b.example`.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(try_from = "StringOrList")]
+pub struct Origins(pub Vec<Origin>);
+
+impl TryFrom<StringOrList> for Origins {
+    type Error = String;
+
+    fn try_from(given: StringOrList) -> Result<Origins, String> {
+        given.read(str::parse).map(Origins)
+    }
+}
+
+impl FromStr for Origins {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Origins, String> {
+        each(text, str::parse).map(Origins)
     }
 }
 

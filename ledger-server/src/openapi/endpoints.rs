@@ -156,7 +156,8 @@ pub(super) fn of(route: Route) -> Option<Endpoint> {
         Route::Other => return None,
     };
     let everywhere: &[Code] = if route.answers_always() { &[] } else { &[Code::Halted, Code::ShuttingDown] };
-    Some(endpoint.fails(&[&[Code::InvalidRequest, Code::MethodNotAllowed, Code::Internal], everywhere]))
+    let to_a_page: &[Code] = if endpoint.method == "get" { &[] } else { &[Code::Forbidden] };
+    Some(endpoint.fails(&[&[Code::InvalidRequest, Code::MethodNotAllowed, Code::Internal], everywhere, to_a_page]))
 }
 
 fn checkpoint() -> Endpoint {

@@ -94,13 +94,13 @@ impl Asked {
             None => PageStart::Skip((number - 1).saturating_mul(limit)),
             Some(cursor) => {
                 let list = List { ledger: app.identity.ledger, user: Some(query.user), ascending };
-                let id = list.read(&cursor.text()?).ok_or_else(|| {
+                let (id, skip) = list.read(&cursor.text()?).ok_or_else(|| {
                     cursor.problem(
                         Code::InvalidCursor,
                         "it must be the next_cursor of a page of this list, in this order",
                     )
                 })?;
-                PageStart::After(id)
+                if skip == 0 { PageStart::After(id) } else { PageStart::SkipAfter(id, skip) }
             }
         };
         let key = key.map(|key| {
@@ -141,13 +141,11 @@ impl Asked {
             None => object.null("page"),
         };
         object.integer("limit", self.query.limit as u64);
+        let list = List { ledger: app.identity.ledger, user: Some(self.query.user), ascending: self.query.ascending };
         match page.next {
-            Some(id) => {
-                let list =
-                    List { ledger: app.identity.ledger, user: Some(self.query.user), ascending: self.query.ascending };
-                object.word("next_cursor", &list.cursor(id))
-            }
-            None => object.null("next_cursor"),
+            Some(PageStart::After(id)) => object.word("next_cursor", &list.cursor(id, 0)),
+            Some(PageStart::SkipAfter(id, skip)) => object.word("next_cursor", &list.cursor(id, skip)),
+            Some(PageStart::Skip(_)) | None => object.null("next_cursor"),
         };
         object.end();
         views::json(out)
@@ -181,6 +179,7 @@ async fn by_key(app: &App, asked: &Asked, key: &str) -> Result<Page, Problem> {
     let total = transactions.len() as u64;
     transactions.retain(|transaction| match asked.query.start {
         PageStart::Skip(skipped) => skipped == 0,
+        PageStart::SkipAfter(..) => false,
         PageStart::After(id) if asked.query.ascending => transaction.id > id,
         PageStart::After(id) => transaction.id < id,
     });

@@ -50,7 +50,9 @@ fn asked(app: &App, request: &Request) -> Result<WithdrawalQuery, Problem> {
     let older_than = older_than.map(|older_than| moment(older_than, app.ledger.now())).transpose()?;
     let after = cursor.map(|cursor| {
         let rule = "it must be the next_cursor of a page of this list";
-        list_of(app).read(&cursor.text()?).ok_or_else(|| cursor.problem(Code::InvalidCursor, rule))
+        // Nothing is skipped in this list.
+        let place = list_of(app).read(&cursor.text()?).filter(|(_, skip)| *skip == 0);
+        place.map(|(id, _)| id).ok_or_else(|| cursor.problem(Code::InvalidCursor, rule))
     });
     let limit = query::limit(limit)? as usize;
     Ok(WithdrawalQuery { status, substatus, older_than, after: after.transpose()?, limit })
@@ -77,7 +79,7 @@ fn answer(app: &App, page: &WithdrawalPage, limit: usize) -> Response {
     json::array(object.name("withdrawals"), &page.withdrawals, withdrawals::write);
     object.integer("limit", limit as u64);
     match page.next {
-        Some(id) => object.word("next_cursor", &list_of(app).cursor(id)),
+        Some(id) => object.word("next_cursor", &list_of(app).cursor(id, 0)),
         None => object.null("next_cursor"),
     };
     object.end();

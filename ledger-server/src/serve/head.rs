@@ -34,7 +34,7 @@ pub(super) struct Whole<'a> {
 
 /// Looks at a request with the same parser as hyper. One is plain if nothing in its head but a `Content-Length` concerns the
 /// connection: then it ends where that says, and hyper says so too. Nor is a stream of commands plain: its answer has
-/// begun when the first of them is decided.
+/// begun when the first of them is decided; nor what a page in a browser asks for, which may have to be refused.
 pub(super) fn look(input: &[u8]) -> Seen<'_> {
     #[cfg(test)]
     tests::LOOKS.set(tests::LOOKS.get() + 1);
@@ -102,7 +102,7 @@ impl<'a> Said<'a> {
             } else if is("idempotency-key") {
                 asked.key = asked.key.and(header.value);
             } else if is("connection") && !header.value.eq_ignore_ascii_case(b"keep-alive")
-                || ["transfer-encoding", "expect", "upgrade", "te"].into_iter().any(is)
+                || ["transfer-encoding", "expect", "upgrade", "te", "origin"].into_iter().any(is)
             {
                 return None;
             }

@@ -40,9 +40,9 @@ pub(crate) fn check(method: &str, path: &str, reply: &Reply) {
                 "{path} has no 405 in the document"
             );
         }
-        // A server that has halted or stops says so wherever it is asked.
+        // A server that has halted or stops says so wherever it is asked, and refuses other servers' pages.
         assert!(
-            ["not_found", "method_not_allowed", "halted", "shutting_down"].contains(&code.as_str()),
+            ["not_found", "method_not_allowed", "forbidden", "halted", "shutting_down"].contains(&code.as_str()),
             "{method} {path} is not in the document, and is answered {code}"
         );
         return;

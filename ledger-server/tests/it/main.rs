@@ -7,6 +7,7 @@ mod faults;
 mod head;
 mod health;
 mod notices;
+mod origins;
 mod pipeline;
 mod process;
 mod progress;

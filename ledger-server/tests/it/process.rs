@@ -117,6 +117,20 @@ fn what_was_acknowledged_is_there_after_a_stop_and_a_start() {
 }
 
 #[test]
+fn a_variable_that_sets_nothing_is_told_of_at_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = serving(directory.path());
+    command.env("LEDGER_WORKER", "1").env("LEDGER_QUEUE", "1").stderr(Stdio::piped());
+    let mut running = Running::start(command);
+    running.signal("TERM");
+    let mut said = String::new();
+    running.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    let warnings: Vec<_> = said.lines().filter(|line| line.contains("WARN")).collect();
+    assert_eq!(warnings.len(), 1, "{said}");
+    assert!(warnings[0].contains("LEDGER_WORKER ") && warnings[0].contains("LEDGER_WORKERS"), "{said}");
+}
+
+#[test]
 fn a_stopping_server_tells_so_until_its_bank_has_answered() {
     let directory = tempfile::tempdir().unwrap();
     let bank = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

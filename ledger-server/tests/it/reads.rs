@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ledger_core::{Amount, Charge, Command, IdempotencyKey, UserId};
 use serde_json::{Value, json};
 
 use crate::support::Server;
@@ -96,6 +97,34 @@ async fn a_cursor_walks_without_shifting_and_belongs_to_its_list() {
     ] {
         let reply = server.get(&foreign).await;
         assert_eq!((reply.status, reply.code().as_str()), (400, "invalid_cursor"), "{foreign}");
+    }
+}
+
+#[tokio::test]
+async fn a_filtered_page_whose_scan_stopped_is_found_by_its_cursor() {
+    let server = Server::new();
+    server.charge(1, 1_000, "first").await;
+    let mut transfers = Vec::new();
+    for n in 0..5 {
+        let body = json!({"from_user_id": 1, "to_user_id": 2, "amount": 1, "idempotency_key": format!("t{n}")});
+        transfers.insert(0, server.post("/transfer", body).await.json()["transaction"]["id"].as_u64().unwrap());
+    }
+    let keys: Vec<_> = (0..100_000).map(|n| n.to_string()).collect();
+    let (user, amount) = (UserId::new(1).unwrap(), Amount::new(1).unwrap());
+    let charge = |key| Command::from(Charge::new(user, amount, IdempotencyKey::new(key).unwrap()));
+    let charges: Vec<_> = keys.iter().map(|key| charge(key)).collect();
+    assert!(server.ledger.batch(&charges).unwrap().wait().unwrap().iter().all(Result::is_ok));
+    for page in 1..=4 {
+        let path = "/transactions?user_id=1&type=transfer&limit=2";
+        let stopped = server.get(&format!("{path}&page={page}")).await.json();
+        assert_eq!((ids(&stopped), &stopped["total"]), (vec![], &json!(null)));
+        let cursor = stopped["next_cursor"].as_str().unwrap();
+        let found = server.get(&format!("{path}&cursor={cursor}")).await.json();
+        let expected: Vec<_> = transfers.iter().skip(2 * (page - 1)).take(2).copied().collect();
+        assert_eq!((ids(&found), found["next_cursor"].is_string()), (expected, page < 3), "{page}");
+        let unfiltered = server.get(&format!("/transactions?user_id=1&limit=2&cursor={cursor}")).await.json();
+        assert_eq!(ids(&unfiltered).len(), if page < 4 { 2 } else { 0 }, "{page}");
+        assert_eq!(server.get(&format!("/withdrawals?cursor={cursor}")).await.code(), "invalid_cursor");
     }
 }
 

@@ -69,7 +69,7 @@ impl Served {
     }
 
     /// Sends `text` on a connection of its own and returns all that comes back.
-    async fn exchange(&self, text: &str) -> String {
+    pub(crate) async fn exchange(&self, text: &str) -> String {
         let mut stream = self.connect().await;
         stream.write_all(text.as_bytes()).await.unwrap();
         read_all(&mut stream).await

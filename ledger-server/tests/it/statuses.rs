@@ -197,6 +197,10 @@ async fn of_requests(seen: &mut Seen) {
         let reply = world.send(route, &(path + more), media, world.body(route).to_string()).await;
         seen.take(route, &reply, "invalid_request");
     }
+    for route in WITH_A_BODY.into_iter().chain([Route::Checkpoints]) {
+        let from_a_page = Request::post(world.path(route)).header("origin", "https://evil.example");
+        seen.take(route, &world.server.call(from_a_page.body(Body::empty()).unwrap()).await, "forbidden");
+    }
     for route in WITH_A_BODY {
         let path = world.path(route);
         seen.take(route, &world.send(route, &path, "text/plain", "{}").await, "unsupported_media_type");

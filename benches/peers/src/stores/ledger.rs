@@ -80,7 +80,7 @@ impl Session for OursSession<'_> {
             let page = self.0.transactions(&query)?.wait()?;
             rows.extend(page.transactions.iter().map(|transaction| transaction.amount.minor()));
             let Some(next) = page.next else { return Ok(Account { balance, rows }) };
-            query.start = ledger_core::PageStart::After(next);
+            query.start = next;
         }
     }
 }

@@ -25,8 +25,6 @@ pub(super) struct Cursor<'a> {
     pub(super) seal: Seal,
     pub(super) reading: Reading,
     pub(super) options: &'a WalOptions,
-    /// The segment before the first that is read.
-    previous: u64,
     visit: &'a mut dyn FnMut(Record<'_>) -> Result<(), String>,
     pub(super) at: Settled,
     record_time: Timestamp,
@@ -66,7 +64,6 @@ impl<'a> Cursor<'a> {
             seal: mark.seal(),
             reading,
             options,
-            previous: 0,
             visit,
             at,
             record_time: Timestamp::MIN,
@@ -94,7 +91,7 @@ impl<'a> Cursor<'a> {
         if start == Start::First {
             return;
         }
-        (self.previous, self.first_seq) = (link.link.previous, link.header.first_seq);
+        self.first_seq = link.header.first_seq;
         let Header { first_seq, previous, base_time, epoch, .. } = link.header;
         self.at = Settled { chain: previous, next_seq: first_seq, time: base_time, records_chain: previous, ..self.at };
         self.epoch = epoch;
@@ -143,13 +140,12 @@ impl<'a> Cursor<'a> {
     }
 
     fn enter(&mut self, name: &str, previous: Option<&Segment>, read: &ReadLink) -> Result<(), OpenError> {
-        let expected = previous.map_or(self.previous, |previous| previous.header.number);
         let refuse = |reason: String| Err(damaged(name, LINK_AT, Some(self.at.next_seq), reason));
-        if read.link.previous != expected {
-            return refuse(match expected {
-                0 => format!("it follows segment {}, which is missing", read.link.previous),
-                _ => format!("it follows segment {}, and segment {expected} is before it", read.link.previous),
-            });
+        // Whether there may be none before it was decided where the reading begins.
+        if let Some(before) = previous.map(|previous| previous.header.number)
+            && read.link.previous != before
+        {
+            return refuse(format!("it follows segment {}, and segment {before} is before it", read.link.previous));
         }
         if read.header.previous != self.at.chain || read.header.first_seq != self.at.next_seq {
             return refuse(format!(
