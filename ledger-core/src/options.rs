@@ -42,6 +42,8 @@ pub struct Options {
     pub(crate) threads: bool,
     /// From this size on a history file is never written again.
     pub(crate) history_bytes: u64,
+    /// So many commands of a batch are executed one after another.
+    pub(crate) few: usize,
     /// Whether it is what fills the directory that opens it, to finish it.
     pub(crate) finishes: bool,
     #[cfg(any(test, feature = "sim"))]
@@ -68,6 +70,7 @@ impl Default for Options {
             progress: Arc::new(|_| ()),
             threads: true,
             history_bytes: crate::checkpoint::HISTORY_BYTES,
+            few: crate::ledger::FEW,
             finishes: false,
             #[cfg(any(test, feature = "sim"))]
             planted: None,
@@ -228,6 +231,14 @@ impl Options {
     #[must_use]
     pub fn history_bytes(mut self, bytes: u64) -> Options {
         self.history_bytes = bytes;
+        self
+    }
+
+    /// Up to how many commands of a batch are executed one after another; 0: each batch is sorted by its locks, as large ones are.
+    #[cfg(any(test, feature = "sim"))]
+    #[must_use]
+    pub fn few_commands(mut self, few: usize) -> Options {
+        self.few = few;
         self
     }
 

@@ -29,6 +29,9 @@ use crate::wal::{Reservation, Stamp};
 /// How many commands are claimed and executed together: enough that each lock of keys and each shard has several of them,
 /// whose cache misses then overlap; few enough that another's command on the same key waits a millisecond or two.
 const WINDOW: usize = 4_096;
+/// So few commands are executed one after another: hardly two of them need one lock, so sorting them by their locks costs more
+/// than it spares.
+pub(crate) const FEW: usize = 32;
 /// How many transfers of a class are executed with their shards locked once, at most.
 const TRANSFERS: usize = 64;
 /// The same of those that are in no class: they need two shards each.
@@ -107,6 +110,10 @@ impl Engine {
                 return self.window(&commands[..half], &mut results[..half], seen, no_room);
             }
         };
+        if commands.len() <= self.few {
+            self.one_after_another(commands, results, seen, room)?;
+            return Ok(commands.len());
+        }
         let order = Grouped::by(commands.len(), Keys::LOCKS, |index| Keys::index(commands[index].key_hash));
         let (mut steps, blocked) = self.claim_window(commands, &order);
         // Whatever happens from here, also a panic, the claims of this window end when this is dropped.
@@ -130,6 +137,38 @@ impl Engine {
             conclude_refused(refusal, &mut results[index], seen)?;
         }
         Ok(blocked)
+    }
+
+    /// Executes few commands, as if each had come alone.
+    fn one_after_another(
+        &self,
+        commands: &[Prepared<'_, '_>],
+        results: &mut [Option<Result<Receipt, Rejection>>],
+        seen: &mut Seq,
+        mut room: Reservation<'_>,
+    ) -> Result<(), Halted> {
+        let mut announced: SmallVec<[(Receipt, Place<'_>); 1]> = SmallVec::new();
+        let mut outcome = Ok(());
+        for (prepared, result) in commands.iter().zip(results) {
+            outcome = match self.submit_admitted(prepared, &mut room) {
+                Ok((receipt, place)) => {
+                    *seen = (*seen).max(receipt.balance.seq);
+                    *result = Some(Ok(receipt));
+                    announced.extend(place.map(|place| (receipt, place)));
+                    Ok(())
+                }
+                Err(refusal) => conclude_refused(refusal, result, seen),
+            };
+            if outcome.is_err() {
+                break;
+            }
+        }
+        // Before anyone is told, who may ask for room.
+        drop(room);
+        for (receipt, place) in announced {
+            self.announce(&receipt, Some(place));
+        }
+        outcome
     }
 
     /// Claims the keys of a window. Returns where each command stands, and how many come before the first that met a

@@ -53,6 +53,8 @@ pub(crate) struct Engine {
     checkpoints: Mutex<Tally>,
     memory: MemoryGauge,
     closing: AtomicBool,
+    /// A batch of so many commands is no more than those.
+    pub(super) few: usize,
     #[cfg(any(test, feature = "sim"))]
     pub(super) planted: Option<crate::sim::PlantedBug>,
 }
@@ -189,6 +191,7 @@ impl Engine {
             recovered,
             memory: MemoryGauge::new(options.memory_bytes_max),
             closing: AtomicBool::new(false),
+            few: options.few,
             #[cfg(any(test, feature = "sim"))]
             planted: options.planted,
         }
@@ -311,6 +314,19 @@ impl Engine {
             // A repeat is told that it is one, whatever else is wrong.
             Err(refusal) => return Err(self.settled(prepared).unwrap_or(refusal)),
         };
+        let (receipt, place) = self.submit_admitted(prepared, &mut room)?;
+        drop(room);
+        self.announce(&receipt, place);
+        Ok(receipt)
+    }
+
+    /// One command for which there is room. Its withdrawal is to be announced once that is given back.
+    #[inline]
+    pub(super) fn submit_admitted(
+        &self,
+        prepared: &Prepared<'_, '_>,
+        room: &mut Reservation<'_>,
+    ) -> Result<(Receipt, Option<Place<'_>>), Refusal> {
         let claim = match self.tables.keys.claim(prepared.key_hash, prepared.key) {
             Ok(claim) => claim,
             Err(Unclaimed::Settled(settled)) => return Err(self.repeat(prepared, settled)),
@@ -323,13 +339,11 @@ impl Engine {
         let (receipt, id) = {
             let mut shards = self.tables.lock_for(&movement);
             let _fuse = Fuse(&self.wal);
-            self.execute(&mut shards, prepared, &movement, now, &mut room)?
+            self.execute(&mut shards, prepared, &movement, now, room)?
         };
         self.conclude(prepared, claim, id);
         drop(fuse);
-        drop(room);
-        self.announce(&receipt, place);
-        Ok(receipt)
+        Ok((receipt, place))
     }
 
     /// Plans, appends and applies one command under its shards' locks.

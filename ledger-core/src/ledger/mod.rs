@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+pub(crate) use self::batch::FEW;
 pub(crate) use self::engine::{Engine, SHARDS_MAX};
 pub use self::keeper::Checkpoints;
 use self::keeper::Keeper;

@@ -54,7 +54,12 @@ const START: Timestamp = match Timestamp::from_micros(1_704_880_800_000_000) {
 };
 
 fn options() -> Options {
-    Options::default().shards(2).segment_bytes(1 << 20).checkpoint_bytes(None).clock(SimClock::at(START))
+    Options::default()
+        .shards(2)
+        .segment_bytes(1 << 20)
+        .checkpoint_bytes(None)
+        .clock(SimClock::at(START))
+        .few_commands(0)
 }
 
 fn user(id: u64) -> UserId {

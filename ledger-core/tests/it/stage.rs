@@ -51,7 +51,9 @@ pub(crate) fn second(seconds: i64) -> Timestamp {
 
 /// The options of a deterministic ledger: no threads, small segments, a clock that the test moves.
 pub(crate) fn options(clock: &SimClock) -> Options {
-    Options::default().threads(false).segment_bytes(SEGMENT_BYTES).shards(4).clock(clock.clone())
+    let options = Options::default().threads(false).segment_bytes(SEGMENT_BYTES).shards(4).clock(clock.clone());
+    // The tests' batches are small, and are to go the way of large ones too.
+    options.few_commands(2)
 }
 
 /// The answer, once it may leave.
