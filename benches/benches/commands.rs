@@ -5,6 +5,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use ledger_benches::load;
 use ledger_benches::place::{Mode, Opened};
+use ledger_benches::rows::latency::Disk;
 use ledger_benches::workload::{Keys, Random, Work, user};
 use ledger_core::{Commit, Currency};
 
@@ -31,6 +32,15 @@ fn commands(criterion: &mut Criterion) {
         group.bench_function("balance", |bencher| {
             bencher.iter(|| ledger.balance(user(random.below(ACCOUNTS)), Currency::USD).and_then(Commit::wait));
         });
+        if mode == Mode::Durable {
+            let (disk, mut block) = (Disk::new(1_024), 0);
+            group.bench_function("the same 4 KiB written and synced without a ledger", |bencher| {
+                bencher.iter(|| {
+                    disk.write_and_sync_block(block);
+                    block += 1;
+                });
+            });
+        }
         group.finish();
     }
 }

@@ -9,6 +9,9 @@
 pub mod app;
 pub mod archive;
 pub mod bank;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 pub mod config;
 pub mod copies;
 pub mod error;

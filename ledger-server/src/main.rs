@@ -18,7 +18,9 @@ use tokio::signal::unix::{SignalKind, signal};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    telemetry::start();
+    if let Err(fault) = telemetry::start() {
+        return fail(2, &fault);
+    }
     files::raise_limit();
     let CommandLine { command, settings } = command_line();
     match command {

@@ -12,7 +12,13 @@ use crate::scale::Scale;
 use crate::workload::{Keys, Random, Work};
 
 /// Charges one by one on one thread; returns the time of each and of all.
-fn charge(ledger: &Ledger, work: Work, random: &mut Random, lane: &mut Keys, count: usize) -> (Latencies, Duration) {
+pub fn charge(
+    ledger: &Ledger,
+    work: Work,
+    random: &mut Random,
+    lane: &mut Keys,
+    count: usize,
+) -> (Latencies, Duration) {
     let mut latencies = Latencies::new();
     let begin = Instant::now();
     for _ in 0..count {

@@ -17,14 +17,16 @@ use crate::workload::Work;
 const BLOCK: usize = 4096;
 
 /// A file that was zero-written, as the log's are, so that no write allocates anything.
-struct Disk {
+#[derive(Debug)]
+pub struct Disk {
     file: File,
     blocks: u64,
     _directory: TempDir,
 }
 
 impl Disk {
-    fn new(blocks: u64) -> Disk {
+    /// A file of so many blocks.
+    pub fn new(blocks: u64) -> Disk {
         let directory = place::directory();
         let path = directory.path().join("blocks");
         let file = OpenOptions::new().create_new(true).write(true).open(path).expect("a file can be made");
@@ -35,14 +37,20 @@ impl Disk {
         Disk { file, blocks, _directory: directory }
     }
 
+    /// Writes and syncs one block, numbered from 0 and again from 0 behind the last.
+    pub fn write_and_sync_block(&self, number: u64) {
+        let at = number % self.blocks * BLOCK as u64;
+        self.file.write_all_at(&[number as u8 | 1; BLOCK], at).expect("the disk writes");
+        self.file.sync_data().expect("the disk syncs");
+    }
+
     /// Writes and syncs block after block.
     fn write_and_sync(&self) -> (f64, Latencies) {
         let mut latencies = Latencies::new();
         let begin = Instant::now();
         for block in 0..self.blocks {
             let start = Instant::now();
-            self.file.write_all_at(&[block as u8 | 1; BLOCK], block * BLOCK as u64).expect("the disk writes");
-            self.file.sync_data().expect("the disk syncs");
+            self.write_and_sync_block(block);
             latencies.add(start.elapsed());
         }
         (self.blocks as f64 / begin.elapsed().as_secs_f64(), latencies)

@@ -3,14 +3,14 @@
 //! Each row is measured in a process of its own: memory that an earlier one touched and gave back would flatter the next.
 
 mod checkpoint;
-mod growth;
+pub mod growth;
 mod large;
-mod latency;
+pub mod latency;
 mod memory;
-mod reads;
+pub mod reads;
 pub mod recovery;
 mod throughput;
-mod time;
+pub mod time;
 
 use std::fmt;
 

@@ -17,18 +17,28 @@ use crate::place::{Mode, Opened};
 use crate::scale::Scale;
 use crate::workload::{Keys, Random, Work, user};
 
-const READERS: usize = 2;
+/// How many threads read.
+pub const READERS: usize = 2;
 /// The writer's batch and how often it comes: 100,000 charges a second, which leaves the cores to the readers.
 const WRITER_BATCH: usize = 1_000;
 const WRITER_EVERY: Duration = Duration::from_millis(10);
 /// How many accounts one call of `balances` is asked for.
-const TOGETHER: usize = 1_024;
+pub const TOGETHER: usize = 1_024;
 /// How many reads pass between two looks at the clock.
 const READS: u64 = 1_024;
 
+/// How long the readers go on.
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    /// So long.
+    Time(Duration),
+    /// For so many reads each, and what is missing to a whole thousand.
+    Reads(u64),
+}
+
 /// What a map without a ledger would keep of an account.
-#[derive(Clone, Copy)]
-struct Plain {
+#[derive(Clone, Copy, Debug)]
+pub struct Plain {
     withdrawable: u64,
     held: u64,
     reserved: u64,
@@ -36,7 +46,7 @@ struct Plain {
 }
 
 /// Reads a second by two threads, while `write` is called every so often by a third.
-fn reads(scale: &Scale, read: impl Fn(u64) + Sync, mut write: impl FnMut() + Send) -> f64 {
+fn reads(accounts: u64, until: Until, read: impl Fn(u64) + Sync, mut write: impl FnMut() + Send) -> f64 {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -51,8 +61,12 @@ fn reads(scale: &Scale, read: impl Fn(u64) + Sync, mut write: impl FnMut() + Sen
             let (mut random, mut count) = (Random::new(thread as u64), 0);
             barrier.wait();
             let start = Instant::now();
-            while start.elapsed() < scale.reads_for {
-                (0..READS).for_each(|_| read(random.below(scale.accounts)));
+            let goes_on = |count| match until {
+                Until::Time(time) => start.elapsed() < time,
+                Until::Reads(reads) => count < reads,
+            };
+            while goes_on(count) {
+                (0..READS).for_each(|_| read(random.below(accounts)));
                 count += READS;
             }
             count
@@ -62,57 +76,66 @@ fn reads(scale: &Scale, read: impl Fn(u64) + Sync, mut write: impl FnMut() + Sen
     })
 }
 
-fn ledger_reads(scale: &Scale, ledger: &Ledger, read: impl Fn(u64) + Sync) -> f64 {
+/// Reads a second of the ledger's accounts beside charges.
+pub fn ledger_reads(accounts: u64, until: Until, ledger: &Ledger, read: impl Fn(u64) + Sync) -> f64 {
     let (mut random, mut lane) = (Random::new(9), Keys::lane());
-    let work = Work::Charges { accounts: scale.accounts };
-    reads(scale, read, || {
+    let work = Work::Charges { accounts };
+    reads(accounts, until, read, || {
         let keys = lane.take(WRITER_BATCH);
         let commands: Vec<_> = keys.iter().map(|key| work.command(&mut random, 0, key)).collect();
         load::submit(ledger, &commands);
     })
 }
 
-fn map_reads(scale: &Scale, map: &DashMap<u64, Plain, RandomState>) -> f64 {
+/// A map of so many accounts.
+pub fn map(accounts: u64) -> DashMap<u64, Plain, RandomState> {
+    let plain = |account| (account + 1, Plain { withdrawable: 1_000_000_000, held: 0, reserved: 0, seq: 0 });
+    (0..accounts).map(plain).collect()
+}
+
+/// Reads a second of the map's accounts beside as many charges.
+pub fn map_reads(accounts: u64, until: Until, map: &DashMap<u64, Plain, RandomState>) -> f64 {
     let mut random = Random::new(9);
     let read = |account: u64| {
         let plain = *map.get(&(account + 1)).expect("the account is there");
         black_box((plain.withdrawable + plain.held + plain.reserved, plain.seq));
     };
-    reads(scale, read, || {
+    reads(accounts, until, read, || {
         for _ in 0..WRITER_BATCH {
-            let mut plain = map.get_mut(&(random.below(scale.accounts) + 1)).expect("the account is there");
+            let mut plain = map.get_mut(&(random.below(accounts) + 1)).expect("the account is there");
             plain.withdrawable += 100;
             plain.seq += 1;
         }
     })
 }
 
+/// Reads a balance. The answer is there; the right to send it is not waited for.
+pub fn applied(ledger: &Ledger, account: u64) {
+    black_box(&ledger.balance(user(account), Currency::USD).expect("the ledger runs"));
+}
+
+/// Reads a balance and waits until it may be sent.
+pub fn durable(ledger: &Ledger, account: u64) {
+    black_box(ledger.balance(user(account), Currency::USD).and_then(ledger_core::Commit::wait).expect("durable"));
+}
+
+/// Reads [`TOGETHER`] balances as [`applied`], drawn by the seed `first`.
+pub fn together(ledger: &Ledger, accounts: u64, first: u64) {
+    let mut random = Random::new(first);
+    let accounts: [_; TOGETHER] = std::array::from_fn(|_| (user(random.below(accounts)), Currency::USD));
+    black_box(&ledger.balances(&accounts).expect("the ledger runs"));
+}
+
 pub(super) fn balances(scale: &Scale) -> Vec<Row> {
     let ledger = Opened::new(Mode::Durable);
     load::fund(&ledger, scale.accounts);
-    let map: DashMap<u64, Plain, RandomState> = DashMap::default();
-    for account in 0..scale.accounts {
-        map.insert(account + 1, Plain { withdrawable: 1_000_000_000, held: 0, reserved: 0, seq: 0 });
-    }
-    let applied = |account: u64| {
-        // The answer is there; the right to send it is not waited for.
-        black_box(&ledger.balance(user(account), Currency::USD).expect("the ledger runs"));
-    };
-    let durable = |account: u64| {
-        black_box(ledger.balance(user(account), Currency::USD).and_then(ledger_core::Commit::wait).expect("durable"));
-    };
-    let together = |first: u64| {
-        let mut random = Random::new(first);
-        let accounts: [_; TOGETHER] = std::array::from_fn(|_| (user(random.below(scale.accounts)), Currency::USD));
-        black_box(&ledger.balances(&accounts).expect("the ledger runs"));
-    };
-    let together = Pairs::measure(
-        scale.pairs,
-        || TOGETHER as f64 * ledger_reads(scale, &ledger, together),
-        || map_reads(scale, &map),
-    );
-    let applied = Pairs::measure(scale.pairs, || ledger_reads(scale, &ledger, applied), || map_reads(scale, &map));
-    let durable = Pairs::measure(scale.pairs, || ledger_reads(scale, &ledger, durable), || map_reads(scale, &map));
+    let (map, until) = (map(scale.accounts), Until::Time(scale.reads_for));
+    let ours = |read: &(dyn Fn(u64) + Sync)| ledger_reads(scale.accounts, until, &ledger, read);
+    let theirs = || map_reads(scale.accounts, until, &map);
+    let together = |first| together(&ledger, scale.accounts, first);
+    let together = Pairs::measure(scale.pairs, || TOGETHER as f64 * ours(&together), theirs);
+    let applied = Pairs::measure(scale.pairs, || ours(&|account| applied(&ledger, account)), theirs);
+    let durable = Pairs::measure(scale.pairs, || ours(&|account| durable(&ledger, account)), theirs);
     let baseline = "dashmap get";
     vec![
         Row::new("balances as applied, 2 readers, 100 k charges/s beside them", "15 M/s").rates(&applied, baseline),

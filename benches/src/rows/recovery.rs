@@ -36,10 +36,7 @@ pub(super) fn recovery(scale: &Scale) -> Vec<Row> {
 pub(super) fn snapshot(scale: &Scale) -> Vec<Row> {
     let (log, with_snapshot) = (place::directory(), place::directory());
     write(log.path(), scale.accounts, scale.recovered);
-    write(with_snapshot.path(), scale.accounts, scale.recovered);
-    let ledger = options().open(with_snapshot.path()).expect("the ledger opens");
-    ledger.checkpoint().expect("the snapshot is written");
-    ledger.close().expect("the ledger closes");
+    write_snapshot(with_snapshot.path(), scale.accounts, scale.recovered);
     let entries = scale.recovered as f64;
     let pairs = Pairs::measure(
         scale.pairs,
@@ -56,7 +53,7 @@ fn options() -> Options {
 }
 
 /// How long it takes to open a ledger of so many entries.
-fn open(directory: &Path, entries: usize) -> Duration {
+pub fn open(directory: &Path, entries: usize) -> Duration {
     let start = Instant::now();
     let ledger = options().open(directory).expect("the ledger opens");
     let took = start.elapsed();
@@ -69,6 +66,14 @@ fn open(directory: &Path, entries: usize) -> Duration {
 pub fn write(directory: &Path, accounts: u64, entries: usize) {
     let ledger = options().open(directory).expect("a new ledger opens");
     load::fill(&ledger, Work::Charges { accounts }, entries);
+    ledger.close().expect("the ledger closes");
+}
+
+/// Leaves a snapshot of so many charges.
+pub fn write_snapshot(directory: &Path, accounts: u64, entries: usize) {
+    write(directory, accounts, entries);
+    let ledger = options().open(directory).expect("the ledger opens");
+    ledger.checkpoint().expect("the snapshot is written");
     ledger.close().expect("the ledger closes");
 }
 

@@ -14,6 +14,7 @@ use crate::scale::Scale;
 use crate::workload::{Keys, Random, amount, key, user};
 
 const BATCH: usize = 1_024;
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Charges one account `count` times; charge `number` is held until what `release_at` says, and `after_batch` is called
 /// now and then.
@@ -37,7 +38,7 @@ fn charge_one(
 }
 
 /// How long the slower of the first balance and the first charge takes, once all holds of an account have matured.
-fn first_after_maturity(count: usize, release_at: impl Fn(Timestamp, usize) -> Option<Timestamp>) -> Duration {
+pub fn first_after_maturity(count: usize, release_at: impl Fn(Timestamp, usize) -> Option<Timestamp>) -> Duration {
     let clock = ManualClock::new();
     let ledger = Opened::by_clock(clock.clone());
     let start = clock.now();
@@ -53,11 +54,33 @@ fn first_after_maturity(count: usize, release_at: impl Fn(Timestamp, usize) -> O
     read.max(timed.elapsed())
 }
 
+/// All holds mature an hour from the start.
+pub fn at_one_time(start: Timestamp, _: usize) -> Option<Timestamp> {
+    Some(start.saturating_add(HOUR))
+}
+
+/// Each hold matures a microsecond after the one before it.
+pub fn at_many_times(start: Timestamp, number: usize) -> Option<Timestamp> {
+    Some(start.saturating_add(HOUR + Duration::from_micros(number as u64)))
+}
+
+/// A ledger of one account with so many entries, of which every fourth is held for up to an hour; when it began, and how
+/// many microseconds long it went on.
+pub fn with_past(entries: usize) -> (Opened, Timestamp, u64) {
+    let clock = ManualClock::new();
+    let ledger = Opened::by_clock(clock.clone());
+    let begin = clock.now();
+    let mut random = Random::new(5);
+    let held = |number: usize| {
+        let micros = random.below(3_600_000_000);
+        number.is_multiple_of(4).then(|| clock.now().saturating_add(Duration::from_micros(micros)))
+    };
+    charge_one(&ledger, entries, held, || clock.advance(Duration::from_millis(10)));
+    let span = clock.now().saturating_since(begin).as_micros() as u64;
+    (ledger, begin, span)
+}
+
 pub(super) fn maturing(scale: &Scale) -> Vec<Row> {
-    let hour = Duration::from_secs(3_600);
-    let at_one_time = |start: Timestamp, _| Some(start.saturating_add(hour));
-    let at_many_times =
-        |start: Timestamp, number| Some(start.saturating_add(hour + Duration::from_micros(number as u64)));
     let row = |what: &str, release_at: &dyn Fn(Timestamp, usize) -> Option<Timestamp>| {
         let pairs = Pairs::measure(
             scale.pairs,
@@ -74,17 +97,7 @@ pub(super) fn maturing(scale: &Scale) -> Vec<Row> {
 }
 
 pub(super) fn past(scale: &Scale) -> Vec<Row> {
-    let clock = ManualClock::new();
-    let ledger = Opened::by_clock(clock.clone());
-    let begin = clock.now();
-    let mut random = Random::new(5);
-    // Every fourth is held for up to an hour.
-    let held = |number: usize| {
-        let micros = random.below(3_600_000_000);
-        number.is_multiple_of(4).then(|| clock.now().saturating_add(Duration::from_micros(micros)))
-    };
-    charge_one(&ledger, scale.past, held, || clock.advance(Duration::from_millis(10)));
-    let span = clock.now().saturating_since(begin).as_micros() as u64;
+    let (ledger, begin, span) = with_past(scale.past);
     let mut random = Random::new(6);
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..scale.pairs {

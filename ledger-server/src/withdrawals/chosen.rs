@@ -10,6 +10,13 @@ use super::simulated::SimulatedBank;
 
 /// One of the gateways that come with the server.
 #[derive(Debug)]
+#[cfg_attr(
+    feature = "console",
+    expect(
+        clippy::large_enum_variant,
+        reason = "hyper's client is larger with what the console needs of it; there is one"
+    )
+)]
 pub enum ChosenBank {
     /// In this process.
     Simulated(SimulatedBank),
