@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use ledger_benches::disk::Disk;
 use ledger_benches::load;
 use ledger_benches::place::{Mode, Opened};
-use ledger_benches::rows::latency::Disk;
 use ledger_benches::workload::{Keys, Random, Work, user};
 use ledger_core::{Commit, Currency};
 

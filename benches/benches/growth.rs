@@ -27,7 +27,7 @@ fn among(criterion: &mut Criterion) {
         let ledger = LazyCell::new(|| filled(transactions));
         group.bench_function(BenchmarkId::from_parameter(transactions), |bencher| {
             let ledger = &*ledger;
-            bencher.iter_custom(|charges| growth::charge(ledger, WORK, &mut random, &mut lane, charges as usize).1);
+            bencher.iter_custom(|charges| growth::charge(ledger, WORK, &mut random, &mut lane, 0..charges as usize).1);
         });
     }
     group.finish();
@@ -42,7 +42,7 @@ fn longest(criterion: &mut Criterion) {
     group.bench_function("of 100,000 charges while the tables grow", |bencher| {
         let ledger = &*ledger;
         bencher.iter_custom(|parts| {
-            (0..parts).map(|_| growth::charge(ledger, WORK, &mut random, &mut lane, PART).0.max()).sum::<Duration>()
+            (0..parts).map(|_| growth::charge(ledger, WORK, &mut random, &mut lane, 0..PART).0.max()).sum::<Duration>()
         });
     });
     group.finish();

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod disk;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod latency;

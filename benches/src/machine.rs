@@ -1,6 +1,7 @@
 //! What the figures were measured on: without it they say nothing.
 
 use std::fs;
+use std::process::Command;
 
 use ledger_core::{Clock, SystemClock};
 
@@ -13,7 +14,27 @@ pub fn resident_bytes() -> u64 {
     pages * rustix::param::page_size() as u64
 }
 
-/// The machine, the disk and the day, in one line of Markdown.
+/// What all processes may share, in bytes; 0 if Linux does not tell.
+fn memory_bytes() -> u64 {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
+    total.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) << 10
+}
+
+/// The commit of the checkout that this was built in, with a `+` if something other than text was changed since; `None`
+/// where there is no checkout any more, or no git.
+fn commit() -> Option<String> {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(["-C", env!("CARGO_MANIFEST_DIR")]).args(arguments).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    };
+    let head = git(&["rev-parse", "--short", "HEAD"])?;
+    let changed = git(&["status", "--porcelain", "--", ":/", ":(top,exclude)docs", ":(top,exclude)*.md"])?;
+    Some(if changed.is_empty() { head } else { head + "+" })
+}
+
+/// The machine, the disk, the day and the commit, in one line of Markdown.
 pub fn describe() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -29,9 +50,11 @@ pub fn describe() -> String {
     };
     let allocator = if cfg!(feature = "mimalloc") { "mimalloc" } else { "the system's allocator" };
     let build = if cfg!(debug_assertions) { ", **built with debug assertions**" } else { "" };
+    let commit = commit().map_or(String::new(), |commit| format!(", commit {commit}"));
     format!(
-        "{cores} cores ({model}), Linux {}, {file_system}, {allocator}, {}{build}. Durability is on: a reply waits \
-         for fdatasync, but for rows that say \"in memory\".",
+        "{cores} cores ({model}), {:.1} GiB of memory, Linux {}, {file_system}, {allocator}, {}{commit}{build}. Durability \
+         is on: a reply waits for fdatasync, unless a row says \"in memory\", \"page cache\" or \"interval\".",
+        memory_bytes() as f64 / f64::from(1 << 30),
         // What a vendor adds to the version is of no use to others.
         kernel.trim().split('-').next().unwrap_or_default(),
         SystemClock.wall(),

@@ -216,7 +216,7 @@ impl Run {
         let history_bytes = [0, 8 << 10, 64 << 20][(self.seed % 3) as usize];
         let options = Options::default()
             .history_bytes(history_bytes)
-            .keep_log(self.seed % 5 == 0)
+            .keep_log(self.seed.is_multiple_of(5))
             // Large batches are sorted by their locks, small ones are not; these are all small.
             .few_commands(if self.seed % 4 < 3 { 0 } else { 8 })
             .threads(false)

@@ -35,6 +35,8 @@ pub(crate) struct Figures {
     pub(crate) disk_alone: f64,
     /// Bytes on the disk that a charge in a batch adds.
     pub(crate) disk_batched: f64,
+    /// Bytes on the disk that a charge adds on average from the empty store on, those before the measurement too.
+    pub(crate) disk_in_all: f64,
     /// Bytes of resident memory that a charge adds, where charges are held in memory.
     pub(crate) memory: Option<f64>,
 }
@@ -45,8 +47,8 @@ impl fmt::Display for Figures {
         let queued = self.queued.map_or("- -".to_owned(), cell);
         let memory = self.memory.map_or("-".to_owned(), |bytes| bytes.to_string());
         let [one, many, batched] = [self.one, self.many, self.batched].map(cell);
-        let (alone, in_batches) = (self.disk_alone, self.disk_batched);
-        write!(f, "{one} {many} {queued} {batched} {alone} {in_batches} {memory} {}", self.version)
+        let (alone, in_batches, in_all) = (self.disk_alone, self.disk_batched, self.disk_in_all);
+        write!(f, "{one} {many} {queued} {batched} {alone} {in_batches} {in_all} {memory} {}", self.version)
     }
 }
 
@@ -54,7 +56,7 @@ impl FromStr for Figures {
     type Err = String;
 
     fn from_str(line: &str) -> Result<Figures, String> {
-        let mut words = line.splitn(12, ' ');
+        let mut words = line.splitn(13, ' ');
         let mut next = || words.next().ok_or_else(|| format!("{line:?} has too few words"));
         let number = |word: &str| word.parse::<f64>().map_err(|fault| format!("{word:?}: {fault}"));
         let cell = |rate: &str, p99: &str| {
@@ -68,12 +70,13 @@ impl FromStr for Figures {
             (rate, p99) => Some(cell(rate, p99)?),
         };
         let batched = cell(next()?, next()?)?;
-        let (disk_alone, disk_batched) = (number(next()?)?, number(next()?)?);
+        let (disk_alone, disk_batched, disk_in_all) = (number(next()?)?, number(next()?)?, number(next()?)?);
         let memory = match next()? {
             "-" => None,
             bytes => Some(number(bytes)?),
         };
-        Ok(Figures { version: next()?.to_owned(), one, many, queued, batched, disk_alone, disk_batched, memory })
+        let version = next()?.to_owned();
+        Ok(Figures { version, one, many, queued, batched, disk_alone, disk_batched, disk_in_all, memory })
     }
 }
 
@@ -92,6 +95,7 @@ mod tests {
             batched: cell(7.0, 8),
             disk_alone: 9.25,
             disk_batched: 0.0,
+            disk_in_all: 12.5,
             memory,
         };
         for figures in [figures(None, None), figures(Some(cell(5.0, 6)), Some(10.5))] {

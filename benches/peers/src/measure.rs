@@ -54,6 +54,7 @@ pub(crate) fn measure(open: Open, scale: &Scale) -> Outcome<Figures> {
     let directory = place::directory();
     let peer = open(directory.path())?;
     contract::keeps_it(&*peer)?;
+    let empty = peer.disk_bytes()?;
     fill(&*peer, scale)?;
     let (memory, disk) = (peer.memory_bytes()?, peer.disk_bytes()?);
     let (one, alone) = singly(&*peer, 1, scale)?;
@@ -65,14 +66,17 @@ pub(crate) fn measure(open: Open, scale: &Scale) -> Outcome<Figures> {
     };
     let disk = peer.disk_bytes()?;
     let (batched, in_batches) = batched(&*peer, scale)?;
-    let disk_batched = peer.disk_bytes()?.saturating_sub(disk) as f64 / in_batches as f64;
+    let disk_at_end = peer.disk_bytes()?;
+    let disk_batched = disk_at_end.saturating_sub(disk) as f64 / in_batches as f64;
     let count = alone + by_many + by_queue + in_batches;
+    let disk_in_all = disk_at_end.saturating_sub(empty) as f64 / (scale.accounts + count) as f64;
     let memory = match (memory, peer.memory_bytes()?) {
         (Some(before), Some(after)) => Some(after.saturating_sub(before) as f64 / count as f64),
         _ => None,
     };
     contract::kept_it(&*peer, scale.accounts)?;
-    Ok(Figures { version: peer.version()?, one, many, queued, batched, disk_alone, disk_batched, memory })
+    let version = peer.version()?;
+    Ok(Figures { version, one, many, queued, batched, disk_alone, disk_batched, disk_in_all, memory })
 }
 
 /// One charge for each account, so that none is new later.

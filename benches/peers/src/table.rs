@@ -73,17 +73,39 @@ impl Store {
         self.name != "dashmap"
     }
 
+    /// Bytes a charge; of a file that had room for them, that it did not grow.
     fn disk(&self, figure: fn(&Figures) -> f64) -> String {
-        match self.is_durable() {
-            true => format!("{:.0} B", self.median(figure)),
-            false => "none".to_owned(),
+        match self.median(figure) {
+            _ if !self.is_durable() => "none".to_owned(),
+            bytes if bytes < GREW => "did not grow".to_owned(),
+            bytes => format!("{bytes:.0} B"),
         }
+    }
+
+    /// What the disk took since the store was empty, by all charges since.
+    fn disk_in_all(&self) -> String {
+        if self.is_durable() { format!("{:.0} B", self.median(DISK_IN_ALL)) } else { "none".to_owned() }
+    }
+
+    /// As short as it can be told.
+    fn disk_in_brief(&self) -> String {
+        let grew = !self.is_durable() || self.median(DISK_BATCHED) >= GREW;
+        if grew { self.disk(DISK_BATCHED) } else { format!("{} ‡", self.disk_in_all()) }
     }
 
     fn memory(&self) -> Option<f64> {
         self.rounds[0].memory.map(|_| self.median(|figures| figures.memory.unwrap_or_default()))
     }
 }
+
+/// Bytes a charge that no store can do with: a file that grew by less had room.
+const GREW: f64 = 1.0;
+
+type DiskOf = fn(&Figures) -> f64;
+
+const DISK_ALONE: DiskOf = |figures| figures.disk_alone;
+const DISK_BATCHED: DiskOf = |figures| figures.disk_batched;
+const DISK_IN_ALL: DiskOf = |figures| figures.disk_in_all;
 
 type CellOf = fn(&Figures) -> Cell;
 
@@ -120,8 +142,8 @@ pub(crate) fn markdown(stores: &[Store], scale: &Scale, load: &str) -> String {
 fn long(stores: &[&Store], ours: &Store) -> String {
     let mut out = format!(
         "| store | one caller | p99 | {CALLERS} callers | p99 | {CALLERS} through a queue | p99 | batches of {BATCH} \
-         | p99 of a batch | disk a charge, batched / alone | memory a charge |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+         | p99 of a batch | disk a charge, batched / alone | all of the disk, a charge | memory a charge |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
     );
     for store in stores {
         let queued = match store.has_queue() {
@@ -129,7 +151,7 @@ fn long(stores: &[&Store], ours: &Store) -> String {
             false => "– | –".to_owned(),
         };
         out += &format!(
-            "| {} | {} | {} | {} | {} | {queued} | {} | {} | {} / {} | {} |\n",
+            "| {} | {} | {} | {} | {} | {queued} | {} | {} | {} / {} | {} | {} |\n",
             store.title(),
             store.shown(ours, ONE),
             short(store.p99(ONE)),
@@ -137,8 +159,9 @@ fn long(stores: &[&Store], ours: &Store) -> String {
             short(store.p99(MANY)),
             store.shown(ours, BATCHED),
             short(store.p99(BATCHED)),
-            store.disk(|figures| figures.disk_batched),
-            store.disk(|figures| figures.disk_alone),
+            store.disk(DISK_BATCHED),
+            store.disk(DISK_ALONE),
+            store.disk_in_all(),
             store.memory().map_or("a cache".to_owned(), |bytes| format!("{bytes:.0} B")),
         );
     }
@@ -147,13 +170,14 @@ fn long(stores: &[&Store], ours: &Store) -> String {
 
 fn brief(stores: &[&Store], ours: &Store) -> String {
     let mut out = format!(
-        "| store | one caller | p99 | {CALLERS} callers | p99 | batches of {BATCH} | disk a charge | memory a charge |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        "| store | one caller | p99 | {CALLERS} callers | p99 | batches of {BATCH} | p99 of a batch | disk a charge \
+         | memory a charge |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
     );
     for store in stores {
         let many = store.best_of_many();
         out += &format!(
-            "| {} | {} | {} | {}{} | {} | {} | {} | {} |\n",
+            "| {} | {} | {} | {}{} | {} | {} | {} | {} | {} |\n",
             store.title(),
             store.shown(ours, ONE),
             short(store.p99(ONE)),
@@ -161,11 +185,13 @@ fn brief(stores: &[&Store], ours: &Store) -> String {
             if store.gains_from_queue() { " †" } else { "" },
             short(store.p99(many)),
             store.shown(ours, BATCHED),
-            store.disk(|figures| figures.disk_batched),
+            short(store.p99(BATCHED)),
+            store.disk_in_brief(),
             store.memory().map_or("a cache".to_owned(), |bytes| format!("{bytes:.0} B")),
         );
     }
-    out + "\n† Through a queue that the caller has to write: one thread takes what waits in it as one transaction.\n"
+    out + "\n† Through a queue that the caller has to write: one thread takes what waits in it as one transaction. ‡ From \
+           the empty store on: its file had room for the measured batches, and did not grow.\n"
 }
 
 /// Every figure in which another is better.
@@ -173,9 +199,9 @@ fn losses(stores: &[&Store], ours: &Store) -> String {
     let mut lost = Vec::new();
     for other in stores.iter().filter(|store| store.name != OURS) {
         let mut reasons = Vec::new();
-        for (what, own, theirs) in
-            [("one caller", ONE, ONE), ("many callers", MANY, other.best_of_many()), ("batches", BATCHED, BATCHED)]
-        {
+        let queued = other.has_queue().then_some(("many callers through a queue", MANY, QUEUED));
+        let calls = [("one caller", ONE, ONE), ("many callers", MANY, MANY), ("batches", BATCHED, BATCHED)];
+        for (what, own, theirs) in calls.into_iter().chain(queued) {
             let factor = other.rate(theirs) / ours.rate(own);
             if factor > 1.0 {
                 reasons.push(format!("{what} (× {factor:.2})"));
@@ -185,20 +211,24 @@ fn losses(stores: &[&Store], ours: &Store) -> String {
                 reasons.push(format!("p99 of {what} ({} against {})", short(theirs), short(own)));
             }
         }
-        let sizes: [(&str, fn(&Figures) -> f64); 2] = [
-            ("disk a charge in batches", |figures| figures.disk_batched),
-            ("disk a charge alone", |figures| figures.disk_alone),
+        let sizes = [
+            ("disk a charge in batches", DISK_BATCHED),
+            ("disk a charge alone", DISK_ALONE),
+            ("all of the disk, a charge", DISK_IN_ALL),
         ];
         for (what, figure) in sizes {
-            let (own, theirs) = (ours.median(figure), other.median(figure));
-            if other.is_durable() && theirs < own {
-                reasons.push(format!("{what} ({theirs:.0} against {own:.0} B)"));
+            if !other.is_durable() {
+                reasons.push(format!("{what} (none against {})", ours.disk(figure)));
+            } else if other.median(figure) < ours.median(figure) {
+                reasons.push(format!("{what} ({} against {})", other.disk(figure), ours.disk(figure)));
             }
         }
-        if let (Some(own), Some(theirs)) = (ours.memory(), other.memory())
-            && theirs < own
-        {
-            reasons.push(format!("memory a charge ({theirs:.0} against {own:.0} B)"));
+        match (ours.memory(), other.memory()) {
+            (Some(own), Some(theirs)) if theirs < own => {
+                reasons.push(format!("memory a charge ({theirs:.0} against {own:.0} B)"));
+            }
+            (Some(own), None) => reasons.push(format!("memory a charge (a cache of a set size against {own:.0} B)")),
+            _ => {}
         }
         if !reasons.is_empty() {
             lost.push(format!("- to {}: {}\n", other.title(), reasons.join(", ")));

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! cargo run --release -p ledger-benches --bin load -- table 1      # … table 5; each starts the server it measures
-//! cargo run --release -p ledger-benches --bin load -- all          # the five, the ratios, the generator's ceiling
-//! cargo run --release -p ledger-benches --bin load -- ratios
+//! cargo run --release -p ledger-benches --bin load -- all          # the five and all that follow
+//! cargo run --release -p ledger-benches --bin load -- ratios       # to handlers that do nothing
+//! cargo run --release -p ledger-benches --bin load -- half         # latency at half of the peak, beside the disk's
+//! cargo run --release -p ledger-benches --bin load -- idle         # what a server takes that nobody asks
 //! cargo run --release -p ledger-benches --bin load -- run --mix charge=7,balance=3 --rate 20000 --seconds 30
 //! ```
 //!
-//! With `--quick` everything takes seconds and shows that it runs. The tables are printed as Markdown, and written with
+//! Each prints first what the generator itself can do. With `--quick` everything takes seconds and shows that it runs. The tables are printed as Markdown, and written with
 //! their curves to `--report`, and for documentation to `--pages`.
 
 use std::io;
@@ -20,12 +22,15 @@ use ledger_benches::http::baseline::{self, Baseline};
 use ledger_benches::http::classic::{self, Size};
 use ledger_benches::http::report::{self, Section};
 use ledger_benches::http::run::measure;
-use ledger_benches::http::{Mix, Pace, Plan, Target, Until, ratios};
+use ledger_benches::http::{Mix, Pace, Plan, Target, Until, half, idle, ratios};
 use ledger_benches::machine;
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What all commands begin with.
+const COMMAND: &str = "cargo run --release -p ledger-benches --bin load --";
 
 /// Load over HTTP, with tables and pictures
 #[derive(Parser)]
@@ -50,7 +55,7 @@ struct Arguments {
     /// Where the report is written
     #[arg(long, global = true, value_name = "FILE", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/load/report.html"))]
     report: PathBuf,
-    /// A folder for the same as a page of Markdown with pictures
+    /// A folder for the same as `README.md` with pictures
     #[arg(long, global = true, value_name = "DIR")]
     pages: Option<PathBuf>,
 }
@@ -63,10 +68,14 @@ enum What {
         #[arg(value_parser = clap::value_parser!(u8).range(1..=5))]
         number: u8,
     },
-    /// The five tables, the ratios and the generator's ceiling
+    /// The five tables and all that follow
     All,
     /// The server beside handlers that do nothing, in turn
     Ratios,
+    /// Latency at half of the peak, beside the disk's own
+    Half,
+    /// What a server takes that nobody asks for anything
+    Idle,
     /// What the generator itself can do
     Ceiling,
     /// A run of your own
@@ -131,37 +140,69 @@ fn start(arguments: Arguments) -> io::Result<()> {
         (None, Some(program)) => Target::Program(program.clone()),
         (None, None) => Target::built()?,
     };
-    println!("{}\n", machine::describe());
+    let (machine, threads) = (machine::describe(), arguments.threads);
+    println!("{machine}\n");
     let mut sections = Vec::new();
     let mut show = |section: Section| {
         println!("{}", section.table.markdown());
         sections.push(section);
     };
     match &arguments.what {
-        What::Table { number } => {
-            show(ratios::ceiling(Size::Quick, arguments.threads)?);
-            show(classic::table(*number, &target, size, arguments.threads)?);
-        }
+        What::All | What::Ceiling => show(ratios::ceiling(size, threads)?),
+        // Nothing is generated.
+        What::Idle => {}
+        _ => show(ratios::ceiling(Size::Quick, threads)?),
+    }
+    match &arguments.what {
+        What::Table { number } => show(classic::table(*number, &target, size, threads)?),
         What::All => {
-            show(ratios::ceiling(size, arguments.threads)?);
             for number in 1..=5 {
-                show(classic::table(number, &target, size, arguments.threads)?);
+                show(classic::table(number, &target, size, threads)?);
             }
-            show(ratios::all(&target, size, arguments.threads)?);
+            show(ratios::all(&target, size, threads)?);
+            show(half::section(&target, size, threads)?);
+            // One that runs elsewhere cannot be looked into.
+            if arguments.url.is_none() {
+                show(idle::section(&target, size)?);
+            }
         }
-        What::Ratios => show(ratios::all(&target, size, arguments.threads)?),
-        What::Ceiling => show(ratios::ceiling(size, arguments.threads)?),
-        What::Run(run) => show(run_of_ones_own(run, &target, arguments.threads)?),
-        What::Baseline { .. } => {}
+        What::Ratios => show(ratios::all(&target, size, threads)?),
+        What::Half => show(half::section(&target, size, threads)?),
+        What::Idle => show(idle::section(&target, size)?),
+        What::Run(run) => show(run_of_ones_own(run, &target, threads)?),
+        What::Ceiling | What::Baseline { .. } => {}
     }
     let command: Vec<String> = std::env::args().skip(1).collect();
-    let command = format!("cargo run --release -p ledger-benches --bin load -- {}", command.join(" "));
-    report::write(&arguments.report, &machine::describe(), &command, &sections)?;
+    let command = format!("{COMMAND} {}", command.join(" "));
+    report::write(&arguments.report, &machine, &command, &sections)?;
     if let Some(folder) = &arguments.pages {
-        report::write_pages(folder, &machine::describe(), &command, &sections)?;
+        report::write_pages(folder, &machine, |section| command_of(section, &arguments, &command), &sections)?;
     }
     println!("The curves: {}", arguments.report.display());
     Ok(())
+}
+
+/// How a section is had by itself.
+fn command_of(section: &Section, arguments: &Arguments, given: &str) -> String {
+    if section.name == "run" {
+        return given.to_owned();
+    }
+    let mut command = format!("{COMMAND} {}", section.name);
+    match (arguments.quick, arguments.full) {
+        (true, _) => command += " --quick",
+        (_, true) => command += " --full",
+        _ => {}
+    }
+    if let Some(url) = &arguments.url {
+        command += &format!(" --url {url}");
+    }
+    if let Some(server) = &arguments.server {
+        command += &format!(" --server {}", server.display());
+    }
+    if arguments.threads > 1 {
+        command += &format!(" --threads {}", arguments.threads);
+    }
+    command
 }
 
 fn run_of_ones_own(run: &Run, target: &Target, threads: usize) -> io::Result<Section> {

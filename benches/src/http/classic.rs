@@ -98,19 +98,55 @@ fn targets(target: &Target, size: Size, threads: usize) -> io::Result<Section> {
         report::by_percentile("Latency by percentile", &curves),
     ];
     charts.extend(last.map(|measured| report::over_time("Latency over time, at the last target", &measured)));
-    Ok(Section { table, charts })
+    Ok(Section { name: "table 1", table, charts })
+}
+
+/// A row of the second table: by how many workers, what, and how many requests of it at once.
+struct Workers {
+    count: usize,
+    kind: Kind,
+    depth: usize,
+}
+
+/// The classic 500, and fewer, whose requests wait for each other less.
+const WORKERS: [Workers; 11] = [
+    Workers { count: 500, kind: Kind::Charge, depth: 1 },
+    Workers { count: 500, kind: Kind::Charge, depth: 16 },
+    Workers { count: 500, kind: Kind::Batch(100), depth: 1 },
+    Workers { count: 500, kind: Kind::Batch(1_000), depth: 1 },
+    Workers { count: 64, kind: Kind::Charge, depth: 1 },
+    Workers { count: 16, kind: Kind::Charge, depth: 4 },
+    Workers { count: 8, kind: Kind::Charge, depth: 16 },
+    Workers { count: 16, kind: Kind::Batch(10), depth: 1 },
+    Workers { count: 8, kind: Kind::Batch(50), depth: 1 },
+    Workers { count: 4, kind: Kind::Batch(100), depth: 1 },
+    Workers { count: 2, kind: Kind::Batch(500), depth: 1 },
+];
+
+/// Within which a rate is of use to somebody who waits.
+const SOON: Duration = Duration::from_millis(2);
+
+impl Workers {
+    fn name(&self) -> String {
+        let what = match self.kind {
+            Kind::Batch(operations) => format!("batches of {operations}"),
+            _ => "single charges".to_owned(),
+        };
+        let depth = if self.depth > 1 { format!(", {} pipelined", self.depth) } else { String::new() };
+        format!("{} workers, {what}{depth}", self.count)
+    }
 }
 
 fn saturation(target: &Target, size: Size, threads: usize) -> io::Result<Section> {
     let operations = match size {
-        Size::Quick => 50_000,
+        Size::Quick => 20_000,
         Size::Usual | Size::Full => 1_000_000,
     };
     let mut table = Table::new(
-        "2. 500 workers without think time",
-        format!("Closed loop, {operations} durable charges each row, {USERS} accounts; an empty server for each row."),
+        "2. 500 workers and fewer, without think time",
+        String::new(),
         &[
-            "500 workers send",
+            "who sends what",
             "operations/s",
             "requests/s",
             "success",
@@ -121,21 +157,17 @@ fn saturation(target: &Target, size: Size, threads: usize) -> io::Result<Section
             "cores: server / generator",
         ],
     );
-    let rows = [
-        ("single charges", Kind::Charge, 1),
-        ("single charges, 16 pipelined", Kind::Charge, 16),
-        ("batches of 100", Kind::Batch(100), 1),
-        ("batches of 1,000", Kind::Batch(1_000), 1),
-    ];
-    let (mut curves, mut over_time) = (Vec::new(), Vec::new());
-    for (name, kind, depth) in rows {
+    let (mut curves, mut over_time, mut reached) = (Vec::new(), Vec::new(), Vec::new());
+    for workers in &WORKERS {
+        let Workers { count, kind, depth } = *workers;
+        let name = workers.name();
         let server = target.start(&[])?;
-        let requests = (operations / kind.operations()).max(500);
-        let plan = Plan { threads, ..Plan::closed(name, Mix::only(kind), 500, depth, Until::Requests(requests)) };
+        let requests = (operations / kind.operations()).max(count as u64);
+        let plan = Plan { threads, ..Plan::closed(&name, Mix::only(kind), count, depth, Until::Requests(requests)) };
         let measured = measure(&plan, &server, false)?;
         let times = measured.outcome.accepted();
         table.row(vec![
-            name.to_owned(),
+            name.clone(),
             rate(measured.outcome.operations_per_second()),
             rate(measured.outcome.requests_per_second()),
             percent(measured.outcome.success()),
@@ -145,14 +177,31 @@ fn saturation(target: &Target, size: Size, threads: usize) -> io::Result<Section
             short(times.max()),
             cores(&measured),
         ]);
-        curves.push((name.to_owned(), times));
-        if kind == Kind::Charge {
+        if kind == Kind::Charge && count == 500 {
             over_time.push(report::over_time(&format!("Latency over time: {name}"), &measured));
         }
+        reached.push((measured.outcome.operations_per_second(), times.quantile(0.99), name.clone()));
+        curves.push((name, times));
     }
+    table.note = format!(
+        "Closed loop, {operations} durable charges each row, {USERS} accounts; an empty server for each row. {} {}",
+        best("The best rate", reached.iter()),
+        best(
+            &format!("The best with a p99 of at most {}", short(SOON)),
+            reached.iter().filter(|(_, p99, _)| *p99 <= SOON)
+        ),
+    );
     let mut charts = vec![report::by_percentile("Latency by percentile", &curves)];
     charts.extend(over_time);
-    Ok(Section { table, charts })
+    Ok(Section { name: "table 2", table, charts })
+}
+
+/// Says which of these rates is the highest.
+fn best<'a>(what: &str, rows: impl Iterator<Item = &'a (f64, Duration, String)>) -> String {
+    match rows.max_by(|one, other| one.0.total_cmp(&other.0)) {
+        Some((per_second, p99, name)) => format!("{what}: {} by {name}, p99 {}.", rate(*per_second), short(*p99)),
+        None => format!("{what}: no row has one."),
+    }
 }
 
 fn endurance(target: &Target, size: Size, threads: usize) -> io::Result<Section> {
@@ -204,7 +253,7 @@ fn endurance(target: &Target, size: Size, threads: usize) -> io::Result<Section>
         report::over_time("Latency over time, of a batch of 100", &measured),
         report::memory("Resident memory", &measured),
     ];
-    Ok(Section { table, charts })
+    Ok(Section { name: "table 3", table, charts })
 }
 
 fn bad_bank(target: &Target, size: Size, threads: usize) -> io::Result<Section> {
@@ -246,7 +295,7 @@ fn bad_bank(target: &Target, size: Size, threads: usize) -> io::Result<Section> 
         report::by_percentile("Latency by percentile", &curves),
         report::over_time("Latency over time, of all", &measured),
     ];
-    Ok(Section { table, charts })
+    Ok(Section { name: "table 4", table, charts })
 }
 
 fn surge(target: &Target, size: Size, threads: usize) -> io::Result<Section> {
@@ -293,5 +342,5 @@ fn surge(target: &Target, size: Size, threads: usize) -> io::Result<Section> {
         charts.push(report::over_time(&format!("Latency over time: {name}"), &measured));
     }
     charts.insert(0, report::by_percentile("Latency by percentile", &curves));
-    Ok(Section { table, charts })
+    Ok(Section { name: "table 5", table, charts })
 }

@@ -14,6 +14,8 @@ mod server;
 mod table;
 
 pub mod classic;
+pub mod half;
+pub mod idle;
 pub mod ratios;
 pub mod report;
 pub mod run;

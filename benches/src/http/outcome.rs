@@ -1,10 +1,12 @@
 //! What a run came to: latencies by kind and by second, and how the requests ended.
 
+use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
 use super::request::Kind;
+use crate::latency::short;
 
 /// The longest latency that is told apart, in nanoseconds.
 const LATENCY_NS_MAX: u64 = 120_000_000_000;
@@ -14,7 +16,7 @@ const LATENCY_NS_MAX: u64 = 120_000_000_000;
 pub struct Times(Histogram<u64>);
 
 impl Times {
-    fn new() -> Times {
+    pub(super) fn new() -> Times {
         Times(Histogram::new_with_bounds(1_000, LATENCY_NS_MAX, 3).expect("three digits between these bounds"))
     }
 
@@ -22,7 +24,8 @@ impl Times {
         self.0.saturating_record(ns);
     }
 
-    fn merge(&mut self, other: &Times) {
+    /// Those of another run as well.
+    pub(super) fn merge(&mut self, other: &Times) {
         self.0.add(&other.0).expect("histograms of the same bounds");
     }
 
@@ -44,6 +47,14 @@ impl Times {
     /// The longest.
     pub fn max(&self) -> Duration {
         Duration::from_nanos(self.0.max())
+    }
+}
+
+impl fmt::Display for Times {
+    /// p50 / p99 / p99.9 / max.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [half, most, nearly_all] = [0.5, 0.99, 0.999].map(|share| short(self.quantile(share)));
+        write!(f, "{half} / {most} / {nearly_all} / {}", short(self.max()))
     }
 }
 

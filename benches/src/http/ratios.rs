@@ -6,11 +6,10 @@ use std::time::Duration;
 use super::baseline::{self, Baseline};
 use super::classic::Size;
 use super::report::Section;
-use super::run::measure;
+use super::run::{Together, measure};
 use super::server::{Server, Target};
 use super::table::{Table, rate};
 use super::{Kind, Mix, Plan, Until};
-use crate::latency::short;
 use crate::pairs::Spread;
 
 struct Comparison {
@@ -87,7 +86,7 @@ pub fn all(target: &Target, size: Size, threads: usize) -> io::Result<Section> {
         "Ratios to handlers that do nothing",
         format!(
             "Closed loop, {pairs} pairs of {} s in turn, on axum and hyper as the server is. Rates are medians of operations, the \
-             ratio is the median of the pairs with its range.",
+             ratio is the median of the pairs with its range; latencies and cores are those of all pairs together.",
             span.as_secs_f64()
         ),
         &["what", "to reach", "ledger", "baseline", "ratio", "p50 / p99 / p99.9 / max", "cores: server / generator"],
@@ -98,7 +97,7 @@ pub fn all(target: &Target, size: Size, threads: usize) -> io::Result<Section> {
         let server = target.start(&[])?;
         table.row(compare(comparison, &server, &handlers, pairs, span, threads)?);
     }
-    Ok(Section { table, charts: Vec::new() })
+    Ok(Section { name: "ratios", table, charts: Vec::new() })
 }
 
 fn compare(
@@ -111,7 +110,7 @@ fn compare(
 ) -> io::Result<Vec<String>> {
     let Comparison { what, to_reach, baseline, kind, connections, depth } = *comparison;
     let plan = Plan { threads, ..Plan::closed(what, Mix::only(kind), connections, depth, Until::After(span)) };
-    let (mut ours, mut theirs, mut last) = (Vec::new(), Vec::new(), None);
+    let (mut ours, mut theirs, mut runs) = (Vec::new(), Vec::new(), Vec::new());
     // Fresh memory and fresh connections are nobody's figure.
     measure(&plan, server, false)?;
     for _ in 0..pairs {
@@ -119,25 +118,23 @@ fn compare(
         ours.push(well(what, measured.outcome.success(), measured.outcome.operations_per_second())?);
         let answered = measure(&plan, handlers, false)?;
         theirs.push(well(baseline, answered.outcome.success(), answered.outcome.operations_per_second())?);
-        last = Some(measured);
+        runs.push(measured);
     }
     let ratio = Spread::of(ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect());
-    let measured = last.ok_or_else(|| io::Error::other("a comparison has pairs"))?;
-    let times = measured.outcome.accepted();
-    let [half, most, nearly_all] = [0.5, 0.99, 0.999].map(|share| short(times.quantile(share)));
+    let all = Together::of(&runs);
     Ok(vec![
         what.to_owned(),
         to_reach.to_owned(),
         rate(Spread::of(ours).median),
         format!("{baseline}: {}", rate(Spread::of(theirs).median)),
         format!("{:.2} ({:.2}–{:.2})", ratio.median, ratio.min, ratio.max),
-        format!("{half} / {most} / {nearly_all} / {}", short(times.max())),
-        format!("{:.2} / {:.2}", measured.server_cores, measured.own_cores),
+        all.times.to_string(),
+        all.cores(),
     ])
 }
 
 /// A rate counts only if everything was answered 2xx.
-fn well(what: &str, success: f64, rate: f64) -> io::Result<f64> {
+pub(super) fn well(what: &str, success: f64, rate: f64) -> io::Result<f64> {
     if success < 1.0 {
         return Err(io::Error::other(format!("{what}: only {success} of the requests were answered well")));
     }
@@ -169,5 +166,5 @@ pub fn ceiling(size: Size, threads: usize) -> io::Result<Section> {
         let reached = rate(measured.outcome.requests_per_second());
         table.row(vec![name.to_owned(), reached, format!("{:.2} / {:.2}", measured.server_cores, measured.own_cores)]);
     }
-    Ok(Section { table, charts: Vec::new() })
+    Ok(Section { name: "ceiling", table, charts: Vec::new() })
 }

@@ -18,6 +18,8 @@ const PICTURE_STYLE: &str = include_str!("picture.css");
 /// A table with its curves.
 #[derive(Clone, Debug)]
 pub struct Section {
+    /// What `load` calls it; without the blank, what its pictures' names begin with.
+    pub name: &'static str,
     /// The table.
     pub table: Table,
     /// The curves.
@@ -59,23 +61,35 @@ pub fn write(path: &Path, machine: &str, command: &str, sections: &[Section]) ->
     fs::write(path, out)
 }
 
-/// Writes the same as `load.md` into `folder`, with a picture for each chart beside it.
+/// Writes the same as `README.md` into `folder`, with a picture for each chart beside it. `command` says how a section is
+/// had by itself.
 ///
 /// # Errors
 /// A file cannot be written.
-pub fn write_pages(folder: &Path, machine: &str, command: &str, sections: &[Section]) -> io::Result<()> {
+pub fn write_pages(
+    folder: &Path,
+    machine: &str,
+    command: impl Fn(&Section) -> String,
+    sections: &[Section],
+) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    let mut page = format!("# Load over HTTP\n\n{machine}\n\n`{command}`\n");
-    for (number, section) in sections.iter().enumerate() {
-        write!(page, "\n{}", section.table.markdown().replacen("###", "##", 1)).expect("a text takes text");
+    let mut page = format!(
+        "# Load over HTTP\n\nEach table with its command, as `load` printed it. One machine for server, generator and disk: \
+         {machine} Latencies of open loops count from when a request was due. How it is measured: \
+         [performance.md](../performance.md).\n"
+    );
+    for section in sections {
+        let Table { title, .. } = &section.table;
+        write!(page, "\n## {title}\n\n`{}`\n\n{}", command(section), section.table.markdown_body())
+            .expect("a text takes text");
         for (index, chart) in section.charts.iter().enumerate() {
             let Some(picture) = chart.picture(PICTURE_STYLE) else { continue };
-            let name = format!("load-{number}-{}.svg", index + 1);
+            let name = format!("{}-{}.svg", section.name.replace(' ', ""), index + 1);
             fs::write(folder.join(&name), picture)?;
             write!(page, "\n![{}]({name})\n", chart.title).expect("a text takes text");
         }
     }
-    fs::write(folder.join("load.md"), page)
+    fs::write(folder.join("README.md"), page)
 }
 
 /// Latency by percentile, a curve for each.
@@ -180,5 +194,5 @@ pub fn of_one_run(measured: &Measured) -> Section {
         over_time("Latency over time", measured),
         memory("Resident memory", measured),
     ];
-    Section { table, charts }
+    Section { name: "run", table, charts }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::generator::Plan;
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Times};
 use super::server::{Server, own_cpu_seconds};
 
 /// What an operator would have seen while it ran.
@@ -41,6 +41,45 @@ impl Measured {
     pub fn queue_max(&self) -> f64 {
         let share = |sample: &Sample| sample.queue_length as f64 / (sample.queue_capacity as f64).max(1.0);
         self.samples.iter().map(share).fold(0.0, f64::max)
+    }
+}
+
+/// The runs of one plan, taken together.
+#[derive(Clone, Debug)]
+pub(super) struct Together {
+    /// The latencies of all that was answered 2xx.
+    pub(super) times: Times,
+    /// The share of all requests that was, 0 ..= 1.
+    pub(super) success: f64,
+    server_cores: f64,
+    own_cores: f64,
+}
+
+impl Together {
+    /// Of at least one run.
+    pub(super) fn of(runs: &[Measured]) -> Together {
+        let mut times = Times::new();
+        runs.iter().for_each(|run| times.merge(&run.outcome.accepted()));
+        let seconds = |run: &Measured| run.outcome.elapsed.as_secs_f64();
+        // Each run counts for as long as it took.
+        let all: f64 = runs.iter().map(seconds).sum();
+        let cores = |of: fn(&Measured) -> f64| runs.iter().map(|run| of(run) * seconds(run)).sum::<f64>() / all;
+        let asked = |run: &Measured| {
+            let (refused, failed) = run.outcome.not_accepted();
+            run.outcome.accepted().count() + refused + failed
+        };
+        let asked: u64 = runs.iter().map(asked).sum();
+        Together {
+            success: times.count() as f64 / (asked as f64).max(1.0),
+            times,
+            server_cores: cores(|run| run.server_cores),
+            own_cores: cores(|run| run.own_cores),
+        }
+    }
+
+    /// Cores of the server and of the generator.
+    pub(super) fn cores(&self) -> String {
+        format!("{:.2} / {:.2}", self.server_cores, self.own_cores)
     }
 }
 

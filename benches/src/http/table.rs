@@ -27,7 +27,12 @@ impl Table {
 
     /// As Markdown.
     pub fn markdown(&self) -> String {
-        let mut out = format!("### {}\n\n{}\n\n", self.title, self.note);
+        format!("### {}\n\n{}", self.title, self.markdown_body())
+    }
+
+    /// As Markdown, without the title.
+    pub(super) fn markdown_body(&self) -> String {
+        let mut out = format!("{}\n\n", self.note);
         let line = |cells: Vec<&str>| format!("| {} |\n", cells.join(" | "));
         out += &line(self.head.clone());
         out += &line(vec!["---"; self.head.len()]);

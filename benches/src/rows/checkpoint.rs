@@ -28,10 +28,13 @@ pub(super) fn checkpoint(scale: &Scale) -> Vec<Row> {
     ledger.close().expect("the ledger closes");
     let accounts = scale.checkpointed;
     vec![
-        Row::new(format!("the longest time that a checkpoint of {accounts} accounts holds a lock"), "5 ms")
-            .ledger(short(made.longest_hold))
-            .baseline(format!("it takes {} and writes {} MB", short(took), made.bytes / 1_000_000)),
-        Row::new("the worst pause of one charge meanwhile".to_owned(), "")
+        Row::new(
+            format!("the longest time that a checkpoint of {accounts} accounts holds a lock (interval 10 ms)"),
+            "5 ms",
+        )
+        .ledger(short(made.longest_hold))
+        .baseline(format!("it takes {} and writes {} MB", short(took), made.bytes / 1_000_000)),
+        Row::new("the worst pause of one charge meanwhile (interval 10 ms)", "")
             .ledger(short(during.max()))
             .baseline(format!("without a checkpoint: {}", short(without.max())))
             .latencies(&during),

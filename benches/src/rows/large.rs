@@ -51,13 +51,16 @@ pub(super) fn large(scale: &Scale) -> Vec<Row> {
     let last = Spread::of(rates[STRETCHES - 3..].to_vec());
     let ratio = Spread { min: last.min / first.max, median: last.median / first.median, max: last.max / first.min };
     vec![
-        Row::new(format!("charges in batches of {BATCH}, 2 threads, on the way to {entries}: the last 15 %"), "")
-            .ledger(rate(last.median))
-            .baseline(format!("after the first 5 %: {}", rate(first.median)))
-            .ratio(ratio),
-        Row::new("a single durable charge meanwhile, one caller".to_owned(), "").latencies(&singles),
-        Row::new("resident memory a charge, all in".to_owned(), "95 B").ledger(format!("{resident:.0} B")),
-        Row::new("opening it again, from snapshot and log, from the page cache".to_owned(), "30 M/s")
+        Row::new(
+            format!("durable charges in batches of {BATCH}, 2 threads, on the way to {entries}: the last 15 %"),
+            "",
+        )
+        .ledger(rate(last.median))
+        .baseline(format!("after the first 5 %: {}", rate(first.median)))
+        .ratio(ratio),
+        Row::new("a single durable charge meanwhile, one caller", "").latencies(&singles),
+        Row::new("resident memory a durable charge, all in", "95 B").ledger(format!("{resident:.0} B")),
+        Row::new("opening it again, from snapshot and log (page cache)", "30 M/s")
             .ledger(rate(entries as f64 / opened.as_secs_f64()))
             .baseline(format!("in {}", short(opened))),
     ]

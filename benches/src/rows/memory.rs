@@ -20,7 +20,7 @@ fn row(scale: &Scale, what: &str, to_reach: &'static str, work: Work) -> Vec<Row
     let ledger = Opened::new(Mode::Memory);
     load::fund(&ledger, scale.accounts);
     let bytes = bytes_each(&ledger, work, scale.remembered);
-    let what = format!("memory {what}: history, key, indexes (resident, over {} of them)", scale.remembered);
+    let what = format!("memory {what}: history, key, indexes, resident, over {} of them (in memory)", scale.remembered);
     vec![Row::new(what, to_reach).ledger(format!("{bytes:.1} B"))]
 }
 
@@ -38,7 +38,7 @@ pub(super) fn account(scale: &Scale) -> Vec<Row> {
     load::fund(&ledger, scale.accounts);
     let both = bytes_each(&ledger, Work::NewAccounts { first: scale.accounts }, scale.remembered);
     let charge = bytes_each(&ledger, Work::Charges { accounts: scale.accounts }, scale.remembered);
-    let what = format!("memory an account (resident, over {} of them)", scale.remembered);
+    let what = format!("memory an account, resident, over {} of them (in memory)", scale.remembered);
     let row = Row::new(what, "100 B").ledger(format!("{:.1} B", both - charge));
     vec![row.baseline(format!("with its first charge {both:.1} B, less a charge's {charge:.1} B"))]
 }
@@ -53,10 +53,10 @@ pub(super) fn log_bytes(scale: &Scale) -> Vec<Row> {
     let each = |bytes: u64, count: usize| format!("{:.1} B", bytes as f64 / count as f64);
     let frame = batched.log_bytes / batched.commits.max(1);
     vec![
-        Row::new("log of a charge with a key of 24 bytes, in batches of 8,192", "80 + 8 B")
+        Row::new("log of a durable charge with a key of 24 bytes, in batches of 8,192", "80 + 8 B")
             .ledger(each(batched.log_bytes, scale.commands_each))
             .baseline(format!("frames of {} KiB on average", frame / 1024)),
-        Row::new("log of a charge alone", "4,096 B")
+        Row::new("log of a durable charge alone", "4,096 B")
             .ledger(each(alone.log_bytes - batched.log_bytes, scale.blocking_each)),
     ]
 }

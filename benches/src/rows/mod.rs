@@ -5,7 +5,7 @@
 mod checkpoint;
 pub mod growth;
 mod large;
-pub mod latency;
+mod latency;
 mod memory;
 pub mod reads;
 pub mod recovery;
@@ -37,14 +37,9 @@ impl Row {
     /// A line that says `what` is measured and what it ought to reach.
     fn new(what: impl Into<String>, to_reach: &'static str) -> Row {
         let nothing = String::new;
-        Row {
-            what: what.into(),
-            to_reach,
-            ledger: nothing(),
-            baseline: nothing(),
-            ratio: nothing(),
-            latencies: nothing(),
-        }
+        let (ledger, baseline, latencies) = (nothing(), nothing(), nothing());
+        // Until it is given a ratio, it is of a thing that was done once.
+        Row { what: what.into(), to_reach, ledger, baseline, ratio: "once".to_owned(), latencies }
     }
 
     /// Rates of both, beside the baseline's name.
@@ -56,6 +51,12 @@ impl Row {
 
     fn ratio(mut self, ratio: Spread) -> Row {
         self.ratio = format!("{:.2} ({:.2}–{:.2})", ratio.median, ratio.min, ratio.max);
+        self
+    }
+
+    /// What another row's ratio is to: it ran as often as that.
+    fn ran_as_baseline(mut self) -> Row {
+        self.ratio = "–".to_owned();
         self
     }
 

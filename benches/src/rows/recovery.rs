@@ -28,7 +28,7 @@ pub(super) fn recovery(scale: &Scale) -> Vec<Row> {
             entries / start.elapsed().as_secs_f64()
         },
     );
-    let what = format!("recovery of {} entries, from the page cache", scale.recovered);
+    let what = format!("recovery of {} entries (page cache)", scale.recovered);
     vec![Row::new(what, "10 M/s").rates(&pairs, "read and XXH3 the files")]
 }
 
@@ -43,7 +43,7 @@ pub(super) fn snapshot(scale: &Scale) -> Vec<Row> {
         || entries / open(with_snapshot.path(), scale.recovered).as_secs_f64(),
         || entries / open(log.path(), scale.recovered).as_secs_f64(),
     );
-    let what = format!("opening from a snapshot of {} entries, from the page cache", scale.recovered);
+    let what = format!("opening from a snapshot of {} entries (page cache)", scale.recovered);
     vec![Row::new(what, "30 M/s").rates(&pairs, "recovery from the log")]
 }
 

@@ -32,7 +32,7 @@ fn charges_in_batches(scale: &Scale, batch: usize, to_reach: &'static str) -> Ve
         || batches(scale, Mode::Durable, work, batch),
         || batches(scale, Mode::Memory, work, batch),
     );
-    vec![Row::new(format!("charges in batches of {batch}, 2 threads"), to_reach).rates(&pairs, "in memory")]
+    vec![Row::new(format!("durable charges in batches of {batch}, 2 threads"), to_reach).rates(&pairs, "in memory")]
 }
 
 pub(super) fn batches_of_8192(scale: &Scale) -> Vec<Row> {
@@ -47,17 +47,24 @@ pub(super) fn singles(scale: &Scale) -> Vec<Row> {
     let work = Work::Charges { accounts: scale.accounts };
     let pairs =
         Pairs::measure(scale.pairs, || in_flight(scale, Mode::Durable, work), || in_flight(scale, Mode::Memory, work));
-    vec![Row::new("single charges, 2 threads, 1,024 in flight each", "1.1 M/s").rates(&pairs, "in memory")]
+    vec![Row::new("single durable charges, 2 threads, 1,024 in flight each", "1.1 M/s").rates(&pairs, "in memory")]
 }
 
 pub(super) fn transfers(scale: &Scale) -> Vec<Row> {
     let (transfers, charges) =
         (Work::Transfers { accounts: scale.accounts }, Work::Charges { accounts: scale.accounts });
-    against(scale, "transfers between random accounts", "0.7", transfers, charges, "charges")
+    against(scale, "durable transfers between random accounts", "0.7", transfers, charges, "charges")
 }
 
 pub(super) fn hot(scale: &Scale) -> Vec<Row> {
-    against(scale, "one hot account", "0.5", Work::Hot, Work::Charges { accounts: scale.accounts }, "uniform")
+    against(
+        scale,
+        "durable charges of one hot account",
+        "0.5",
+        Work::Hot,
+        Work::Charges { accounts: scale.accounts },
+        "uniform",
+    )
 }
 
 /// One kind of work against another, one by one and in batches.
