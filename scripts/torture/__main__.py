@@ -26,6 +26,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import calls  # noqa: E402
 import clients  # noqa: E402
+import contract  # noqa: E402
 import faults  # noqa: E402
 import full  # noqa: E402
 import mirror  # noqa: E402
@@ -50,7 +51,10 @@ FAULTS = {
     "full": (full.full, "mount"),
     "clock": (faults.clock, "faketime"),
     "soak": (soak.soak, None),
+    "contract": (contract.contract, "schemathesis"),
 }
+# Those that are run only where they are named: `pip install schemathesis` first.
+NAMED = {"contract"}
 
 
 class World:
@@ -62,10 +66,12 @@ class World:
         self.scratch = scratch
         self.seed = arguments.seed
         self.commands = arguments.commands or (60 if short else 300)
+        self.calls = arguments.calls or list(calls.CALLS)
         self.stride = arguments.stride or (29 if short else 1)
         self.loops = arguments.loops or (5 if short else 100)
         minutes = arguments.minutes or arguments.hours and arguments.hours * 60
         self.seconds = minutes * 60 if minutes else (8 if short else 300)
+        self.examples = 100 if short else 1_000
         self.jobs = arguments.jobs
         self.states = os.path.normpath(STATES)
         self.resumes = arguments.resume
@@ -105,17 +111,18 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--commands", type=int, help="commands of a run that is disturbed at every Nth call")
     parser.add_argument("--stride", type=int, help="disturb at every so many calls")
+    parser.add_argument("--calls", choices=calls.CALLS, action="append", help="disturb this call (can be repeated)")
     parser.add_argument("--jobs", type=int, default=2, help="how many such runs at a time")
     parser.add_argument("--loops", type=int, help="how often kill-loops and mirror-kills kill")
     parser.add_argument("--resume", action="store_true", help="kill-loops goes on with the loops that target/torture/ says")
     long = parser.add_mutually_exclusive_group()
-    long.add_argument("--hours", type=float, help="how long slow, overload and soak take each")
+    long.add_argument("--hours", type=float, help="how long slow, overload, soak and contract take each")
     long.add_argument("--minutes", type=float, help="the same in minutes")
     arguments = parser.parse_args()
     # As at an interrupt: what runs is ended, and what is on disk is removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     rows, lost, missing = [], 0, []
-    for name in arguments.only or FAULTS:
+    for name in arguments.only or [name for name in FAULTS if name not in NAMED]:
         run, tool = FAULTS[name]
         if lacks(tool):
             missing.append(name)

@@ -74,9 +74,8 @@ def at_every_call(world, what, end, *, onwards=False, options=(), mirrored=False
     """Runs the same commands once for every Nth call (every `world.stride`th of them), with `what` happening there, or from there
     onwards. `end` is given each run and says what must hold."""
     counts, met, tried, unmet = Counter(runs=0, met=0, acknowledged=0, checkpoints=0), Counter(), Counter(), []
-    sides = Counter()
-    places = []
-    for call in CALLS:
+    where, places = Counter(), []
+    for call in world.calls:
         total = undisturbed(world, call, options, mirrored)
         places += [(call, when) for when in chosen(total, world.stride, mirrored)]
     with ThreadPoolExecutor(world.jobs) as pool:
@@ -90,13 +89,13 @@ def at_every_call(world, what, end, *, onwards=False, options=(), mirrored=False
             if runs[-1].met:
                 counts["met"] += 1
                 met[call] += 1
-                sides.update(side(run) for run in runs)
+                where[" and ".join(sorted(sides(runs[-1])))] += 1
             else:
                 unmet.append(f"{call} {when}")
-    counts = dict(counts) | {call: f"{met[call]}/{tried[call]}" for call in CALLS}
+    counts = dict(counts) | {call: f"{met[call]}/{tried[call]}" for call in world.calls}
     if mirrored:
-        counts |= {"first side": sides["first"], "second side": sides["second"]}
-        assert sides["first"] and sides["second"], f"only one side was disturbed: {counts}"
+        counts |= {f"on the {which}": count for which, count in where.items()}
+        assert where["first"] and where["second"], f"one side was never disturbed alone: {counts}"
     if unmet:
         counts["not reached"] = "; ".join(unmet)
     assert counts["met"] * 10 >= counts["runs"] * 9, f"the fault was met too rarely: {counts}"
@@ -112,10 +111,10 @@ def chosen(total, stride, mirrored):
     return [when + (turn + when) % 2 if mirrored else when for turn, when in enumerate(sample)]
 
 
-def side(run):
-    """On which side of a mirror the fault was; a kill does not say."""
+def sides(run):
+    """On which sides of a mirror the fault was; a kill does not say. Each thread has its Nth call, so it may be both."""
     disturbed = run.trace.disturbed() if run.trace else []
-    return "none" if not disturbed else "second" if mirror_of(run.directory) in disturbed[0][0] else "first"
+    return {"second" if mirror_of(run.directory) in line else "first" for line, _ in disturbed}
 
 
 def mirror_of(directory):

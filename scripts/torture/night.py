@@ -10,12 +10,12 @@ class Night:
     def __init__(self, world, name):
         self.world = world
         self.file = os.path.join(world.states, f"{name}.json")
-        self.state = {"seed": world.seed, "loops": 0, "broken off": 0, "lost": []}
+        self.state = {"seed": world.seed, "loops": 0, "nights": 1, "lost": []}
         if world.resumes and os.path.exists(self.file):
             with open(self.file) as text:
                 self.state = json.load(text)
             assert self.state["seed"] == world.seed, f"{self.file} is of a night with the seed {self.state['seed']}"
-            self.state["broken off"] += 1
+            self.state["nights"] += 1
             world.lost += self.state["lost"]
             print(f"{name} goes on after {self.state['loops']} loops", flush=True)
 
