@@ -4,7 +4,7 @@
     python3 scripts/torture --server target/debug/ledger-server --short      # what every change affords
     python3 scripts/torture --server … --only killed --stride 1 --commands 300
     python3 scripts/torture --server … --only overload --minutes 10
-    python3 scripts/torture --server … --only kill-loops --loops 1000 --resume     # a night of kills; goes on where it was broken off
+    python3 scripts/torture --server … --only kill-loops --loops 1000 --resume     # a night of kills, or the rest of one
 
 
 After each fault the server is opened again without one: every acknowledged key must be answered 409 with its transaction,
@@ -32,6 +32,7 @@ import full  # noqa: E402
 import mirror  # noqa: E402
 import overload  # noqa: E402
 import soak  # noqa: E402
+from server import Gone  # noqa: E402
 
 STATES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "target", "torture")
 
@@ -87,7 +88,7 @@ class World:
     def attempt(self, what, judged):
         try:
             judged()
-        except AssertionError as fault:
+        except (AssertionError, Gone) as fault:
             print(f"LOST  {what}: {fault}", flush=True)
             self.lost.append(what)
 
@@ -133,7 +134,7 @@ def main():
             world = World(arguments, scratch)
             try:
                 counts = run(world)
-            except (AssertionError, faults.Gone) as fault:
+            except (AssertionError, Gone) as fault:
                 counts, world.lost = {"failed": str(fault)[:300]}, world.lost + [name]
             lost += len(world.lost)
         counts |= {"lost": len(world.lost), "seconds": round(time.monotonic() - begun)}

@@ -27,12 +27,12 @@ CHECKPOINT_EVERY = 15
 
 
 def strace(log, call, *more):
-    """strace of this call alone, without --seccomp-bpf, under which it miscounts; -y names the files."""
+    """strace of these calls alone, without --seccomp-bpf, under which it miscounts; -y names the files."""
     return ["strace", "-f", "-qq", "-y", "-s", "0", "-o", log, "-e", "signal=none", "-e", f"trace={call}", *more]
 
 
 class Trace:
-    """What strace wrote down: how often each thread made the call, and what was disturbed."""
+    """What strace wrote down: how often each thread made which call, and what was disturbed."""
 
     def __init__(self, log):
         self.threads = Counter()
@@ -47,11 +47,13 @@ class Trace:
                     continue
                 if text.endswith("<unfinished ...>"):
                     begun[thread] = len(self.lines)
-                self.threads[thread] += 1
+                self.threads[text.split("(")[0], thread] += 1
                 self.lines.append(text)
 
-    def busiest(self):
-        return max(self.threads.values(), default=0)
+    def busiest(self, call):
+        """How often the thread makes it that makes it most often."""
+        names = CALLS[call].replace("?", "").split(",")
+        return max((count for (name, _), count in self.threads.items() if name in names), default=0)
 
     def disturbed(self):
         """Each disturbed call, and the same file's calls after it."""
@@ -74,10 +76,10 @@ def at_every_call(world, what, end, *, onwards=False, options=(), mirrored=False
     """Runs the same commands once for every Nth call (every `world.stride`th of them), with `what` happening there, or from there
     onwards. `end` is given each run and says what must hold."""
     counts, met, tried, unmet = Counter(runs=0, met=0, acknowledged=0, checkpoints=0), Counter(), Counter(), []
-    where, places = Counter(), []
-    for call in world.calls:
-        total = undisturbed(world, call, options, mirrored)
-        places += [(call, when) for when in chosen(total, world.stride, mirrored)]
+    where, usual = Counter(), undisturbed(world, options, mirrored)
+    totals = {call: usual.busiest(call) for call in world.calls}
+    assert all(totals.values()), f"a call is never made: {totals}"
+    places = [(call, when) for call, total in totals.items() for when in chosen(total, world.stride, mirrored)]
     with ThreadPoolExecutor(world.jobs) as pool:
         asked = [pool.submit(disturbed, world, *place, what, end, onwards, options, mirrored) for place in places]
         for (call, when), future in zip(places, asked):
@@ -103,7 +105,7 @@ def at_every_call(world, what, end, *, onwards=False, options=(), mirrored=False
 
 
 def chosen(total, stride, mirrored):
-    """Every call, or a sample of what every run comes to; with a mirror by turns an odd and an even one, which is one of each side."""
+    """Every call, or a sample of what every run comes to; with a mirror odd and even ones by turns, for either side."""
     step = max(1, min(stride, total // LEAST))
     if step == 1:
         return list(range(1, total + 1))
@@ -125,22 +127,20 @@ def arguments(directory, options, mirrored):
     return ("--segment-size", "1MiB", *options, *(("--mirror-dir", mirror_of(directory)) if mirrored else ()))
 
 
-def undisturbed(world, call, options, mirrored):
-    """How often the thread that makes the call most often makes it when nothing is in the way."""
+def undisturbed(world, options, mirrored):
+    """What is called when nothing is in the way."""
     directory, book = world.directory(), Book(world.seed, CHECKPOINT_EVERY)
     log = f"{directory}.calls"
     options = arguments(directory, options, mirrored)
-    with Server(world.program, directory, *options, wrapper=strace(log, CALLS[call])) as server:
+    with Server(world.program, directory, *options, wrapper=strace(log, ",".join(CALLS.values()))) as server:
         assert book.work(server.address, world.commands) and book.troubles == 0, "a run without a fault had troubles"
         code = server.stop()
         assert code == 0, f"a run without a fault ended with {code}"
     assert book.checkpoints, "no checkpoint was made"
-    total = Trace(log).busiest()
     judge(world.program, directory, book, *options)
     world.done_with(directory)
     world.done_with(mirror_of(directory))
-    assert total, f"{call} is never called"
-    return total
+    return Trace(log)
 
 
 def disturbed(world, call, when, what, end, onwards, options, mirrored):

@@ -1,5 +1,5 @@
-"""Slow clients: half a head, a body that comes a byte a second, answers that nobody reads. Others are served meanwhile, the memory
-stays within what so many connections may hold, and each of them is closed in the end."""
+"""Slow clients: half a head, a body that comes a byte a second, answers that nobody reads. Others are served meanwhile, the
+memory stays within what so many connections may hold, and each of them is closed in the end."""
 
 import select
 import socket
@@ -12,7 +12,7 @@ from soak import EXACT
 
 EACH = 60
 # What a connection may hold at most: what is kept for a client that does not read, a command's body, and buffers.
-CONNECTION_BYTES = 256 << 10
+CONNECTION_BYTES = 128 << 10
 SLACK_BYTES = 8 << 20
 # Heads have 5 s, bodies 30 s, answers 30 s; a machine under load may be a good deal later.
 PATIENCE = 180

@@ -1,5 +1,5 @@
-"""Requests made up from the server's own OpenAPI document, right ones and wrong ones: no 5xx, and no answer that the document does
-not have. (That a request which fits the document is accepted is not asked for: it cannot say that a key was used before.)"""
+"""Requests made up from the server's own OpenAPI document, right ones and wrong ones: no 5xx, and no answer that the document
+does not have. (That a request which fits the document is accepted is not asked for: it cannot say that a key was used before.)"""
 
 import re
 import shutil

@@ -2,8 +2,8 @@
 when each client waited for its answers. What is admitted is durable, what is refused never happened, and the memory grows by what
 the charges take and by nothing else.
 
-A server that does not read has its clients' requests waiting in the operating system, and nothing comes to it; those that found no
-room on their connection are counted as *not taken*.
+A server that does not read has its clients' requests waiting in the operating system; those that found no room on their
+connection are counted as *not taken*.
 """
 
 import collections
@@ -81,7 +81,8 @@ class Flood:
 
     def charge(self, line):
         self.book.number += 1
-        body = {"user_id": self.book.number % 5_000 + 1, "amount": 1, "idempotency_key": f"{self.book.prefix}-{self.book.number:08}"}
+        number = self.book.number
+        body = {"user_id": number % 5_000 + 1, "amount": 1, "idempotency_key": f"{self.book.prefix}-{number:08}"}
         self.book.unknown[body["idempotency_key"]] = ("/charge", body)
         text = json.dumps(body).encode()
         head = f"POST /charge HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(text)}\r\n\r\n"

@@ -8,7 +8,8 @@ import subprocess
 
 
 class Gone(Exception):
-    """The server is no longer there, or did not come up (with this exit code); whether the last request was recorded is unknown."""
+    """The server is no longer there, or did not come up (and this is its exit code); whether the last request was recorded is
+    unknown."""
 
     def __init__(self, why, code=None):
         super().__init__(why)
