@@ -3,6 +3,9 @@
     python3 scripts/torture --server target/release/ledger-server            # every fault, at length
     python3 scripts/torture --server target/debug/ledger-server --short      # what every change affords
     python3 scripts/torture --server … --only killed --stride 1 --commands 300
+    python3 scripts/torture --server … --only overload --minutes 10
+    python3 scripts/torture --server … --only kill-loops --loops 1000 --resume     # a night of kills, or the rest of one
+
 
 After each fault the server is opened again without one: every acknowledged key must be answered 409 with its transaction,
 the audit balance, `verify` agree, and history lead from every head that had been served. A fault whose tool is missing is
@@ -13,6 +16,7 @@ import argparse
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,37 +24,58 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import calls  # noqa: E402
+import clients  # noqa: E402
+import contract  # noqa: E402
 import faults  # noqa: E402
 import full  # noqa: E402
+import mirror  # noqa: E402
+import overload  # noqa: E402
 import soak  # noqa: E402
+from server import Gone  # noqa: E402
+
+STATES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "target", "torture")
 
 # What each fault needs besides the server: a program, or the right to mount.
 FAULTS = {
-    "killed": (faults.killed, "strace"),
-    "eio": (faults.eio, "strace"),
-    "enospc": (faults.enospc, "strace"),
-    "delayed": (faults.delayed, "strace"),
+    "killed": (calls.killed, "strace"),
+    "eio": (calls.eio, "strace"),
+    "enospc": (calls.enospc, "strace"),
+    "delayed": (calls.delayed, "strace"),
     "slow": (faults.slow, "strace"),
+    "overload": (overload.overload, "strace"),
+    "slow-clients": (clients.slow, None),
     "kill-loops": (faults.kill_loops, None),
+    "mirror-kills": (mirror.kills, None),
+    "mirror-eio": (mirror.eio, "strace"),
+    "mirror-goes-on": (mirror.goes_on, "strace"),
     "full": (full.full, "mount"),
     "clock": (faults.clock, "faketime"),
     "soak": (soak.soak, None),
+    "contract": (contract.contract, "schemathesis"),
 }
+# Those that are run only where they are named: `pip install schemathesis` first.
+NAMED = {"contract"}
 
 
 class World:
     """Where a fault happens and how long it takes; counts what did not hold."""
 
     def __init__(self, arguments, scratch):
-        short = arguments.short
+        self.short = short = arguments.short
         self.program = os.path.abspath(arguments.server)
         self.scratch = scratch
         self.seed = arguments.seed
         self.commands = arguments.commands or (60 if short else 300)
+        self.calls = arguments.calls or list(calls.CALLS)
         self.stride = arguments.stride or (29 if short else 1)
         self.loops = arguments.loops or (5 if short else 100)
-        self.seconds = arguments.hours * 3600 if arguments.hours else (8 if short else 300)
+        minutes = arguments.minutes or arguments.hours and arguments.hours * 60
+        self.seconds = minutes * 60 if minutes else (8 if short else 300)
+        self.examples = 100 if short else 1_000
         self.jobs = arguments.jobs
+        self.states = os.path.normpath(STATES)
+        self.resumes = arguments.resume
         self.made = itertools.count(1)
         self.lost = []
 
@@ -63,7 +88,7 @@ class World:
     def attempt(self, what, judged):
         try:
             judged()
-        except AssertionError as fault:
+        except (AssertionError, Gone) as fault:
             print(f"LOST  {what}: {fault}", flush=True)
             self.lost.append(what)
 
@@ -87,12 +112,18 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--commands", type=int, help="commands of a run that is disturbed at every Nth call")
     parser.add_argument("--stride", type=int, help="disturb at every so many calls")
-    parser.add_argument("--jobs", type=int, default=1, help="how many such runs at a time")
-    parser.add_argument("--loops", type=int, help="how often kill-loops kills")
-    parser.add_argument("--hours", type=float, help="how long slow and soak take each")
+    parser.add_argument("--calls", choices=calls.CALLS, action="append", help="disturb this call (can be repeated)")
+    parser.add_argument("--jobs", type=int, default=2, help="how many such runs at a time")
+    parser.add_argument("--loops", type=int, help="how often kill-loops and mirror-kills kill")
+    parser.add_argument("--resume", action="store_true", help="kill-loops goes on with the loops that target/torture/ says")
+    long = parser.add_mutually_exclusive_group()
+    long.add_argument("--hours", type=float, help="how long slow, overload, soak and contract take each")
+    long.add_argument("--minutes", type=float, help="the same in minutes")
     arguments = parser.parse_args()
+    # As at an interrupt: what runs is ended, and what is on disk is removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     rows, lost, missing = [], 0, []
-    for name in arguments.only or FAULTS:
+    for name in arguments.only or [name for name in FAULTS if name not in NAMED]:
         run, tool = FAULTS[name]
         if lacks(tool):
             missing.append(name)
@@ -103,15 +134,15 @@ def main():
             world = World(arguments, scratch)
             try:
                 counts = run(world)
-            except (AssertionError, faults.Gone) as fault:
+            except (AssertionError, Gone) as fault:
                 counts, world.lost = {"failed": str(fault)[:300]}, world.lost + [name]
             lost += len(world.lost)
         counts |= {"lost": len(world.lost), "seconds": round(time.monotonic() - begun)}
         rows.append((name, ", ".join(f"{what} {count}" for what, count in counts.items())))
-        print(f"{name:12} {rows[-1][1]}", flush=True)
+        print(f"{name:14} {rows[-1][1]}", flush=True)
     print(f"\nseed {arguments.seed}, {len(rows) - len(missing)} faults run, {len(missing)} not run, {lost} lost")
     for name, row in rows:
-        print(f"  {name:12} {row}")
+        print(f"  {name:14} {row}")
     return 1 if lost else 3 if missing else 0
 
 

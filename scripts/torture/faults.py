@@ -1,109 +1,27 @@
-"""Faults of calls, of the process and of the clock: each is a function that runs the server into one, judges what is left, and
-returns what it counted."""
+"""Faults of the process, of the whole disk and of the clock: each is a function that runs the server into one, judges what is
+left, and returns what it counted."""
 
 import os
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 from book import Book, judge
+from calls import strace
+from night import Night
 from server import Client, Gone, Server
 
-# The calls through which bytes reach the disk.
-CALLS = ("pwrite64", "fdatasync")
-
-
-def injected(call, what, when):
-    """strace, injecting into this call alone (and without --seccomp-bpf, under which it miscounts). It counts the calls of each thread apart: the log's own thread has the most."""
-    return ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:{what}:when={when}"]
-
-
-def busiest(world, call):
-    """How often the thread that makes the call most often makes it in an undisturbed run."""
-    log = os.path.join(world.scratch, f"calls-{call}")
-    directory = world.directory()
-    book = Book(world.seed)
-    wrapper = ["strace", "-f", "-qq", "-o", log, "-e", f"trace={call}"]
-    with Server(world.program, directory, wrapper=wrapper) as server:
-        book.work(server.address, world.commands)
-        server.stop()
-    threads = {}
-    with open(log) as lines:
-        for line in lines:
-            if f" {call}(" in line:
-                thread = line.split()[0]
-                threads[thread] = threads.get(thread, 0) + 1
-    judge(world.program, directory, book)
-    return max(threads.values())
-
-
-def at_every_call(world, what, end):
-    """Runs the same commands once for every Nth call (every `world.stride`th of them), with `what` happening there."""
-    counts = {"runs": 0, "hit": 0, "acknowledged": 0}
-    places = [(call, when) for call in CALLS for when in range(1, busiest(world, call) + 1, world.stride)]
-    with ThreadPoolExecutor(world.jobs) as pool:
-        runs = [pool.submit(disturbed, world, call, what, when, end) for call, when in places]
-        for run in runs:
-            hit, acknowledged = run.result()
-            counts["runs"] += 1
-            counts["hit"] += hit
-            counts["acknowledged"] += acknowledged
-    assert counts["hit"] * 2 > counts["runs"], f"the fault was rarely met: {counts}"
-    return counts
-
-
-def disturbed(world, call, what, when, end):
-    """One run; whether it met the fault, and how many commands were acknowledged."""
-    directory, book = world.directory(), Book(world.seed)
-    hit = True
-    try:
-        with Server(world.program, directory, wrapper=injected(call, what, when)) as server:
-            whole = book.work(server.address, world.commands) and book.troubles == 0
-            hit = end(server.stop(), whole)
-    except Gone:
-        pass  # It met the fault at the opening.
-    world.attempt(f"{call} {what} {when}", lambda: judge(world.program, directory, book))
-    world.done_with(directory)
-    return hit, len(book.acknowledged)
-
-
-def killed(world):
-    """kill -9 as the Nth write or sync begins."""
-    return at_every_call(world, "signal=KILL", lambda code, whole: not whole)
-
-
-def eio(world):
-    """The Nth write or sync fails: halted at once, nothing acknowledged is lost, exit code 1."""
-
-    def end(code, whole):
-        assert whole or code == 1, f"a halted server exits with {code}"
-        return not whole
-
-    return at_every_call(world, "error=EIO", end)
-
-
-def enospc(world):
-    """From the Nth write on there is no room: refused, or halted where room had been promised."""
-    return at_every_call(world, "error=ENOSPC", lambda code, whole: not whole)
-
-
-def delayed(world):
-    """The Nth write or sync takes 50 ms more: everything is answered, and the end is a clean one."""
-
-    def end(code, whole):
-        assert whole and code == 0, f"a slow call was taken for a fault: exit code {code}"
-        return True
-
-    return at_every_call(world, "delay_enter=50000", end)
-
+CLIENTS = 16
 
 def load(address, books, seconds):
     """As many clients as there are books, each with keys of its own, until the time is over or the server is gone."""
     stop = time.monotonic() + seconds
 
     def run(book):
-        while time.monotonic() < stop and book.work(address, 20):
-            pass
+        try:
+            while time.monotonic() < stop and book.work(address, 20):
+                pass
+        except AssertionError as fault:
+            book.fault = fault
 
     threads = [threading.Thread(target=run, args=[book]) for book in books]
     for thread in threads:
@@ -114,37 +32,42 @@ def load(address, books, seconds):
 def merged(books):
     whole = Book("all")
     for book in books:
-        whole.acknowledged |= book.acknowledged
-        whole.unknown |= book.unknown
-        whole.heads |= book.heads
+        assert book.fault is None, str(book.fault)
+        whole.take(book)
     return whole
 
 
 def kill_loops(world):
-    """kill -9 under the load of many clients, over and over on one directory."""
-    directory = world.directory()
-    everything = Book("all")
-    for loop in range(world.loops):
-        books = [Book(f"{world.seed}-{loop}-{client}") for client in range(16)]
-        with Server(world.program, directory) as server:
-            threads = load(server.address, books, 60)
-            time.sleep(books[0].dice.uniform(0.02, 0.6))
-            server.kill()
-            for thread in threads:
-                thread.join()
-        now = merged(books)
-        world.attempt(f"kill {loop}", lambda: judge(world.program, directory, now))
-        everything.acknowledged |= now.acknowledged
-        everything.heads |= now.heads
-    world.attempt("after all kills", lambda: judge(world.program, directory, everything))
-    return {"runs": world.loops, "acknowledged": len(everything.acknowledged)}
+    """kill -9 under the load of many clients and of checkpoints, over and over on one directory; goes on where an earlier night
+    was broken off, if that is asked for."""
+    directory, everything = world.directory(), Book("all")
+    night = Night(world, "kill-loops")
+    for loop in night:
+        now = merged(kill_once(world, directory, f"{world.seed}-{loop}"))
+        world.attempt(f"kill {loop}", lambda now=now: judge(world.program, directory, now))
+        everything.take(now)
+        night.count(acknowledged=len(now.acknowledged), checkpoints=now.checkpoints)
+    world.attempt("after all", lambda: judge(world.program, directory, everything))
+    return night.counts()
+
+
+def kill_once(world, directory, seed, *options):
+    """One life of the server, at work until it is killed; the books of its clients, one of whom asks for checkpoints."""
+    books = [Book(f"{seed}-{client}", None if client else 3) for client in range(CLIENTS)]
+    with Server(world.program, directory, *options) as server:
+        threads = load(server.address, books, 60)
+        time.sleep(books[0].dice.uniform(0.02, 0.6))
+        server.kill()
+        for thread in threads:
+            thread.join()
+    return books
 
 
 def slow(world):
-    """Every sync takes 20 ms more, and 64 clients want more than that gives: refused or answered, nothing lost."""
+    """Every sync takes 20 ms more under many clients: refused or answered, nothing is lost."""
     directory = world.directory()
     books = [Book(f"{world.seed}-{client}") for client in range(64)]
-    wrapper = injected("fdatasync", "delay_enter=20000", "1+")
+    wrapper = strace("/dev/null", "fdatasync", "-e", "inject=fdatasync:delay_enter=20000:when=1+")
     with Server(world.program, directory, wrapper=wrapper) as server:
         for thread in load(server.address, books, world.seconds):
             thread.join()

@@ -8,7 +8,12 @@ import subprocess
 
 
 class Gone(Exception):
-    """The server is no longer there, or did not come up; whether the last request was recorded is unknown."""
+    """The server is no longer there, or did not come up (and this is its exit code); whether the last request was recorded is
+    unknown."""
+
+    def __init__(self, why, code=None):
+        super().__init__(why)
+        self.code = code
 
 
 class Server:
@@ -33,7 +38,7 @@ class Server:
                 return
         # It ended before it served: what it said is why.
         self.process.wait()
-        raise Gone(self.process.stderr.read().strip())
+        raise Gone(self.process.stderr.read().strip(), self.process.returncode)
 
     def pid(self):
         """The server's own process: under strace it is the child."""
@@ -83,7 +88,10 @@ class Client:
     def __init__(self, address):
         self.connection = http.client.HTTPConnection(address, timeout=60)
 
-    def post(self, path, body):
+    def post(self, path, body=None):
+        """A JSON document, or nothing at all."""
+        if body is None:
+            return self.request("POST", path)
         return self.request("POST", path, json.dumps(body), {"content-type": "application/json"})
 
     def get(self, path):

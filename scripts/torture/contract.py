@@ -1,0 +1,31 @@
+"""Requests made up from the server's own OpenAPI document, right ones and wrong ones: no 5xx, and no answer that the document
+does not have. (That a request which fits the document is accepted is not asked for: it cannot say that a key was used before.)"""
+
+import re
+import shutil
+import subprocess
+
+from book import Book, judge
+from server import Client, Server
+
+# Only what a schema decides; and nothing is kept between runs.
+OPTIONS = ("--exclude-checks", "positive_data_acceptance", "--phases", "examples,coverage,fuzzing", "--continue-on-failure")
+OPTIONS += ("--generation-database", "none", "--no-color")
+
+
+def contract(world):
+    """For as long as asked; then everything acknowledged before is still there."""
+    directory, book = world.directory(), Book(world.seed)
+    with Server(world.program, directory) as server:
+        client = Client(server.address)
+        for _ in range(50):
+            book.send(client, *book.command())
+        asked = [shutil.which("schemathesis"), "run", f"http://{server.address}/openapi.json", *OPTIONS]
+        asked += ["--seed", str(world.seed), "--max-time", str(int(world.seconds)), "--max-examples", str(world.examples)]
+        ended = subprocess.run(asked, capture_output=True, text=True, check=False, cwd=world.scratch)
+        generated = re.search(r"(\d+) generated", ended.stdout)
+        assert generated and "failure" not in ended.stdout.splitlines()[-1], ended.stdout[-4000:]
+        code = server.stop()
+        assert code == 0, f"it ends with {code}"
+    world.attempt("contract", lambda: judge(world.program, directory, book))
+    return {"runs": 1, "requests": int(generated[1])}
