@@ -22,7 +22,7 @@ CONNECTIONS = 8
 # More than the server begins on a connection before it has answered.
 DEPTH = 300
 TIMES = 5
-SYNC = "inject=fdatasync:delay_enter=400000:when=1+"
+SYNC = "inject=fdatasync:delay_enter=100000:when=1+"
 # Of what is resident, besides what the charges take.
 GROWTH = 0.05
 ANSWER = re.compile(rb"HTTP/1\.1 (\d+) .*?content-length: (\d+)\r\n.*?\r\n\r\n", re.DOTALL | re.IGNORECASE)
