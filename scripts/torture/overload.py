@@ -158,9 +158,9 @@ def overload(world):
         def watch():
             looks.append((resident(pid), len(book.acknowledged)))
 
-        bears = flood.closed_loop(max(4, world.seconds / 10))
+        bears = flood.closed_loop(max(2, world.seconds / 10))
         sent = flood.sent
-        offered = flood.open_loop(TIMES * bears, world.seconds, watch)
+        offered = flood.open_loop(TIMES * bears, 4 if world.short else world.seconds, watch)
         flood.drain()
         code = server.stop()
         assert code == 0 and not book.halted, f"it ends with {code}"
