@@ -22,7 +22,7 @@ CONNECTIONS = 8
 # More than the server begins on a connection before it has answered.
 DEPTH = 300
 TIMES = 5
-SYNC = "inject=fdatasync:delay_enter=400000:when=1+"
+SYNC = "inject=fdatasync:delay_enter=100000:when=1+"
 # Of what is resident, besides what the charges take.
 GROWTH = 0.05
 ANSWER = re.compile(rb"HTTP/1\.1 (\d+) .*?content-length: (\d+)\r\n.*?\r\n\r\n", re.DOTALL | re.IGNORECASE)
@@ -158,9 +158,9 @@ def overload(world):
         def watch():
             looks.append((resident(pid), len(book.acknowledged)))
 
-        bears = flood.closed_loop(max(4, world.seconds / 10))
+        bears = flood.closed_loop(max(2, world.seconds / 10))
         sent = flood.sent
-        offered = flood.open_loop(TIMES * bears, world.seconds, watch)
+        offered = flood.open_loop(TIMES * bears, 4 if world.short else world.seconds, watch)
         flood.drain()
         code = server.stop()
         assert code == 0 and not book.halted, f"it ends with {code}"
