@@ -31,6 +31,8 @@ pub enum OnSideFailure {
 pub struct MirroredStorage {
     sides: [Arc<dyn Storage>; 2],
     pair: Arc<Pair>,
+    /// Files of snapshots that something was done to on one side and not on the other, so that one side alone may have them.
+    half_done: Mutex<BTreeSet<String>>,
     /// Taken when the sides were compared; given to whoever locks first.
     held: Mutex<Option<DirectoryLock>>,
 }
@@ -68,11 +70,26 @@ impl MirroredStorage {
         remove_surplus(&*primary, &*mirror)?;
         let pair = Pair { on_side_failure, lost: AtomicU8::new(NONE), reasons: [OnceLock::new(), OnceLock::new()] };
         let held = Mutex::new(Some(DirectoryLock::new(held)));
-        Ok(MirroredStorage { sides: [primary, mirror], pair: Arc::new(pair), held })
+        let half_done = Mutex::new(BTreeSet::new());
+        Ok(MirroredStorage { sides: [primary, mirror], pair: Arc::new(pair), half_done, held })
     }
 
     fn on_sides<T>(&self, act: impl Fn(&dyn Storage) -> io::Result<T>) -> io::Result<[Option<T>; 2]> {
         self.pair.on_sides(|side| act(&*self.sides[side]))
+    }
+
+    /// [`MirroredStorage::on_sides`] of what makes or unmakes the files `names`.
+    fn done_to<T>(&self, names: &[&str], act: impl Fn(&dyn Storage) -> io::Result<T>) -> io::Result<[Option<T>; 2]> {
+        let done = self.on_sides(act);
+        let mut half_done = self.half_done.lock();
+        for name in names.iter().filter(|name| is_of_a_snapshot(name)) {
+            if done.is_ok() {
+                half_done.remove(*name);
+            } else {
+                half_done.insert((*name).to_owned());
+            }
+        }
+        done
     }
 }
 
@@ -113,6 +130,11 @@ fn remove_surplus(primary: &dyn Storage, mirror: &dyn Storage) -> Result<(), Ope
         }
     }
     Ok(())
+}
+
+/// Be it finished or not.
+fn is_of_a_snapshot(name: &str) -> bool {
+    is_snapshot(name) || is_history(name) || names::is_temporary(name)
 }
 
 fn is_snapshot(name: &str) -> bool {
@@ -194,16 +216,23 @@ impl Storage for MirroredStorage {
         }
     }
 
-    /// What both sides have: what one has alone, it was not made here.
+    /// What both sides have: what one has alone, it was not made here, or its removal failed on that side and is to be done again.
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(match self.on_sides(|side| side.list())? {
-            [Some(one), Some(two)] => one.into_iter().filter(|name| two.contains(name)).collect(),
-            [one, two] => one.or(two).unwrap_or_default(),
-        })
+        let [one, two] = self.on_sides(|side| side.list())?;
+        let (Some(mut one), Some(two)) = (one.clone(), two.clone()) else {
+            return Ok(one.or(two).unwrap_or_default());
+        };
+        let half_done = self.half_done.lock();
+        let left =
+            |names: &[String]| names.iter().filter(|name| half_done.contains(*name)).cloned().collect::<Vec<_>>();
+        let left = [left(&one), left(&two)].concat();
+        one.retain(|name| two.contains(name) && !half_done.contains(name));
+        one.extend(left.into_iter().collect::<BTreeSet<_>>());
+        Ok(one)
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        let files = self.on_sides(|side| side.create(name))?;
+        let files = self.done_to(&[name], |side| side.create(name))?;
         Ok(Arc::new(MirroredFile { files, pair: Arc::clone(&self.pair) }))
     }
 
@@ -213,12 +242,12 @@ impl Storage for MirroredStorage {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.on_sides(|side| side.rename(from, to)).map(drop)
+        self.done_to(&[from, to], |side| side.rename(from, to)).map(drop)
     }
 
     /// A side that does not have the file has nothing to remove, and is no worse for it.
     fn remove(&self, name: &str) -> io::Result<()> {
-        let removed = self.on_sides(|side| match side.remove(name) {
+        let removed = self.done_to(&[name], |side| match side.remove(name) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
             removed => removed.map(|()| true),
         })?;

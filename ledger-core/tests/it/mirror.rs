@@ -159,6 +159,48 @@ fn a_release_reaches_the_mirror() {
 }
 
 #[test]
+fn a_removal_that_failed_on_one_side_is_done_by_a_later_checkpoint() {
+    let clock = SimClock::at(START);
+    let mut failed = 0;
+    for side in 0..2 {
+        for at in 0.. {
+            let sides = [SimDisk::new(1), SimDisk::new(2)];
+            let [primary, mirror] = sides.each_ref().map(|side| Arc::new(side.clone()) as Arc<dyn Storage>);
+            let mirrored = MirroredStorage::open(primary, mirror, OnSideFailure::Halt).expect("empty disks");
+            let ledger = options(&clock).history_bytes(600).open_on(mirrored).expect("empty disks");
+            let checkpoint = |n: u64| {
+                charge(&ledger, n);
+                ledger.checkpoint()
+            };
+            for n in 0..8 {
+                checkpoint(n).expect("disks that work");
+            }
+            charge(&ledger, 8);
+            let begun = sides[side].operations();
+            sides[side].fail_at(begun + at, Fault::Eio);
+            let is_made = ledger.checkpoint().is_ok();
+            if sides[side].operations() <= begun + at {
+                assert!(at > 12, "{at}");
+                break;
+            }
+            if ledger.halted().is_some() {
+                continue;
+            }
+            failed += u64::from(!is_made);
+            for n in 9..12 {
+                checkpoint(n).expect("disks that work again");
+            }
+            ledger.close().expect("disks that work again");
+            for (n, left) in sides.iter().enumerate() {
+                verify_storage(left).unwrap_or_else(|err| panic!("operation {at} of side {side}: side {n}: {err}"));
+            }
+            assert_eq!(sides[0].names(), sides[1].names(), "operation {at} of side {side}");
+        }
+    }
+    assert!(failed > 8, "{failed}");
+}
+
+#[test]
 fn what_a_side_that_was_lost_for_a_time_has_too_much_is_removed() {
     let clock = SimClock::at(START);
     let (one, two) = (SimDisk::new(1), SimDisk::new(2));

@@ -347,6 +347,7 @@ mod tests {
             duplicates = "replay"
             segment_size = "1MiB"
             checkpoint_size = "2MiB"
+            keep_log = true
             memory_max = "1GiB"
             signing_key_file = {key:?}
             allowed_origins = ["https://a.example", "http://b:1"]
