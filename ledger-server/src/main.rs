@@ -1,7 +1,7 @@
 //! Arguments, allocator, signals.
 #![forbid(unsafe_code)]
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -136,6 +136,7 @@ fn signals() -> io::Result<(tokio::signal::unix::Signal, tokio::signal::unix::Si
 }
 
 fn fail(code: u8, fault: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("ledger-server: {fault}");
+    // Where nobody can be told, the exit code still tells.
+    let _ = writeln!(io::stderr(), "ledger-server: {fault}");
     ExitCode::from(code)
 }

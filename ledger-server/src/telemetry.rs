@@ -4,8 +4,9 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-/// Starts logging: `info` and above, or what `RUST_LOG` says. A second call changes nothing. The error says what was asked
-/// for that this build cannot do.
+/// Starts logging: `info` and above, or what `RUST_LOG` says. A second call changes nothing. A line that cannot be written, on a
+/// full disk or to a reader who is gone, is lost, and nothing else is. The error says what was asked for that this build
+/// cannot do.
 pub fn start() -> Result<(), &'static str> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     #[cfg(feature = "console")]
@@ -15,6 +16,8 @@ pub fn start() -> Result<(), &'static str> {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would tell on standard error that standard error cannot be written, and panic where that fails, too.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .try_init();
     Ok(())
@@ -32,6 +35,7 @@ fn start_with_console(filter: EnvFilter) -> Result<(), &'static str> {
     }
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_filter(filter);
     let console = console_subscriber::ConsoleLayer::builder().with_default_env().spawn();

@@ -13,6 +13,7 @@ mod process;
 mod progress;
 mod reads;
 mod reconciliations;
+mod runbook;
 mod salvage;
 mod socket;
 mod statuses;

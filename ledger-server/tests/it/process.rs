@@ -360,6 +360,22 @@ fn a_server_whose_standard_output_nobody_reads_serves_all_the_same() {
     assert_eq!(running.signal("TERM").code(), Some(0));
 }
 
+#[test]
+fn a_server_whose_log_cannot_be_written_serves_all_the_same_and_ends_with_its_exit_code() {
+    let directory = tempfile::tempdir().unwrap();
+    let unheard = |mut command: Command| {
+        let (reads, writes) = std::io::pipe().unwrap();
+        drop(reads);
+        command.stderr(writes);
+        command
+    };
+    let mut running = Running::start(unheard(serving(directory.path())));
+    assert!(running.charge("a").starts_with("HTTP/1.1 200 OK"));
+    let in_use = unheard(serving(directory.path())).output().unwrap();
+    assert_eq!(in_use.status.code(), Some(2));
+    assert_eq!(running.signal("TERM").code(), Some(0));
+}
+
 #[tokio::test]
 async fn a_server_that_halted_stays_up_and_says_so_at_its_end() {
     let (server, broken, directory) = crate::support::Server::on_a_failing_disk();

@@ -1,0 +1,246 @@
+//! Bytes that are other ones than were written.
+
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::page::Page;
+use super::shell::{Running, Shell};
+
+const SERVE: &str = "ledger-server --data-dir ledger-data";
+
+const BLOCK: u64 = 4096;
+
+/// Where the log has its `nth` command, from 1, where each was waited for: before them stand the segment's header and its link.
+fn offset(nth: u64) -> u64 {
+    (2 + nth - 1) * BLOCK
+}
+
+fn rot(file: &Path, offset: u64) {
+    let mut file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+    file.seek(SeekFrom::Start(offset + 90)).unwrap();
+    file.write_all(b"rot").unwrap();
+}
+
+/// The directory's files of a kind, the oldest first.
+fn files(directory: &Path, kind: &str) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files.filter(|file| file.extension().is_some_and(|end| end == kind)).collect();
+    files.sort();
+    files
+}
+
+fn name(file: &Path) -> &str {
+    file.file_name().unwrap().to_str().unwrap()
+}
+
+/// Charges under the keys `from..to`.
+fn charge(running: &Running, keys: std::ops::Range<u32>) {
+    keys.for_each(|n| assert_eq!(running.charge(&format!("k{n}")).status, 200));
+}
+
+/// A backup of three entries and a directory of six, of which the fifth is damaged; the damaged file.
+fn damaged_at_five(shell: &Shell) -> PathBuf {
+    let running = shell.serve(SERVE);
+    charge(&running, 1..4);
+    shell.run("ledger-server backup backup --from ledger-data").good();
+    charge(&running, 4..7);
+    assert_eq!(running.stop(), Some(0));
+    let log = files(&shell.path("ledger-data"), "segment").remove(0);
+    rot(&log, offset(5));
+    log
+}
+
+#[test]
+fn a_damaged_log() {
+    let page = Page::of("The log is damaged");
+    from_a_backup(&page);
+    with_no_backup(&page);
+    with_a_mirror(&page);
+    page.is_done_but_for(&[]);
+}
+
+fn from_a_backup(page: &Page) {
+    let shell = Shell::new();
+    let log = damaged_at_five(&shell);
+    page.says("the server does not start, exits 1, and names a file, an offset and a seq");
+    let refused = shell.run(SERVE);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    let place = format!("{} is damaged at byte {} (seq 5)", name(&log), offset(5));
+    assert!(refused.error.contains(&place), "{refused:?}");
+    let judged = shell.run(page.takes("ledger-server verify ledger-data"));
+    let json = judged.json();
+    assert_eq!((judged.code, &json["ok"], &json["seq"]), (1, &false.into(), &5.into()), "{json}");
+    assert_eq!((&json["file"], &json["offset"]), (&name(&log).into(), &offset(5).into()), "{json}");
+
+    shell.run(page.takes("cp -a ledger-data ledger-data.damaged")).good();
+    shell.run(page.takes("ledger-server restore backup --into ledger-data.new")).good();
+    let verified = shell.run(page.takes("ledger-server verify ledger-data.new")).good();
+    assert_eq!((&verified["ok"], &verified["seq"]), (&true.into(), &3.into()));
+    let shown = shell.run(page.takes("ledger-server inspect ledger-data.damaged"));
+    assert_eq!(shown.out.lines().count(), 4, "up to the damage: {shown:?}");
+    let running = shell.serve(Page::of("The directory is lost").takes("ledger-server --data-dir ledger-data.new"));
+    assert_eq!((running.total(), &running.health()["executor"]), (15.into(), &"stopped".into()));
+    assert_eq!(running.charge("k4").status, 200, "entered again");
+}
+
+fn with_no_backup(page: &Page) {
+    let shell = Shell::new();
+    damaged_at_five(&shell);
+    let salvage = page.takes("ledger-server salvage ledger-data --into ledger-data.new --i-accept-losing-entries");
+    page.says("The report says what was given up, and how much of it had been durable");
+    let report = shell.run(salvage).good();
+    assert_eq!((&report["seq"], &report["known_durable_lost"]), (&4.into(), &2.into()), "{report}");
+    assert_eq!(report["given_up"][0]["offset"], offset(5), "{report}");
+    let verified = shell.run(page.takes("ledger-server verify ledger-data.new")).good();
+    assert_eq!(verified["ok"], true);
+    page.says("Its withdrawals wait for `ledger-server release ledger-data.new`");
+    let serve = "ledger-server --data-dir ledger-data.new";
+    let running = shell.serve(serve);
+    assert_eq!((running.total(), &running.health()["executor"]), (20.into(), &"stopped".into()));
+    assert_eq!(running.stop(), Some(0));
+    let released = shell.run(page.takes("ledger-server release ledger-data.new")).good();
+    assert_eq!(released["released"], true);
+    assert_eq!(shell.serve(serve).health()["executor"], "running");
+}
+
+fn with_a_mirror(page: &Page) {
+    let shell = Shell::new();
+    let serve = format!("{SERVE} {}", page.takes("--mirror-dir mirror"));
+    let running = shell.serve(&serve);
+    charge(&running, 1..7);
+    assert_eq!(running.stop(), Some(0));
+    let sides = ["ledger-data", "mirror"];
+    let damage = |side: &str, nth| rot(&files(&shell.path(side), "segment")[0], offset(nth));
+    page.says("there is nothing to type: the start mends the damaged side from the other");
+    for side in sides {
+        damage(side, 3);
+        assert_eq!(shell.run(&format!("ledger-server verify {side}")).code, 1);
+        let running = shell.serve(&serve);
+        assert_eq!(running.total(), 30);
+        assert_eq!(running.stop(), Some(0));
+        for side in sides {
+            shell.run(&format!("ledger-server verify {side}")).good();
+        }
+    }
+    page.says("neither side has everything that was durable, and the message says what each has");
+    shell.run("cp -a mirror mirror.old").good();
+    let running = shell.serve(&serve);
+    charge(&running, 7..9);
+    assert_eq!(running.stop(), Some(0));
+    shell.run("mv mirror mirror.new && cp -a mirror.old mirror").good();
+    damage("ledger-data", 3);
+    let refused = shell.run(&serve);
+    let has_each = refused.error.contains("up to seq 8") && refused.error.contains("ends with seq 6");
+    assert_eq!((refused.code, has_each), (1, true), "{refused:?}");
+
+    page.says("Where both are damaged, it names the mirror's damage alone, and");
+    shell.run("rm -r mirror && mv mirror.new mirror").good();
+    damage("mirror", 5);
+    let refused = shell.run(&serve);
+    assert_eq!((refused.code, refused.error.contains("(seq 5)")), (1, true), "{refused:?}");
+    assert_eq!(shell.run(page.takes("ledger-server verify ledger-data")).json()["seq"], 3);
+    page.says("salvage the side that goes further");
+    let report = shell.run("ledger-server salvage mirror --into new --i-accept-losing-entries").good();
+    assert_eq!(report["seq"], 4, "{report}");
+}
+
+#[test]
+fn a_damaged_snapshot() {
+    let page = Page::of("A snapshot is damaged");
+    let shell = Shell::new();
+    let checkpoint = page.takes("curl -X POST localhost:8080/checkpoints");
+    let running = shell.serve(SERVE);
+    for keys in [1..3, 3..5] {
+        charge(&running, keys);
+        running.ask(checkpoint).good();
+    }
+    assert_eq!(running.stop(), Some(0));
+    let snapshots = files(&shell.path("ledger-data"), "snapshot");
+    assert_eq!(snapshots.len(), 2);
+    rot(&snapshots[1], 0);
+    page.says("`verify` exits 1 and names a file that ends in `.snapshot`");
+    let judged = shell.run("ledger-server verify ledger-data");
+    assert_eq!((judged.code, &judged.json()["file"]), (1, &name(&snapshots[1]).into()), "{judged:?}");
+    page.says("`a snapshot was passed over` in the log at the start");
+    let running = shell.serve(SERVE);
+    let line = running.logged("a snapshot was passed over");
+    assert!(line.contains(name(&snapshots[1])), "{line}");
+    assert_eq!(running.total(), 20, "nothing is missing");
+    page.says("once something new was recorded; the damaged snapshot is replaced");
+    charge(&running, 5..6);
+    running.ask(checkpoint).good();
+    assert_eq!(running.stop(), Some(0));
+    shell.run("ledger-server verify ledger-data").good();
+
+    page.says("If no snapshot can be read and the log before them is gone, the server does not start and exits 1");
+    let running = shell.serve(SERVE);
+    while running.ask(checkpoint).good()["segments_retired"] == 0 {
+        charges(&running, &running.total().to_string());
+    }
+    let total = running.total();
+    shell.run("ledger-server backup backup --from ledger-data").good();
+    assert_eq!(running.stop(), Some(0));
+    files(&shell.path("ledger-data"), "snapshot").iter().for_each(|snapshot| rot(snapshot, 0));
+    let refused = shell.run(SERVE);
+    assert_eq!((refused.code, refused.error.contains(".snapshot")), (1, true), "{refused:?}");
+    shell.run(page.takes("ledger-server restore backup --into ledger-data.new")).good();
+    assert_eq!(shell.serve("ledger-server --data-dir ledger-data.new").total(), total);
+    page.is_done_but_for(&[]);
+}
+
+/// Fills some three quarters of a segment.
+fn charges(running: &Running, key: &str) {
+    let note = "x".repeat(900);
+    let charge = |n| {
+        serde_json::json!({"type": "charge", "user_id": 1, "amount": 5, "idempotency_key": format!("{key} {n}"),
+            "metadata": {"note": note}})
+    };
+    let operations: Vec<_> = (0..800).map(charge).collect();
+    running.post("/batch", &serde_json::json!({"operations": operations})).good();
+}
+
+#[test]
+fn a_torn_tail() {
+    let page = Page::of("A torn tail");
+    let shell = Shell::new();
+    let running = shell.serve(SERVE);
+    charge(&running, 1..4);
+    drop(running);
+    // As much of a fourth command as the disk had got.
+    let log = files(&shell.path("ledger-data"), "segment").remove(0);
+    rot(&log, offset(4));
+    page.says("`bytes that were never acknowledged stood behind the log; they are kept in ….torn` at the start");
+    let running = shell.serve(SERVE);
+    let line = running.logged("bytes that were never acknowledged stood behind the log; they are kept in ");
+    let torn = files(&shell.path("ledger-data"), "torn").remove(0);
+    assert!(line.ends_with(name(&torn)), "{line}");
+    assert_eq!(running.total(), 15, "nobody was told of more");
+    page.says("remove it when you like");
+    std::fs::remove_file(torn).unwrap();
+    charge(&running, 4..5);
+    assert_eq!(running.stop(), Some(0));
+    shell.run("ledger-server verify ledger-data").good();
+    assert_eq!(shell.serve(SERVE).total(), 20);
+    page.is_done_but_for(&[]);
+}
+
+#[test]
+fn a_look_at_what_is_there() {
+    let page = Page::of("# Runbook");
+    let shell = Shell::new();
+    let running = shell.serve(SERVE);
+    charge(&running, 1..4);
+    page.says("None changes anything, and all may be used while the server runs");
+    let health = running.ask(page.takes("curl -s localhost:8080/health")).good();
+    assert_eq!((&health["status"], &health["durable_seq"]), (&"ok".into(), &3.into()), "{health}");
+    for _ in 0..2 {
+        let verified = shell.run(page.takes("ledger-server verify ledger-data")).good();
+        assert_eq!((&verified["ok"], &verified["seq"]), (&true.into(), &3.into()), "{verified}");
+        let shown = shell.run(page.takes("ledger-server inspect ledger-data | tail"));
+        assert_eq!((shown.code, shown.out.lines().count()), (0, 3), "{shown:?}");
+    }
+    assert_eq!((running.total(), running.stop()), (15.into(), Some(0)));
+    shell.run(page.takes("cp -a ledger-data ledger-data.before")).good();
+    assert_eq!(shell.serve("ledger-server --data-dir ledger-data.before").total(), 15);
+    page.is_done_but_for(&[]);
+}
