@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::Request;
 use serde_json::json;
 
-use crate::support::{Server, post};
+use crate::support::{Server, next_segment, post};
 
 const LARGE: usize = 64 << 10;
 
@@ -295,8 +295,9 @@ async fn bad_parameters_are_named() {
 
 #[tokio::test]
 async fn a_halted_ledger_answers_health_and_metrics_alone() {
-    let (server, broken, _directory) = Server::on_a_failing_disk();
+    let (server, broken, directory) = Server::on_a_failing_disk();
     server.charge(1, 5, "k").await;
+    next_segment(&directory).await;
     broken.store(true, Ordering::SeqCst);
     let reply = server.post("/charge", json!({"user_id": 1, "amount": 5, "idempotency_key": "lost"})).await;
     assert_eq!((reply.status, reply.code()), (500, "outcome_unknown".to_owned()));

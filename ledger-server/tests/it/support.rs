@@ -157,13 +157,8 @@ impl Server {
     /// Fills the pipe to the disk behind a gate, which is shut then: large commands until none has room, then small ones.
     pub(crate) async fn fill_pipe(&self, gate: &Gate, directory: &tempfile::TempDir) {
         self.charge(1, 1, "before the gate is shut").await;
-        let is_segment = |file: &std::io::Result<std::fs::DirEntry>| {
-            file.as_ref().unwrap().path().extension().is_some_and(|end| end == "segment")
-        };
         // Else it is room on the disk that is waited for.
-        while std::fs::read_dir(directory.path()).unwrap().filter(is_segment).count() < 2 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        next_segment(directory).await;
         gate.shut(true);
         for metadata in [900, 0] {
             let metadata = "x".repeat(metadata);
@@ -243,6 +238,16 @@ impl Server {
     pub(crate) fn review(&self, id: u64) {
         self.attempt(id, AttemptClass::Ambiguous);
         self.inquire(id, InquiryAnswer::Unsupported);
+    }
+}
+
+/// Waits until the log's next segment is there, so that nothing but commands is written.
+pub(crate) async fn next_segment(directory: &tempfile::TempDir) {
+    let is_segment = |file: &std::io::Result<std::fs::DirEntry>| {
+        file.as_ref().unwrap().path().extension().is_some_and(|end| end == "segment")
+    };
+    while std::fs::read_dir(directory.path()).unwrap().filter(is_segment).count() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

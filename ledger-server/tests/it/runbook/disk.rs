@@ -118,7 +118,7 @@ fn a_checkpoint_that_fails() {
     let shell = Shell::new();
     let Some(disk) = SmallDisk::under(&shell) else { return };
     // One by itself with each new segment of the log; the next one is there before the disk is full.
-    let running = shell.serve(&format!("{SERVE} --checkpoint-size 1MiB"));
+    let running = shell.serve(&format!("{SERVE} --checkpoint-size 64KiB"));
     assert_eq!(running.charge("first").status, 200);
     let is_segment = |name: std::ffi::OsString| name.to_str().unwrap().ends_with(".segment");
     until(|| {
