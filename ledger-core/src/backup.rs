@@ -313,8 +313,9 @@ fn has(storage: &dyn Storage, name: &str) -> Result<bool, OpenError> {
 /// mirrored ledger that was not named hears of it at the next opening. Durable when it returns.
 ///
 /// # Errors
-/// The storage's.
+/// [`OpenError::InvalidOption`] where a restore or a salvage was cut off: there is no whole ledger to release. The storage's.
 pub fn release_executor(storage: &dyn Storage) -> Result<(), OpenError> {
+    check_finished(storage)?;
     stop::release(storage)
 }
 

@@ -240,6 +240,7 @@ fn a_restore_or_salvage_that_is_cut_off_anywhere_leaves_nothing_that_pays() {
                     Err(OpenError::InvalidOption { reason }) => {
                         assert!(reason.contains("restore.unfinished"), "{reason}");
                         assert!(!is_done && verify_storage(&left).is_err() && backup(&left, &SimDisk::new(3)).is_err());
+                        assert!(release_executor(&left).is_err());
                         refused += 1;
                     }
                     Err(err) => panic!("cut {cut}: {err}"),
