@@ -171,7 +171,7 @@ fn half_way(far: &Far, backup: &str) {
     let restore = format!("ledger-server restore backups/{backup} --into ledger-data.new");
     // Killed by the first write to a file behind its first KiB.
     let killed = shell.run(&format!("(ulimit -f 1; {restore}); true"));
-    page.says("leaves `restore.unfinished` in the new directory, and nothing starts on it or copies it");
+    page.says("leaves `restore.unfinished` in the new directory, and nothing starts on it, copies it or lets it go");
     assert!(shell.path("ledger-data.new/restore.unfinished").exists(), "{killed:?}");
     let copied = "ledger-server backup copy --from ledger-data.new";
     for line in [SERVE_NEW, "ledger-server verify ledger-data.new", copied, &restore] {
