@@ -4,6 +4,8 @@
 //! same history. If neither can be shown to, nothing is changed. An interruption leaves the better side's log as it was. What is
 //! judged and what is copied is read from the device: a page cache may hide what has rotted under it.
 
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 
 use super::copy::EPOCHS_SKIPPED_MIN;
@@ -14,7 +16,7 @@ use super::salvage::{self, Evidence};
 use super::segment::{NewFile, during};
 use super::{Start, names, recovery, stop};
 use crate::error::OpenError;
-use crate::sys::{ReadFrom, Storage, is_unreadable};
+use crate::sys::{ReadFrom, Storage, StorageFile, is_unreadable};
 use crate::types::{Epoch, Head, Seq};
 
 /// What one side holds.
@@ -24,7 +26,6 @@ enum Side {
     Damaged(OpenError),
 }
 
-#[derive(Clone, Copy)]
 struct Sound {
     uuid: Option<Uuid>,
     first_seq: Seq,
@@ -36,12 +37,21 @@ struct Sound {
     last: u64,
     /// The highest number that a segment has, be it a spare.
     number_max: u64,
+    /// Where each segment ends that another one follows: what it holds from there on is no part of the log.
+    ends: BTreeMap<u64, u64>,
 }
 
 impl Sound {
     /// More history is better, at its end first; then a later opening, and a mark that says more.
     fn worth(&self) -> (Seq, std::cmp::Reverse<Seq>, Epoch, Seq) {
         (self.head.seq, std::cmp::Reverse(self.first_seq), self.epoch, self.marked)
+    }
+
+    /// How many of the first bytes of a file must be readable, so that nothing is lost. Of the mark one slot says all, and which one
+    /// does may change.
+    fn needed(&self, name: &str) -> u64 {
+        let segment = names::segment_number(name).and_then(|number| self.ends.get(&number));
+        if name == names::MARK { 0 } else { segment.copied().unwrap_or(u64::MAX) }
     }
 
     /// Whether `epoch` is that of a ledger that was restored or salvaged from what this one had: so far above that no side can have
@@ -55,8 +65,8 @@ impl Sound {
 struct Plan<'a> {
     from: &'a dyn Storage,
     to: &'a dyn Storage,
-    /// The files of `from` that are copied.
-    differing: Vec<String>,
+    /// The files of `from` that are copied, and how much of each must be readable.
+    differing: Vec<(String, u64)>,
 }
 
 /// Brings the side up to date that is damaged, behind or empty.
@@ -105,19 +115,19 @@ fn judge<'a>(
 ) -> Result<Option<Plan<'a>>, OpenError> {
     let plan = match sides {
         (Side::Empty, Side::Empty) => return Ok(None),
-        (Side::Empty, Side::Sound(_)) => Plan::new(mirror, primary, options),
-        (Side::Sound(_), Side::Empty) => Plan::new(primary, mirror, options),
+        (Side::Empty, Side::Sound(sound)) => Plan::new((mirror, Some(&sound)), primary, options),
+        (Side::Sound(sound), Side::Empty) => Plan::new((primary, Some(&sound)), mirror, options),
         (Side::Damaged(fault), Side::Empty) | (Side::Empty | Side::Damaged(_), Side::Damaged(fault)) => Err(fault),
-        (Side::Damaged(fault), Side::Sound(sound)) => mend((mirror, sound), primary, fault, options),
-        (Side::Sound(sound), Side::Damaged(fault)) => mend((primary, sound), mirror, fault, options),
+        (Side::Damaged(fault), Side::Sound(sound)) => mend((mirror, &sound), primary, fault, options),
+        (Side::Sound(sound), Side::Damaged(fault)) => mend((primary, &sound), mirror, fault, options),
         (Side::Sound(one), Side::Sound(two)) => {
             if one.uuid != two.uuid {
                 return Err(differs(mirror, 0, "it holds another ledger than the primary directory".to_owned()));
             }
             if one.worth() >= two.worth() {
-                copy_better((primary, one), (mirror, two), options)
+                copy_better((primary, &one), (mirror, &two), options)
             } else {
-                copy_better((mirror, two), (primary, one), options)
+                copy_better((mirror, &two), (primary, &one), options)
             }
         }
     };
@@ -126,7 +136,7 @@ fn judge<'a>(
 
 /// Copies a sound log over a damaged one, if it has all that the damaged one can have had.
 fn mend<'a>(
-    (from, sound): (&'a dyn Storage, Sound),
+    (from, sound): (&'a dyn Storage, &Sound),
     damaged: &'a dyn Storage,
     fault: OpenError,
     options: &WalOptions,
@@ -135,29 +145,30 @@ fn mend<'a>(
     if !asks_nothing(options) {
         check_covers((from, sound), damaged, fault)?;
     }
-    Plan::new(from, damaged, options)
+    Plan::new((from, Some(sound)), damaged, options)
 }
 
 /// Copies the better one of two sound logs over the other; the other way round where the better one has files that cannot be read
-/// to their end, and the other is the same log.
+/// to their end, and the other is the same log. Where it is not, what cannot be read is left out: the log needs none of it.
 fn copy_better<'a>(
-    (from, sound): (&'a dyn Storage, Sound),
-    (to, other): (&'a dyn Storage, Sound),
+    (from, sound): (&'a dyn Storage, &Sound),
+    (to, other): (&'a dyn Storage, &Sound),
     options: &WalOptions,
 ) -> Result<Plan<'a>, OpenError> {
     check_not_restored((from, sound), (to, other))?;
     check_leads(from, sound.head, other.head, to)?;
-    match Plan::new(from, to, options) {
-        Err(fault) if fault.is_damage() && other.head == sound.head && !other.was_restored_under(sound.epoch) => {
-            Plan::new(to, from, options)
-        }
-        plan => plan,
+    let strict = Plan::new((from, None), to, options);
+    if !strict.as_ref().is_err_and(OpenError::is_damage) {
+        return strict;
     }
+    let is_other_as_good = other.head == sound.head && !other.was_restored_under(sound.epoch);
+    let back = is_other_as_good.then(|| Plan::new((to, None), from, options)).and_then(Result::ok);
+    back.map_or_else(|| Plan::new((from, Some(sound)), to, options), Ok)
 }
 
 /// A shorter history whose epochs are far above the longer one's is no mirror that fell behind: it was restored or salvaged, which
 /// the longer one would undo.
-fn check_not_restored(better: (&dyn Storage, Sound), worse: (&dyn Storage, Sound)) -> Result<(), OpenError> {
+fn check_not_restored(better: (&dyn Storage, &Sound), worse: (&dyn Storage, &Sound)) -> Result<(), OpenError> {
     let ((from, sound), (to, other)) = (better, worse);
     if sound.worth() <= other.worth() || !sound.was_restored_under(other.epoch) {
         return Ok(());
@@ -197,6 +208,13 @@ fn look(side: &dyn Storage, reading: Reading) -> Result<Side, OpenError> {
             marked: log.mark.map_or(Seq::ZERO, |mark| mark.seq),
             last: log.segments.last().map_or(0, |last| last.header.number),
             number_max: log.number_max,
+            ends: log
+                .segments
+                .iter()
+                .filter_map(|segment| segment.link)
+                .map(|read| read.link)
+                .map(|link| (link.previous, link.previous_end))
+                .collect(),
         })),
         Err(fault) if fault.is_damage() => Ok(Side::Damaged(fault)),
         Err(other) => Err(other),
@@ -251,7 +269,7 @@ fn was_restored(sound: &dyn Storage, damaged: &dyn Storage, fault: &OpenError) -
 
 /// What the damaged side is known to have had must be on the sound one, and so must all that it may have where it cannot be read.
 fn check_covers(
-    (from, sound): (&dyn Storage, Sound),
+    (from, sound): (&dyn Storage, &Sound),
     damaged: &dyn Storage,
     fault: OpenError,
 ) -> Result<(), OpenError> {
@@ -292,7 +310,7 @@ fn check_covers(
 
 /// Whether what says nothing may have said that more was durable than `sound` has: a device that cannot be read for a time, or is
 /// read by another way, has it still.
-fn may_hide_more(evidence: &Evidence, sound: Sound) -> bool {
+fn may_hide_more(evidence: &Evidence, sound: &Sound) -> bool {
     let is_nothing_read = evidence.uuid.is_none() && (evidence.is_mark_unread || evidence.unread.is_some());
     // The sides have the same segments, but for those that were begun when one went on alone.
     let is_beyond = evidence.unread.max(evidence.headless) > Some(sound.number_max);
@@ -307,8 +325,12 @@ fn is_log(name: &str) -> bool {
 impl<'a> Plan<'a> {
     /// To make the log on `to` that on `from`, file by file; what is equal is left alone. Other files are added and never
     /// overwritten: which of two is right is for who reads them to say. All of the log on `from` is read for it, but for files that
-    /// `to` does not have.
-    fn new(from: &'a dyn Storage, to: &'a dyn Storage, options: &WalOptions) -> Result<Plan<'a>, OpenError> {
+    /// `to` does not have, and but for what is not needed of it where `sound` is given.
+    fn new(
+        (from, sound): (&'a dyn Storage, Option<&Sound>),
+        to: &'a dyn Storage,
+        options: &WalOptions,
+    ) -> Result<Plan<'a>, OpenError> {
         let source = if trusts_cache(options) { ReadFrom::Cache } else { ReadFrom::Device };
         let targets = list(to)?;
         let mut differing = Vec::new();
@@ -316,8 +338,9 @@ impl<'a> Plan<'a> {
             if names::is_temporary(&name) || name == names::EXECUTOR_STOPPED {
                 continue;
             }
-            if !targets.contains(&name) || is_log(&name) && !is_same(from, to, &name, source)? {
-                differing.push(name);
+            let needed = sound.map_or(u64::MAX, |sound| sound.needed(&name));
+            if !targets.contains(&name) || is_log(&name) && !is_same(from, to, &name, source, needed)? {
+                differing.push((name, needed));
             }
         }
         Ok(Plan { from, to, differing })
@@ -327,23 +350,23 @@ impl<'a> Plan<'a> {
         let Plan { from, to, ref differing } = *self;
         // Before there is anything on `to` that could be taken for a ledger which pays.
         stop::settle(from, to)?;
-        let (log, others): (Vec<_>, Vec<_>) = differing.iter().partition(|name| is_log(name));
+        let (log, others): (Vec<_>, Vec<_>) = differing.iter().partition(|(name, _)| is_log(name));
         // The snapshots before the log that leads on from them: a side whose filling was cut off and whose log looks like the
         // other's has them then.
         if !others.is_empty() {
-            others.into_iter().try_for_each(|name| copy_file(from, to, name))?;
+            others.into_iter().try_for_each(|(name, needed)| copy_file(from, to, name, *needed))?;
             during(to.sync_directory(), "syncing", &to.describe())?;
         }
         let sources = list(from)?;
         for name in list(to)?.iter().filter(|name| is_log(name) && !sources.contains(name)) {
             during(to.remove(name), "removing", name)?;
         }
-        let (marks, segments): (Vec<_>, Vec<_>) = log.into_iter().partition(|name| *name == names::MARK);
-        segments.into_iter().try_for_each(|name| copy_file(from, to, name))?;
-        if !marks.is_empty() {
+        let (marks, segments): (Vec<_>, Vec<_>) = log.into_iter().partition(|(name, _)| name == names::MARK);
+        segments.into_iter().try_for_each(|(name, needed)| copy_file(from, to, name, *needed))?;
+        for (mark, needed) in marks {
             // It promises what no power cut takes back any more.
             during(to.sync_directory(), "syncing", &to.describe())?;
-            copy_mark(from, to)?;
+            copy_file(from, to, mark, *needed)?;
         }
         Ok(during(to.sync_directory(), "syncing", &to.describe())?)
     }
@@ -355,41 +378,38 @@ pub(super) fn has_snapshots(side: &dyn Storage) -> Result<bool, OpenError> {
 
 /// Copies the files `names`, which are not the log's.
 pub(super) fn copy_files(from: &dyn Storage, to: &dyn Storage, names: &[String]) -> Result<(), OpenError> {
-    names.iter().try_for_each(|name| copy_file(from, to, name))
+    names.iter().try_for_each(|name| copy_file(from, to, name, u64::MAX))
 }
 
-/// As [`copy_file`]; a slot that cannot be read is one that was torn, and the other one says what was durable.
-fn copy_mark(from: &dyn Storage, to: &dyn Storage) -> Result<(), OpenError> {
-    let source = during(from.open(names::MARK), "opening", names::MARK)?;
-    let new = NewFile::create(to, names::MARK.to_owned())?;
-    for at in [0, BLOCK as u64] {
-        let mut slot = [0; BLOCK];
-        match source.read_device_at(&mut slot, at) {
-            Err(err) if is_unreadable(&err) => slot.fill(0),
-            read => _ = during(read, "reading", names::MARK)?,
-        }
-        new.write_at(&slot, at)?;
-    }
-    new.finish()?;
-    Ok(())
-}
-
-/// Appears under its name when all of it is durable; the caller syncs the directory.
-fn copy_file(from: &dyn Storage, to: &dyn Storage, name: &str) -> Result<(), OpenError> {
+/// Appears under its name when all of it is durable; the caller syncs the directory. What cannot be read behind the first `needed`
+/// bytes is zeros in the copy.
+fn copy_file(from: &dyn Storage, to: &dyn Storage, name: &str, needed: u64) -> Result<(), OpenError> {
     let source = during(from.open(name), "opening", name)?;
     let new = NewFile::create(to, name.to_owned())?;
     let length = during(source.len(), "reading", name)?;
     let mut chunk = vec![0; CHUNK_BYTES];
     for at in (0..length).step_by(CHUNK_BYTES) {
         let wanted = (length - at).min(CHUNK_BYTES as u64) as usize;
-        if during(source.read_device_at(&mut chunk[..wanted], at), "reading", name)? < wanted {
-            let source = std::io::ErrorKind::UnexpectedEof.into();
-            return Err(OpenError::Io { context: format!("reading {name}"), source });
-        }
+        during(read_needed(&*source, &mut chunk[..wanted], at, needed), "reading", name)?;
         new.write_at(&chunk[..wanted], at)?;
     }
     new.finish()?;
     Ok(())
+}
+
+fn read_needed(source: &dyn StorageFile, chunk: &mut [u8], at: u64, needed: u64) -> std::io::Result<()> {
+    match source.read_device_at(chunk, at) {
+        Err(err) if is_unreadable(&err) && chunk.len() > BLOCK => {
+            let mut blocks = (at..).step_by(BLOCK).zip(chunk.chunks_mut(BLOCK));
+            blocks.try_for_each(|(at, block)| read_needed(source, block, at, needed))
+        }
+        Err(err) if is_unreadable(&err) && at >= needed => {
+            chunk.fill(0);
+            Ok(())
+        }
+        Ok(read) if read < chunk.len() => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        read => read.map(drop),
+    }
 }
 
 const CHUNK_BYTES: usize = 1 << 20;
@@ -398,10 +418,16 @@ pub(super) fn list(side: &dyn Storage) -> Result<Vec<String>, OpenError> {
     Ok(during(side.list(), "listing", &side.describe())?)
 }
 
-/// Whether the log's file `name` is to be left alone. A mark of which a slot cannot be read is equal to none.
-fn is_same(from: &dyn Storage, to: &dyn Storage, name: &str, as_read: ReadFrom) -> Result<bool, OpenError> {
+/// Whether the log's file `name` is to be left alone. What of it is not needed and cannot be read is equal to nothing.
+fn is_same(
+    from: &dyn Storage,
+    to: &dyn Storage,
+    name: &str,
+    as_read: ReadFrom,
+    needed: u64,
+) -> Result<bool, OpenError> {
     match is_equal(from, to, name, as_read) {
-        Err(fault) if name == names::MARK && fault.is_damage() => Ok(false),
+        Err(fault) if needed < u64::MAX && fault.is_damage() => Ok(false),
         is_equal => is_equal,
     }
 }

@@ -103,6 +103,24 @@ fn a_mark_of_which_one_half_cannot_be_read_is_copied_as_far_as_it_can_be() {
 }
 
 #[test]
+fn what_cannot_be_read_behind_the_end_of_a_segment_is_not_needed_of_the_better_side() {
+    for (at, is_needed) in [(FRAMES_AT + BLOCK, true), (1 << 19, false)] {
+        let (ahead, behind) = (small_log(), small_log());
+        commit(&open(&ahead, &manual()).unwrap().0, 100, b"one more");
+        ahead.lose_sectors(&names::segment(FIRST), at..at + 512);
+        let before = ahead.names();
+        match reconcile(&ahead, &behind) {
+            Ok(()) => assert!(!is_needed),
+            // Then it is a damaged side, and has what the other lacks.
+            Err(OpenError::Damaged { .. }) => assert!(is_needed),
+            Err(other) => panic!("{other}"),
+        }
+        assert_eq!(ahead.names(), before);
+        assert_eq!(open(&behind, &manual()).unwrap().2.len(), if is_needed { 8 } else { 9 });
+    }
+}
+
+#[test]
 fn a_history_that_leads_nowhere_near_is_told_from_one_that_leads_elsewhere() {
     // The better side begins with seq 3, since a snapshot has what was before.
     let better = small_log();
@@ -200,8 +218,12 @@ fn a_side_that_is_ahead_and_cannot_be_read_behind_its_frames_is_not_overwritten(
     let behind = small_log();
     for is_mirror_behind in [true, false] {
         let ahead = lose(&one_ahead());
+        let behind = behind.after_kill();
         let sides = if is_mirror_behind { (&ahead, &behind) } else { (&behind, &ahead) };
-        assert!(matches!(refused(sides.0, sides.1), OpenError::Io { .. }));
+        reconcile(sides.0, sides.1).unwrap();
+        for side in [&behind, &ahead] {
+            assert_eq!(scan_records(side).unwrap().1.len(), 9);
+        }
     }
     // Where the other one has the same log, it takes its place.
     let bad = lose(&behind);
