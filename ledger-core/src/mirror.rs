@@ -4,6 +4,7 @@
 //! sides are compared, and the one that is damaged, behind or empty is made a copy of the other. What must hold: a side is
 //! overwritten only by one that has everything that either is known to have had.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 
@@ -81,15 +82,20 @@ impl MirroredStorage {
     /// [`MirroredStorage::on_sides`] of what makes or unmakes the files `names`.
     fn done_to<T>(&self, names: &[&str], act: impl Fn(&dyn Storage) -> io::Result<T>) -> io::Result<[Option<T>; 2]> {
         let done = self.on_sides(act);
+        self.note(names, done.is_ok());
+        done
+    }
+
+    /// Notes whether something was done to the files `names` on both sides.
+    fn note(&self, names: &[&str], is_done: bool) {
         let mut half_done = self.half_done.lock();
         for name in names.iter().filter(|name| is_of_a_snapshot(name)) {
-            if done.is_ok() {
+            if is_done {
                 half_done.remove(*name);
             } else {
                 half_done.insert((*name).to_owned());
             }
         }
-        done
     }
 }
 
@@ -241,8 +247,25 @@ impl Storage for MirroredStorage {
         Ok(Arc::new(MirroredFile { files, pair: Arc::clone(&self.pair) }))
     }
 
+    /// On both sides, or, if one cannot, on neither: a segment that one side alone has, and that is never used, would be a hole in
+    /// its log.
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.done_to(&[from, to], |side| side.rename(from, to)).map(drop)
+        let is_renamed = [Cell::new(false), Cell::new(false)];
+        let done = self.pair.on_sides(|side| {
+            self.sides[side].rename(from, to)?;
+            is_renamed[side].set(true);
+            Ok(())
+        });
+        self.note(&[from, to], done.is_ok());
+        let Err(fault) = done else { return Ok(()) };
+        for side in (0..2).filter(|side| is_renamed[*side].get()) {
+            // What is neither done nor undone is more than a full disk, which the caller may go on with.
+            let undone = self.sides[side].rename(to, from);
+            undone.map_err(|undoing| {
+                io::Error::other(format!("{fault}; and taking it back on the other side: {undoing}"))
+            })?;
+        }
+        Err(fault)
     }
 
     /// A side that does not have the file has nothing to remove, and is no worse for it.

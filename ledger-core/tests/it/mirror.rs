@@ -11,7 +11,7 @@ use ledger_core::{
 };
 
 use crate::model::Asked;
-use crate::stage::{START, amount, answer, ask, options, user};
+use crate::stage::{START, amount, answer, ask, metadata, options, user};
 
 fn open_pair(clock: &SimClock, sides: [&SimDisk; 2]) -> Result<Ledger, OpenError> {
     let [primary, mirror] = sides.map(|side| Arc::new(side.clone()) as Arc<dyn Storage>);
@@ -198,6 +198,39 @@ fn a_removal_that_failed_on_one_side_is_done_by_a_later_checkpoint() {
         }
     }
     assert!(failed > 8, "{failed}");
+}
+
+#[test]
+fn a_side_that_was_full_for_a_moment_leaves_no_hole_in_the_others_log() {
+    let clock = SimClock::at(START);
+    for side in 0..2 {
+        for at in 0.. {
+            let sides = [SimDisk::new(1), SimDisk::new(2)];
+            let ledger = open_pair(&clock, [&sides[0], &sides[1]]).expect("empty disks");
+            let begun = sides[side].operations();
+            sides[side].fail_at(begun + at, Fault::Enospc);
+            // More than a segment has.
+            for round in 0..12 {
+                let asked = |n| Asked {
+                    metadata: Some(metadata(4_096, n)),
+                    ..Asked::charge(user(1 + n), amount(10), format!("{round} {n}"))
+                };
+                let asked: Vec<_> = (0..40).map(asked).collect();
+                let commands: Vec<_> = asked.iter().map(Asked::command).collect();
+                // Whether it is refused, halts the ledger or is tried again.
+                let _ = answer(ledger.batch(&commands));
+            }
+            drop(ledger);
+            for (n, left) in sides.iter().enumerate() {
+                let verified = verify_storage(&left.after_kill());
+                verified.unwrap_or_else(|err| panic!("operation {at} of side {side}: side {n}: {err}"));
+            }
+            if sides[side].operations() <= begun + at {
+                assert!(at > 24, "{at}");
+                break;
+            }
+        }
+    }
 }
 
 #[test]
