@@ -347,11 +347,11 @@ impl Checkpointer {
         // Snapshots first: who reads the directory meanwhile, or after a power cut, then finds none without its files.
         let (snapshots, others): (Vec<_>, Vec<_>) =
             surplus.into_iter().partition(|name| names::snapshot_seq(name).is_some());
-        let is_first = !snapshots.is_empty() && !others.is_empty();
         for name in &snapshots {
             self.storage.remove(name).map_err(io_error("removing", name))?;
         }
-        if is_first {
+        // Those that were removed earlier, too.
+        if !others.is_empty() {
             self.sync_directory(wal)?;
         }
         for name in &others {

@@ -32,8 +32,8 @@ pub enum OnSideFailure {
 pub struct MirroredStorage {
     sides: [Arc<dyn Storage>; 2],
     pair: Arc<Pair>,
-    /// Files of snapshots that something was done to on one side and not on the other, so that one side alone may have them.
-    half_done: Mutex<BTreeSet<String>>,
+    /// Files that one side alone may have, since making or removing them failed on the other. They are to go.
+    leftovers: Mutex<BTreeSet<String>>,
     /// Taken when the sides were compared; given to whoever locks first.
     held: Mutex<Option<DirectoryLock>>,
 }
@@ -71,31 +71,32 @@ impl MirroredStorage {
         remove_surplus(&*primary, &*mirror)?;
         let pair = Pair { on_side_failure, lost: AtomicU8::new(NONE), reasons: [OnceLock::new(), OnceLock::new()] };
         let held = Mutex::new(Some(DirectoryLock::new(held)));
-        let half_done = Mutex::new(BTreeSet::new());
-        Ok(MirroredStorage { sides: [primary, mirror], pair: Arc::new(pair), half_done, held })
+        let leftovers = Mutex::new(BTreeSet::new());
+        Ok(MirroredStorage { sides: [primary, mirror], pair: Arc::new(pair), leftovers, held })
     }
 
     fn on_sides<T>(&self, act: impl Fn(&dyn Storage) -> io::Result<T>) -> io::Result<[Option<T>; 2]> {
         self.pair.on_sides(|side| act(&*self.sides[side]))
     }
 
-    /// [`MirroredStorage::on_sides`] of what makes or unmakes the files `names`.
-    fn done_to<T>(&self, names: &[&str], act: impl Fn(&dyn Storage) -> io::Result<T>) -> io::Result<[Option<T>; 2]> {
+    /// [`MirroredStorage::on_sides`] of what makes or removes the file `name`.
+    fn done_to<T>(&self, name: &str, act: impl Fn(&dyn Storage) -> io::Result<T>) -> io::Result<[Option<T>; 2]> {
         let done = self.on_sides(act);
-        self.note(names, done.is_ok());
+        let mut leftovers = self.leftovers.lock();
+        match done.is_ok() {
+            true => _ = leftovers.remove(name),
+            false => _ = leftovers.insert(name.to_owned()),
+        }
         done
     }
 
-    /// Notes whether something was done to the files `names` on both sides.
-    fn note(&self, names: &[&str], is_done: bool) {
-        let mut half_done = self.half_done.lock();
-        for name in names.iter().filter(|name| is_of_a_snapshot(name)) {
-            if is_done {
-                half_done.remove(*name);
-            } else {
-                half_done.insert((*name).to_owned());
-            }
-        }
+    /// Whether one of them had the file.
+    fn remove_from_sides(&self, name: &str) -> io::Result<bool> {
+        let removed = self.done_to(name, |side| match side.remove(name) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
+            removed => removed.map(|()| true),
+        })?;
+        Ok(removed.contains(&Some(true)))
     }
 }
 
@@ -136,11 +137,6 @@ fn remove_surplus(primary: &dyn Storage, mirror: &dyn Storage) -> Result<(), Ope
         }
     }
     Ok(())
-}
-
-/// Be it finished or not.
-fn is_of_a_snapshot(name: &str) -> bool {
-    is_snapshot(name) || is_history(name) || names::is_temporary(name)
 }
 
 fn is_snapshot(name: &str) -> bool {
@@ -222,23 +218,19 @@ impl Storage for MirroredStorage {
         }
     }
 
-    /// What both sides have: what one has alone, it was not made here, or its removal failed on that side and is to be done again.
+    /// What both sides have: what one has alone, it was not made here. What could not be removed from one side is removed first, or
+    /// nothing is listed: who looks for what is to go next would not see it, and what it needs would go before it.
     fn list(&self) -> io::Result<Vec<String>> {
-        let [one, two] = self.on_sides(|side| side.list())?;
-        let (Some(mut one), Some(two)) = (one.clone(), two.clone()) else {
-            return Ok(one.or(two).unwrap_or_default());
-        };
-        let half_done = self.half_done.lock();
-        let left =
-            |names: &[String]| names.iter().filter(|name| half_done.contains(*name)).cloned().collect::<Vec<_>>();
-        let left = [left(&one), left(&two)].concat();
-        one.retain(|name| two.contains(name) && !half_done.contains(name));
-        one.extend(left.into_iter().collect::<BTreeSet<_>>());
-        Ok(one)
+        let leftovers: Vec<String> = self.leftovers.lock().iter().cloned().collect();
+        leftovers.iter().try_for_each(|name| self.remove_from_sides(name).map(drop))?;
+        Ok(match self.on_sides(|side| side.list())? {
+            [Some(one), Some(two)] => one.into_iter().filter(|name| two.contains(name)).collect(),
+            [one, two] => one.or(two).unwrap_or_default(),
+        })
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        let files = self.done_to(&[name], |side| side.create(name))?;
+        let files = self.done_to(name, |side| side.create(name))?;
         Ok(Arc::new(MirroredFile { files, pair: Arc::clone(&self.pair) }))
     }
 
@@ -256,25 +248,23 @@ impl Storage for MirroredStorage {
             is_renamed[side].set(true);
             Ok(())
         });
-        self.note(&[from, to], done.is_ok());
-        let Err(fault) = done else { return Ok(()) };
+        let Err(fault) = done else {
+            self.leftovers.lock().remove(to);
+            return Ok(());
+        };
         for side in (0..2).filter(|side| is_renamed[*side].get()) {
             // What is neither done nor undone is more than a full disk, which the caller may go on with.
-            let undone = self.sides[side].rename(to, from);
-            undone.map_err(|undoing| {
-                io::Error::other(format!("{fault}; and taking it back on the other side: {undoing}"))
-            })?;
+            if let Err(undoing) = self.sides[side].rename(to, from) {
+                self.leftovers.lock().insert(to.to_owned());
+                return Err(io::Error::other(format!("{fault}; and taking it back on the other side: {undoing}")));
+            }
         }
         Err(fault)
     }
 
     /// A side that does not have the file has nothing to remove, and is no worse for it.
     fn remove(&self, name: &str) -> io::Result<()> {
-        let removed = self.done_to(&[name], |side| match side.remove(name) {
-            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
-            removed => removed.map(|()| true),
-        })?;
-        if removed.contains(&Some(true)) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+        if self.remove_from_sides(name)? { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     fn sync_directory(&self) -> io::Result<()> {

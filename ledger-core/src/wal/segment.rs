@@ -176,6 +176,11 @@ impl<'a> NewFile<'a> {
         Ok(NewFile { storage, name, temporary, file })
     }
 
+    /// What is written into.
+    pub(super) fn file(&self) -> &dyn StorageFile {
+        &*self.file
+    }
+
     pub(super) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Failure> {
         during(self.file.write_device_at(bytes, offset), "writing", &self.temporary)
     }

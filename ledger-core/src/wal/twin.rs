@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::copy::EPOCHS_SKIPPED_MIN;
 use super::frame::BLOCK;
+use super::mark::Mark;
 use super::options::WalOptions;
 use super::reader::{self, Reading};
 use super::salvage::{self, Evidence};
@@ -67,6 +68,8 @@ struct Plan<'a> {
     to: &'a dyn Storage,
     /// The files of `from` that are copied, and how much of each must be readable.
     differing: Vec<(String, u64)>,
+    /// What the mark on `from` said was durable.
+    marked: Seq,
 }
 
 /// Brings the side up to date that is damaged, behind or empty.
@@ -343,18 +346,18 @@ impl<'a> Plan<'a> {
                 differing.push((name, needed));
             }
         }
-        Ok(Plan { from, to, differing })
+        Ok(Plan { from, to, differing, marked: sound.map_or(Seq::ZERO, |sound| sound.marked) })
     }
 
     fn carry_out(&self) -> Result<(), OpenError> {
-        let Plan { from, to, ref differing } = *self;
+        let Plan { from, to, ref differing, marked } = *self;
         // Before there is anything on `to` that could be taken for a ledger which pays.
         stop::settle(from, to)?;
         let (log, others): (Vec<_>, Vec<_>) = differing.iter().partition(|(name, _)| is_log(name));
         // The snapshots before the log that leads on from them: a side whose filling was cut off and whose log looks like the
         // other's has them then.
         if !others.is_empty() {
-            others.into_iter().try_for_each(|(name, needed)| copy_file(from, to, name, *needed))?;
+            others.into_iter().try_for_each(|(name, needed)| copy_file(from, to, name, *needed, |_| Ok(())))?;
             during(to.sync_directory(), "syncing", &to.describe())?;
         }
         let sources = list(from)?;
@@ -362,11 +365,11 @@ impl<'a> Plan<'a> {
             during(to.remove(name), "removing", name)?;
         }
         let (marks, segments): (Vec<_>, Vec<_>) = log.into_iter().partition(|(name, _)| name == names::MARK);
-        segments.into_iter().try_for_each(|(name, needed)| copy_file(from, to, name, *needed))?;
+        segments.into_iter().try_for_each(|(name, needed)| copy_file(from, to, name, *needed, |_| Ok(())))?;
         for (mark, needed) in marks {
             // It promises what no power cut takes back any more.
             during(to.sync_directory(), "syncing", &to.describe())?;
-            copy_file(from, to, mark, *needed)?;
+            copy_file(from, to, mark, *needed, |copy| check_mark(copy, marked))?;
         }
         Ok(during(to.sync_directory(), "syncing", &to.describe())?)
     }
@@ -378,12 +381,18 @@ pub(super) fn has_snapshots(side: &dyn Storage) -> Result<bool, OpenError> {
 
 /// Copies the files `names`, which are not the log's.
 pub(super) fn copy_files(from: &dyn Storage, to: &dyn Storage, names: &[String]) -> Result<(), OpenError> {
-    names.iter().try_for_each(|name| copy_file(from, to, name, u64::MAX))
+    names.iter().try_for_each(|name| copy_file(from, to, name, u64::MAX, |_| Ok(())))
 }
 
 /// Appears under its name when all of it is durable; the caller syncs the directory. What cannot be read behind the first `needed`
 /// bytes is zeros in the copy.
-fn copy_file(from: &dyn Storage, to: &dyn Storage, name: &str, needed: u64) -> Result<(), OpenError> {
+fn copy_file(
+    from: &dyn Storage,
+    to: &dyn Storage,
+    name: &str,
+    needed: u64,
+    check: impl FnOnce(&dyn StorageFile) -> Result<(), OpenError>,
+) -> Result<(), OpenError> {
     let source = during(from.open(name), "opening", name)?;
     let new = NewFile::create(to, name.to_owned())?;
     let length = during(source.len(), "reading", name)?;
@@ -393,8 +402,20 @@ fn copy_file(from: &dyn Storage, to: &dyn Storage, name: &str, needed: u64) -> R
         during(read_needed(&*source, &mut chunk[..wanted], at, needed), "reading", name)?;
         new.write_at(&chunk[..wanted], at)?;
     }
+    check(new.file())?;
     new.finish()?;
     Ok(())
+}
+
+/// One slot of a mark may be left out of a copy, and not both: since they were looked at, another one can have become unreadable.
+fn check_mark(copy: &dyn StorageFile, marked: Seq) -> Result<(), OpenError> {
+    match during(Mark::read(copy, ReadFrom::Cache), "reading", names::MARK)? {
+        Ok(mark) if mark.seq >= marked => Ok(()),
+        _ => {
+            let reason = format!("it said that seqs up to {marked} were durable, and cannot be read any more");
+            Err(OpenError::Damaged { file: names::MARK.to_owned(), offset: 0, seq: None, reason })
+        }
+    }
 }
 
 fn read_needed(source: &dyn StorageFile, chunk: &mut [u8], at: u64, needed: u64) -> std::io::Result<()> {

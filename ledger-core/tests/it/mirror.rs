@@ -22,6 +22,19 @@ fn charge(ledger: &Ledger, n: u64) {
     answer(ask(ledger, &Asked::charge(user(1 + n % 3), amount(10), format!("{n}")))).expect("accepted");
 }
 
+/// A segment and a half.
+fn fill(ledger: &Ledger, round: u64) {
+    let asked = |n| Asked {
+        metadata: Some(metadata(4_096, n)),
+        ..Asked::charge(user(1 + n % 3), amount(10), format!("{round} {n}"))
+    };
+    for part in 0..3 {
+        let asked: Vec<_> = (0..120).map(|n| asked(part * 120 + n)).collect();
+        let commands: Vec<_> = asked.iter().map(Asked::command).collect();
+        answer(ledger.batch(&commands)).expect("disks that work");
+    }
+}
+
 #[test]
 fn a_mirror_whose_filling_is_cut_off_anywhere_is_filled_by_the_next_start() {
     let (disk, clock) = (SimDisk::new(1), SimClock::at(START));
@@ -168,14 +181,15 @@ fn a_removal_that_failed_on_one_side_is_done_by_a_later_checkpoint() {
             let [primary, mirror] = sides.each_ref().map(|side| Arc::new(side.clone()) as Arc<dyn Storage>);
             let mirrored = MirroredStorage::open(primary, mirror, OnSideFailure::Halt).expect("empty disks");
             let ledger = options(&clock).history_bytes(600).open_on(mirrored).expect("empty disks");
+            // Some of the log's segments go with each.
             let checkpoint = |n: u64| {
-                charge(&ledger, n);
+                fill(&ledger, n);
                 ledger.checkpoint()
             };
-            for n in 0..8 {
+            for n in 0..3 {
                 checkpoint(n).expect("disks that work");
             }
-            charge(&ledger, 8);
+            fill(&ledger, 8);
             let begun = sides[side].operations();
             sides[side].fail_at(begun + at, Fault::Eio);
             let is_made = ledger.checkpoint().is_ok();
