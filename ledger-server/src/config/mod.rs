@@ -475,6 +475,10 @@ mod tests {
         assert!(
             told(&[("LEDGER_QUEU", ""), ("LEDGER_CONFIG", "x"), ("MY_LEDGER_QUEU", "1"), ("LEDGER", "1")]).is_empty()
         );
+        assert!(
+            told(&[("LEDGER_PORT", "tcp://10.0.0.1:80"), ("LEDGER_PORT_80_TCP", "x"), ("LEDGER_SERVICE_HOST", "x")])
+                .is_empty()
+        );
     }
 
     #[test]

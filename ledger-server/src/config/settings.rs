@@ -124,7 +124,8 @@ pub struct Settings {
     /// An Ed25519 key (PEM) that signs the heads of GET /head
     #[arg(long, value_name = "FILE")]
     pub signing_key_file: Option<PathBuf>,
-    /// Whose pages may have something done from a browser, beside this server's own; a command from any other's is refused
+    /// The names that browsers know this server by, behind a proxy: a command from any other page is refused. (Pages of other servers
+    /// cannot be let in: CORS is not answered)
     #[arg(long, value_name = "ORIGIN,…")]
     pub allowed_origins: Option<Origins>,
     /// Open a log whose last entry is far from the machine's clock
@@ -182,7 +183,9 @@ impl Settings {
         let known: Vec<_> = command.get_arguments().filter_map(|option| option.get_long()).map(variable_of).collect();
         let set = variables.into_iter().filter(|(_, value)| !value.is_empty());
         let named = set.map(|(name, _)| name.to_string_lossy().into_owned());
-        let unknown = named.filter(|name| name.starts_with(PREFIX) && !known.contains(name));
+        // Kubernetes sets these for every process beside a service that is called ledger.
+        let is_foreign = |name: &str| name.starts_with("LEDGER_PORT") || name.starts_with("LEDGER_SERVICE_");
+        let unknown = named.filter(|name| name.starts_with(PREFIX) && !known.contains(name) && !is_foreign(name));
         let told = unknown.filter_map(|name| {
             let nearest = known.iter().min_by_key(|known| strsim::osa_distance(known, &name))?;
             Some(format!("the variable {name} sets no option, and is ignored; the nearest that does is {nearest}"))
