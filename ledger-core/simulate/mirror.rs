@@ -301,6 +301,10 @@ fn refusal(
     if is_of_a_snapshot(name) {
         return Some("a snapshot, refused");
     }
+    // What the damaged side had the other one has not: whatever is said of it, opening would lose that.
+    if before.last() > other.last() {
+        return Some("lacks, refused");
+    }
     // Nobody has it.
     (other.last().is_none() && mine.last().is_none()).then_some("both sides, refused")
 }
