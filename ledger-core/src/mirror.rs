@@ -90,6 +90,26 @@ impl MirroredStorage {
         done
     }
 
+    /// Removes what could not be removed before, if it can be now. A checkpoint begins with making files, and syncs the directory
+    /// before it removes any: then that is durable too.
+    fn remove_leftovers(&self) {
+        let leftovers: Vec<String> = self.leftovers.lock().iter().cloned().collect();
+        for name in leftovers {
+            let _ = self.remove_from_sides(&name);
+        }
+    }
+
+    /// While there is a file that should be gone, none goes that it may need.
+    fn check_goes_next(&self, name: &str) -> io::Result<()> {
+        let leftovers = self.leftovers.lock();
+        match leftovers.iter().find(|left| !wal::is_temporary(left)) {
+            Some(left) if !wal::is_temporary(name) && !leftovers.contains(name) => {
+                Err(io::Error::other(format!("{left} is left over on one side of the mirror, and goes first")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether one of them had the file.
     fn remove_from_sides(&self, name: &str) -> io::Result<bool> {
         let removed = self.done_to(name, |side| match side.remove(name) {
@@ -218,11 +238,8 @@ impl Storage for MirroredStorage {
         }
     }
 
-    /// What both sides have: what one has alone, it was not made here. What could not be removed from one side is removed first, or
-    /// nothing is listed: who looks for what is to go next would not see it, and what it needs would go before it.
+    /// What both sides have: what one has alone, it was not made here.
     fn list(&self) -> io::Result<Vec<String>> {
-        let leftovers: Vec<String> = self.leftovers.lock().iter().cloned().collect();
-        leftovers.iter().try_for_each(|name| self.remove_from_sides(name).map(drop))?;
         Ok(match self.on_sides(|side| side.list())? {
             [Some(one), Some(two)] => one.into_iter().filter(|name| two.contains(name)).collect(),
             [one, two] => one.or(two).unwrap_or_default(),
@@ -230,6 +247,7 @@ impl Storage for MirroredStorage {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        self.remove_leftovers();
         let files = self.done_to(name, |side| side.create(name))?;
         Ok(Arc::new(MirroredFile { files, pair: Arc::clone(&self.pair) }))
     }
@@ -264,6 +282,7 @@ impl Storage for MirroredStorage {
 
     /// A side that does not have the file has nothing to remove, and is no worse for it.
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.check_goes_next(name)?;
         if self.remove_from_sides(name)? { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 

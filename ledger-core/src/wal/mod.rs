@@ -138,7 +138,7 @@ pub(crate) use salvage::{Left, salvage};
 pub(crate) use start::{Base, Start};
 pub(crate) use stats::{COMMIT_ENTRIES, Counts, FSYNC_MICROS, WalStats};
 
-pub(crate) use names::EXECUTOR_STOPPED;
+pub(crate) use names::{EXECUTOR_STOPPED, is_temporary};
 pub(crate) use twin::reconcile;
 
 use crate::error::{Halted, OpenError};

@@ -32,7 +32,7 @@ pub(super) fn temporary(name: &str) -> String {
 }
 
 /// Whether a file of ours, a snapshot's included, was left before it was whole. An opening removes it.
-pub(super) fn is_temporary(name: &str) -> bool {
+pub(crate) fn is_temporary(name: &str) -> bool {
     name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|name| {
         let is_log = name == MARK || segment_number(name).is_some() || name.ends_with(TORN_SUFFIX);
         let is_copied = name == EXECUTOR_STOPPED || name == EXECUTOR_RELEASED;
