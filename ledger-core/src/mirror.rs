@@ -79,10 +79,15 @@ impl MirroredStorage {
         self.pair.on_sides(|side| act(&*self.sides[side]))
     }
 
-    /// [`MirroredStorage::on_sides`] of what makes or removes the file `name`.
-    fn done_to<T>(&self, name: &str, act: impl Fn(&dyn Storage) -> io::Result<T>) -> io::Result<[Option<T>; 2]> {
+    /// [`MirroredStorage::on_sides`] of what makes or removes the file `name`. Who holds `leftovers` keeps others from making a file
+    /// meanwhile that is removed as a leftover.
+    fn done_to<T>(
+        &self,
+        leftovers: &mut BTreeSet<String>,
+        name: &str,
+        act: impl Fn(&dyn Storage) -> io::Result<T>,
+    ) -> io::Result<[Option<T>; 2]> {
         let done = self.on_sides(act);
-        let mut leftovers = self.leftovers.lock();
         match done.is_ok() {
             true => _ = leftovers.remove(name),
             false => _ = leftovers.insert(name.to_owned()),
@@ -92,27 +97,15 @@ impl MirroredStorage {
 
     /// Removes what could not be removed before, if it can be now. A checkpoint begins with making files, and syncs the directory
     /// before it removes any: then that is durable too.
-    fn remove_leftovers(&self) {
-        let leftovers: Vec<String> = self.leftovers.lock().iter().cloned().collect();
-        for name in leftovers {
-            let _ = self.remove_from_sides(&name);
-        }
-    }
-
-    /// While there is a file that should be gone, none goes that it may need.
-    fn check_goes_next(&self, name: &str) -> io::Result<()> {
-        let leftovers = self.leftovers.lock();
-        match leftovers.iter().find(|left| !wal::is_temporary(left)) {
-            Some(left) if !wal::is_temporary(name) && !leftovers.contains(name) => {
-                Err(io::Error::other(format!("{left} is left over on one side of the mirror, and goes first")))
-            }
-            _ => Ok(()),
+    fn remove_leftovers(&self, leftovers: &mut BTreeSet<String>) {
+        for name in leftovers.clone() {
+            let _ = self.remove_from_sides(leftovers, &name);
         }
     }
 
     /// Whether one of them had the file.
-    fn remove_from_sides(&self, name: &str) -> io::Result<bool> {
-        let removed = self.done_to(name, |side| match side.remove(name) {
+    fn remove_from_sides(&self, leftovers: &mut BTreeSet<String>, name: &str) -> io::Result<bool> {
+        let removed = self.done_to(leftovers, name, |side| match side.remove(name) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
             removed => removed.map(|()| true),
         })?;
@@ -157,6 +150,16 @@ fn remove_surplus(primary: &dyn Storage, mirror: &dyn Storage) -> Result<(), Ope
         }
     }
     Ok(())
+}
+
+/// While there is a file that should be gone, none goes that it may need.
+fn check_goes_next(leftovers: &BTreeSet<String>, name: &str) -> io::Result<()> {
+    match leftovers.iter().find(|left| !wal::is_temporary(left)) {
+        Some(left) if !wal::is_temporary(name) && !leftovers.contains(name) => {
+            Err(io::Error::other(format!("{left} is left over on one side of the mirror, and goes first")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn is_snapshot(name: &str) -> bool {
@@ -247,8 +250,9 @@ impl Storage for MirroredStorage {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        self.remove_leftovers();
-        let files = self.done_to(name, |side| side.create(name))?;
+        let mut leftovers = self.leftovers.lock();
+        self.remove_leftovers(&mut leftovers);
+        let files = self.done_to(&mut leftovers, name, |side| side.create(name))?;
         Ok(Arc::new(MirroredFile { files, pair: Arc::clone(&self.pair) }))
     }
 
@@ -260,6 +264,7 @@ impl Storage for MirroredStorage {
     /// On both sides, or, if one cannot, on neither: a segment that one side alone has, and that is never used, would be a hole in
     /// its log.
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut leftovers = self.leftovers.lock();
         let is_renamed = [Cell::new(false), Cell::new(false)];
         let done = self.pair.on_sides(|side| {
             self.sides[side].rename(from, to)?;
@@ -267,13 +272,13 @@ impl Storage for MirroredStorage {
             Ok(())
         });
         let Err(fault) = done else {
-            self.leftovers.lock().remove(to);
+            leftovers.remove(to);
             return Ok(());
         };
         for side in (0..2).filter(|side| is_renamed[*side].get()) {
             // What is neither done nor undone is more than a full disk, which the caller may go on with.
             if let Err(undoing) = self.sides[side].rename(to, from) {
-                self.leftovers.lock().insert(to.to_owned());
+                leftovers.insert(to.to_owned());
                 return Err(io::Error::other(format!("{fault}; and taking it back on the other side: {undoing}")));
             }
         }
@@ -282,8 +287,9 @@ impl Storage for MirroredStorage {
 
     /// A side that does not have the file has nothing to remove, and is no worse for it.
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.check_goes_next(name)?;
-        if self.remove_from_sides(name)? { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+        let mut leftovers = self.leftovers.lock();
+        check_goes_next(&leftovers, name)?;
+        if self.remove_from_sides(&mut leftovers, name)? { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     fn sync_directory(&self) -> io::Result<()> {
