@@ -132,9 +132,8 @@ impl Options {
         self
     }
 
-    /// Into how many locks the accounts are split, 1 ..= 128; an opening refuses others. Default 64: with 16 or more, two threads rarely
-    /// meet. A ledger
-    /// keeps the number that its first snapshot was made with.
+    /// Into how many locks the accounts are split, 1 ..= 128; an opening refuses others. Default 64: with 16 or more, two threads
+    /// rarely meet. A ledger keeps the number that its first snapshot was made with.
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Options {
         self.shards = shards;

@@ -77,7 +77,6 @@ fn any_damage_to_one_side_is_mended_from_the_other() {
         bad[side] = SimDisk::new(7);
         check_whole(&bad, &records, &format!("side {side} is a new disk"));
     }
-    eprintln!("damage to one side of a mirror: {images} images, all whole");
     assert!(images > 200, "{images}");
 }
 
@@ -127,7 +126,7 @@ fn the_power_may_fail_at_every_operation_of_either_side() {
             }
         }
     }
-    eprintln!("power cuts under a mirror: {images} images, nothing lost");
+    assert!(images > 2_000, "{images}");
 }
 
 #[test]
