@@ -1,8 +1,10 @@
-//! What a client waits at half of the load that the server can bear, beside the disk alone, in turn.
+//! What a client waits at half of the load that the server can bear, in turn with the disk alone and with a handler that does
+//! nothing at the same rate: what that takes is the kernel's and the generator's, on the same cores.
 
 use std::io;
 use std::time::Duration;
 
+use super::baseline::{self, Baseline};
 use super::classic::Size;
 use super::ratios::well;
 use super::report::{self, Section};
@@ -37,22 +39,26 @@ pub fn section(target: &Target, size: Size, threads: usize) -> io::Result<Sectio
 
     let plan = Plan { threads, ..Plan::open("half of the peak", mix(), peak / 2.0, CONNECTIONS, span) };
     let (server, disk) = (target.start(&[])?, Disk::new(blocks));
+    let handler = baseline::start(Baseline::Handlers)?;
     measure(&plan, &server, false)?;
-    let (mut runs, mut syncs) = (Vec::new(), Vec::new());
+    measure(&plan, &handler, false)?;
+    let (mut runs, mut syncs, mut answered) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..pairs {
         runs.push(measure(&plan, &server, false)?);
         syncs.push(disk.write_and_sync().1);
+        answered.push(measure(&plan, &handler, false)?);
     }
     let p99 = |run: &super::run::Measured| run.outcome.accepted().quantile(0.99).as_secs_f64();
     let ratios = runs.iter().zip(&syncs).map(|(run, disk)| p99(run) / disk.quantile(0.99).as_secs_f64());
     let ratio = Spread::of(ratios.collect());
-    let (all, syncs) = (Together::of(&runs), Latencies::merged(&syncs));
+    let (all, syncs, answered) = (Together::of(&runs), Latencies::merged(&syncs), Together::of(&answered));
     let mut table = Table::new(
         "Latency at half of the peak",
         format!(
             "`POST /charge`, durable, {CONNECTIONS} connections: a closed loop reached {}; half of that in an open loop on \
-             an empty server, {pairs} runs of {} s in turn with {blocks} writes of 4 KiB, each with its fdatasync. The \
-             ratio is the median of the pairs with its range; latencies and cores are those of all pairs together.",
+             an empty server, {pairs} runs of {} s in turn with {blocks} writes of 4 KiB, each with its fdatasync, and with \
+             a handler that parses and answers at once, asked at the same rate. The ratio is the median of the pairs \
+             with its range; latencies and cores are those of all pairs together.",
             rate(peak),
             span.as_secs_f64(),
         ),
@@ -63,6 +69,7 @@ pub fn section(target: &Target, size: Size, threads: usize) -> io::Result<Sectio
             "p50 / p99 / p99.9 / max",
             "write + fdatasync: p50 / p99 / p99.9 / max",
             "ratio of the p99",
+            "the handler: p50 / p99 / p99.9 / max",
             "cores: server / generator",
         ],
     );
@@ -73,8 +80,10 @@ pub fn section(target: &Target, size: Size, threads: usize) -> io::Result<Sectio
         all.times.to_string(),
         syncs.to_string(),
         format!("{:.2} ({:.2}–{:.2})", ratio.median, ratio.min, ratio.max),
+        answered.times.to_string(),
         all.cores(),
     ]);
-    let charts = vec![report::by_percentile("Latency by percentile", &[("half of the peak".to_owned(), all.times)])];
+    let lines = [("half of the peak".to_owned(), all.times), ("parses and answers".to_owned(), answered.times)];
+    let charts = vec![report::by_percentile("Latency by percentile", &lines)];
     Ok(Section { name: "half", table, charts })
 }
