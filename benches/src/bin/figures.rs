@@ -9,7 +9,8 @@
 
 use std::env;
 use std::io::Write;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Output, Stdio};
+use std::time::Instant;
 
 use ledger_benches::rows::{ALL, HEAD, Measurement};
 use ledger_benches::scale::Scale;
@@ -19,8 +20,10 @@ use ledger_benches::{machine, place};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Set for the process that measures.
+/// Set for the processes that do something for this one: `MEASURE` or `USE_MEMORY`.
 const CHILD: &str = "LEDGER_FIGURES_CHILD";
+const MEASURE: &str = "measure";
+const USE_MEMORY: &str = "use memory";
 
 struct Arguments {
     scale: Scale,
@@ -40,13 +43,16 @@ fn main() -> ExitCode {
         ALL.iter().for_each(|measurement| println!("{}", measurement.name));
         return ExitCode::SUCCESS;
     }
-    if env::var_os(CHILD).is_some() {
-        for measurement in &arguments.measurements {
-            (measurement.run)(&arguments.scale).iter().for_each(|row| println!("{row}"));
+    match env::var(CHILD).as_deref() {
+        Ok(USE_MEMORY) => println!("{}", machine::use_memory()),
+        Ok(_) => {
+            for measurement in &arguments.measurements {
+                (measurement.run)(&arguments.scale).iter().for_each(|row| println!("{row}"));
+            }
         }
-        return ExitCode::SUCCESS;
+        Err(_) => return print_table(&arguments),
     }
-    print_table(&arguments)
+    ExitCode::SUCCESS
 }
 
 fn parse(mut given: impl Iterator<Item = String>) -> Result<Arguments, String> {
@@ -73,20 +79,33 @@ fn parse(mut given: impl Iterator<Item = String>) -> Result<Arguments, String> {
     Ok(arguments)
 }
 
+/// This program again, in a process of its own.
+fn child(purpose: &str, arguments: &[&str]) -> Output {
+    let this = env::current_exe().expect("the program knows where it lies");
+    let mut command = Command::new(this);
+    command.args(arguments).env(CHILD, purpose).env("LEDGER_BENCH_DIR", place::root()).stderr(Stdio::inherit());
+    command.output().expect("the program can be started again")
+}
+
+/// Has the machine's memory used once, unless seconds matter; says so.
+fn memory_used(flag: &str) -> String {
+    if flag == Scale::quick().flag {
+        return String::new();
+    }
+    let begin = Instant::now();
+    let output = child(USE_MEMORY, &[]);
+    let bytes: u64 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0);
+    let (gib, seconds) = (bytes as f64 / f64::from(1 << 30), begin.elapsed().as_secs_f64());
+    format!(" First of all {gib:.1} GiB of memory were written to and given back, in {seconds:.1} s.")
+}
+
 fn print_table(arguments: &Arguments) -> ExitCode {
     let flag = arguments.scale.flag;
     println!("{}\n\n`cargo run --release -p ledger-benches --bin figures -- {flag}`:", machine::describe());
-    println!("{} pairs, {} accounts.\n\n{HEAD}", arguments.scale.pairs, arguments.scale.accounts);
+    println!("{} pairs, {} accounts.{}\n\n{HEAD}", arguments.scale.pairs, arguments.scale.accounts, memory_used(flag));
     let mut all_well = true;
     for measurement in &arguments.measurements {
-        let this = env::current_exe().expect("the program knows where it lies");
-        let output = Command::new(this)
-            .args([flag, "--row", measurement.name])
-            .env(CHILD, "1")
-            .env("LEDGER_BENCH_DIR", place::root())
-            .stderr(std::process::Stdio::inherit())
-            .output()
-            .expect("the program can be started again");
+        let output = child(MEASURE, &[flag, "--row", measurement.name]);
         all_well &= output.status.success();
         print!("{}", String::from_utf8_lossy(&output.stdout));
         if !output.status.success() {

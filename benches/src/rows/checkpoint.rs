@@ -2,13 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ledger_core::{Durability, Ledger};
 
 use super::Row;
 use crate::latency::{Latencies, short};
 use crate::load;
+use crate::pairs::Spread;
 use crate::place;
 use crate::scale::Scale;
 use crate::workload::{Keys, Random, Work};
@@ -16,29 +17,48 @@ use crate::workload::{Keys, Random, Work};
 /// One writer, which does not wait for the disk: a pause of a command is one of a lock, or of the machine.
 pub(super) fn checkpoint(scale: &Scale) -> Vec<Row> {
     let directory = place::directory();
-    let options = Ledger::options().durability(Durability::Interval(std::time::Duration::from_millis(10)));
+    let options = Ledger::options().durability(Durability::Interval(Duration::from_millis(10)));
     let ledger = options.checkpoint_bytes(None).open(directory.path()).expect("a new ledger opens");
     load::fund(&ledger, scale.checkpointed);
     let work = Work::Charges { accounts: scale.checkpointed };
-    let begin = Instant::now();
-    let (made, during) = beside(&ledger, work, || ledger.checkpoint().expect("the snapshot is written"));
-    let took = begin.elapsed();
-    // Without one, for as long.
-    let ((), without) = beside(&ledger, work, || thread::sleep(took));
+    let (mut holds, mut took, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut during, mut without) = (Vec::new(), Vec::new());
+    for _ in 0..scale.pairs {
+        let begin = Instant::now();
+        let (made, latencies) = beside(&ledger, work, || ledger.checkpoint().expect("the snapshot is written"));
+        let lasting = begin.elapsed();
+        holds.push(made.longest_hold.as_secs_f64());
+        took.push(lasting.as_secs_f64());
+        bytes.push(made.bytes as f64);
+        during.push(latencies);
+        // Without one, for as long.
+        without.push(beside(&ledger, work, || thread::sleep(lasting)).1);
+    }
     ledger.close().expect("the ledger closes");
+    let [holds, took, bytes] = [holds, took, bytes].map(Spread::of);
+    let worst = |of: &[Latencies]| Spread::of(of.iter().map(|latencies| latencies.max().as_secs_f64()).collect());
+    let (pause, pause_without) = (worst(&during), worst(&without));
     let accounts = scale.checkpointed;
     vec![
         Row::new(
             format!("the longest time that a checkpoint of {accounts} accounts holds a lock (interval 10 ms)"),
             "5 ms",
         )
-        .ledger(short(made.longest_hold))
-        .baseline(format!("it takes {} and writes {} MB", short(took), made.bytes / 1_000_000)),
+        .ledger(times(holds))
+        .baseline(format!("it takes {} and writes {:.0} MB", times(took), bytes.median / 1e6))
+        .times(scale.pairs),
         Row::new("the worst pause of one charge meanwhile (interval 10 ms)", "")
-            .ledger(short(during.max()))
-            .baseline(format!("without a checkpoint: {}", short(without.max())))
-            .latencies(&during),
+            .ledger(times(pause))
+            .baseline(format!("without a checkpoint: {}", times(pause_without)))
+            .times(scale.pairs)
+            .latencies(&Latencies::merged(&during)),
     ]
+}
+
+/// The median of some seconds, and their range.
+fn times(seconds: Spread) -> String {
+    let [median, min, max] = [seconds.median, seconds.min, seconds.max].map(|it| short(Duration::from_secs_f64(it)));
+    format!("{median} ({min}–{max})")
 }
 
 /// Charges one by one while `work` is done.

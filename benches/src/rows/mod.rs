@@ -54,6 +54,12 @@ impl Row {
         self
     }
 
+    /// Of a thing that was done so many times, and has no ratio.
+    fn times(mut self, count: usize) -> Row {
+        self.ratio = format!("{count} times");
+        self
+    }
+
     /// What another row's ratio is to: it ran as often as that.
     fn ran_as_baseline(mut self) -> Row {
         self.ratio = "–".to_owned();
