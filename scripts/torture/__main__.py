@@ -29,6 +29,7 @@ import clients  # noqa: E402
 import contract  # noqa: E402
 import faults  # noqa: E402
 import full  # noqa: E402
+import memory  # noqa: E402
 import mirror  # noqa: E402
 import overload  # noqa: E402
 import soak  # noqa: E402
@@ -50,6 +51,7 @@ FAULTS = {
     "mirror-eio": (mirror.eio, "strace"),
     "mirror-goes-on": (mirror.goes_on, "strace"),
     "full": (full.full, "mount"),
+    "memory": (memory.limit, None),
     "clock": (faults.clock, "faketime"),
     "soak": (soak.soak, None),
     "contract": (contract.contract, "schemathesis"),

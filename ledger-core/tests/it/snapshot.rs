@@ -445,8 +445,8 @@ fn refused_or_the_same(disk: &SimDisk, state: (ledger_core::Seq, u128), what: &s
     }
 }
 
-/// `LEDGER_SWEEP=full` tries every bit and every length: `LEDGER_SWEEP=full cargo test --profile ci -p ledger-core --test it
-/// no_damage_to_a_snapshot -- --nocapture`, which says how many.
+/// `LEDGER_SWEEP=full` tries every bit and every length, also of snapshots whose log is retired (`retired.rs`): `LEDGER_SWEEP=full
+/// cargo test --profile ci -p ledger-core --test it no_damage_to -- --nocapture`, which says how many.
 #[test]
 fn no_damage_to_a_snapshot_changes_what_is_opened() {
     let (disk, state) = small();
