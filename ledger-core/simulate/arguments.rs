@@ -16,7 +16,7 @@ usage: simulate [--seeds N] [--seed S] [--jobs J] [--seconds T] [--resume] [--st
   --resume        go on where the state file says that the last run stopped
   --state FILE    the state file (default target/simulate.state)
   --trace         run seed S alone and print all that happens
-  --planted BUG   run the ledger with a bug planted, until it is caught
+  --planted BUG   run the ledger with a bug planted, until a check that looks for what it breaks catches it
   --images N      fail if fewer than N crash images were opened
   --cells N       fail if fewer than N cells of the coverage table were hit
 ";
@@ -66,7 +66,7 @@ impl Arguments {
                 "--resume" => arguments.resume = true,
                 "--trace" => arguments.trace = true,
                 "--planted" => match value()?.as_str() {
-                    "all" => arguments.planted = crate::planted::BUDGETS.iter().map(|(bug, _)| *bug).collect(),
+                    "all" => arguments.planted = crate::planted::all(),
                     bug => arguments.planted.push(bug.parse()?),
                 },
                 _ => return Err(format!("{word:?} is not an option")),

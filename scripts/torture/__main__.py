@@ -6,10 +6,10 @@
     python3 scripts/torture --server … --only overload --minutes 10
     python3 scripts/torture --server … --only kill-loops --loops 1000 --resume     # a night of kills, or the rest of one
 
-
 After each fault the server is opened again without one: every acknowledged key must be answered 409 with its transaction,
 the audit balance, `verify` agree, and history lead from every head that had been served. A fault whose tool is missing is
-reported as not run, and the exit code says so: 0 all held, 1 something was lost, 3 something was not run.
+reported as not run, and so is the rest of a night of another build, and the exit code says so: 0 all held, 1 something was
+lost, 3 something was not run.
 """
 
 import argparse
@@ -33,6 +33,7 @@ import memory  # noqa: E402
 import mirror  # noqa: E402
 import overload  # noqa: E402
 import soak  # noqa: E402
+from night import AnotherNight  # noqa: E402
 from server import Gone  # noqa: E402
 
 STATES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "target", "torture")
@@ -117,7 +118,7 @@ def main():
     parser.add_argument("--calls", choices=calls.CALLS, action="append", help="disturb this call (can be repeated)")
     parser.add_argument("--jobs", type=int, default=2, help="how many such runs at a time")
     parser.add_argument("--loops", type=int, help="how often kill-loops and mirror-kills kill")
-    parser.add_argument("--resume", action="store_true", help="kill-loops goes on with the loops that target/torture/ says")
+    parser.add_argument("--resume", action="store_true", help="kill-loops goes on as target/torture/ says, with this build")
     long = parser.add_mutually_exclusive_group()
     long.add_argument("--hours", type=float, help="how long slow, overload, soak and contract take each")
     long.add_argument("--minutes", type=float, help="the same in minutes")
@@ -136,6 +137,9 @@ def main():
             world = World(arguments, scratch)
             try:
                 counts = run(world)
+            except AnotherNight as why:
+                counts = {"NOT RUN:": str(why)}
+                missing.append(name)
             except (AssertionError, Gone) as fault:
                 counts, world.lost = {"failed": str(fault)[:300]}, world.lost + [name]
             lost += len(world.lost)

@@ -2,7 +2,8 @@
 
 It counts the calls of each thread apart: the thread that makes the call most often decides how many runs there are. How often it
 makes one differs from run to run, since commits are grouped as they come, so a run that ends before its Nth call is repeated, and
-an N that none of them comes to is named.
+an N that none of them comes to is named. Of pwrite64 and fdatasync the log's thread makes the Nth before the thread of the
+checkpoints does, so what a snapshot writes is disturbed only where the ledger goes on after that.
 """
 
 import signal

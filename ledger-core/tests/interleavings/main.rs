@@ -140,14 +140,16 @@ fn one_key_has_one_effect() {
     });
 }
 
-/// The keys that were acknowledged, with their transactions, are on the disk as it may be found after a power cut.
-fn assert_kept(disk: &SimDisk, acknowledged: &[(String, u64)]) {
+/// The keys that were acknowledged, with their transactions, are on the disk as it may be found after a power cut. Gives the
+/// ledger that is opened there.
+fn assert_kept(disk: &SimDisk, acknowledged: &[(String, u64)]) -> Ledger {
     let ledger = options().threads(false).open_on(disk.survivor(7)).expect("a crash leaves what can be opened");
     for (name, id) in acknowledged {
         let found = ledger.transaction_by_key(key(name)).expect("a read").wait().expect("a read");
         assert_eq!(found.map(|found| found.id.get()), Some(*id), "{name} was acknowledged");
     }
     assert!(ledger.audit_deep().expect("a read").wait().expect("a read").is_balanced());
+    ledger
 }
 
 /// Two callers charge on a ledger with threads; gives what each was told.
@@ -177,6 +179,65 @@ fn every_waiter_is_woken_when_its_entry_is_durable_and_no_earlier() {
         assert_eq!(balance.withdrawable, 200);
         ledger.close().expect("a sound disk");
     });
+}
+
+/// A checkpoint is made while two callers charge; what is opened from it and the log behind it has every balance. Gives the
+/// last entry that is in it.
+fn checkpoint_meanwhile(options: fn() -> Options) -> u64 {
+    let disk = SimDisk::new(1);
+    let ledger = options().open_on(disk.clone()).expect("an empty disk");
+    charge(&ledger, 1, "before").expect("a sound disk");
+    let checkpointer = {
+        let ledger = ledger.clone();
+        thread::spawn(move || ledger.checkpoint().expect("a sound disk"))
+    };
+    let answers = charge_from_two(&ledger);
+    let made = checkpointer.join().expect("no panic");
+    assert!(made.bytes > 0, "{made:?}");
+    let acknowledged: Vec<_> = answers.into_iter().map(|(name, id)| (name, id.expect("a sound disk"))).collect();
+    let balances = |ledger: &Ledger| {
+        [1, 2].map(|of| ledger.balance(user(of), Currency::USD).expect("a read").wait().expect("a read").withdrawable)
+    };
+    assert_eq!(balances(&ledger), [300, 200]);
+    // Before anything is closed, and after.
+    for is_closed in [false, true] {
+        if is_closed {
+            ledger.close().expect("a sound disk");
+        }
+        let opened = assert_kept(&disk, &acknowledged);
+        // Else it was damaged, and the log was replayed from its beginning.
+        assert_eq!(opened.checkpoints().last_seq, made.seq, "the checkpoint was not opened");
+        assert_eq!(balances(&opened), [300, 200]);
+    }
+    made.seq.get()
+}
+
+#[test]
+fn a_checkpoint_is_of_one_moment_while_two_charge() {
+    // Counted outside of what the scheduler sees.
+    let moments = Arc::new(AtomicU64::new(0));
+    for_each_scheduler(iterations(), || {
+        let moments = Arc::clone(&moments);
+        move || moments.fetch_or(1 << checkpoint_meanwhile(options), Ordering::Relaxed)
+    });
+    let moments = moments.load(Ordering::Relaxed);
+    assert!(moments.count_ones() >= 3, "the checkpoints were of too few moments: {moments:b}");
+}
+
+fn checkpoint_with_the_planted_late_copy() {
+    checkpoint_meanwhile(|| options().planted_bug(PlantedBug::CopyLate));
+}
+
+#[test]
+#[should_panic(expected = "the checkpoint was not opened")]
+fn copying_accounts_late_is_caught_at_random() {
+    run(RandomScheduler::new(iterations()), checkpoint_with_the_planted_late_copy);
+}
+
+#[test]
+#[should_panic(expected = "the checkpoint was not opened")]
+fn copying_accounts_late_is_caught_by_priorities() {
+    run(PctScheduler::new(DEPTH, iterations()), checkpoint_with_the_planted_late_copy);
 }
 
 /// Operations after the opening of which each fails in turn: more than two callers' commits need.
@@ -299,7 +360,7 @@ fn a_close_loses_nothing_that_callers_are_told_of() {
         };
         ledger.close().expect("a sound disk");
         match caller.join().expect("no panic") {
-            Ok(id) => assert_kept(&disk, &[("meanwhile".to_owned(), id)]),
+            Ok(id) => drop(assert_kept(&disk, &[("meanwhile".to_owned(), id)])),
             Err(Error::Rejected(Rejection::ShuttingDown)) | Err(Error::Halted(_)) => {}
             Err(error) => panic!("{error}"),
         }
