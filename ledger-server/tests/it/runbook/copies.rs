@@ -1,4 +1,4 @@
-//! A directory that is lost, and its backups.
+//! A directory that is lost, and its backups; a mirror with one side.
 
 use std::path::Path;
 
@@ -8,6 +8,7 @@ use super::page::Page;
 use super::shell::{Running, Said, Shell, until};
 
 const SERVE: &str = "ledger-server --data-dir ledger-data";
+const MIRRORED: &str = "ledger-server --data-dir ledger-data --mirror-dir mirror --mirror-go-on";
 const SERVE_NEW: &str = "ledger-server --data-dir ledger-data.new";
 
 /// A shell in which the other machine is reached, and the disk for backups is where a test may write.
@@ -101,7 +102,7 @@ fn a_directory_that_is_lost() {
 
     let serve = page.takes(SERVE_NEW);
     let running = shell.serve(serve);
-    page.says("The restored server performs no withdrawals (`\"executor\":\"stopped\"` in `/health`)");
+    page.says("The restored server performs no withdrawals (`\"executor\":\"stopped\"` in `/health`, alert");
     assert_eq!(running.health()["executor"], "stopped");
     page.says("every open one is `unknown`");
     let open = running.ask(page.takes("GET /withdrawals?substatus=unknown")).good();
@@ -181,4 +182,88 @@ fn half_way(far: &Far, backup: &str) {
     far.remove("ledger-data.new");
     shell.run(&restore).good();
     assert_eq!(shell.serve(SERVE_NEW).total(), 15);
+}
+
+/// Charges with a mirror whose side `lost` is lost meanwhile, and what an operator does then; stopped in the end.
+fn lose(shell: &Shell, page: &Page, lost: &str, left: &str, key: &str) {
+    let running = shell.serve(page.takes(MIRRORED));
+    assert_eq!(running.charge(&format!("{key} before")).status, 200);
+    assert_eq!(running.metric("ledger_mirror_degraded"), 0.0);
+    // At once, since the server may make a file in it meanwhile.
+    shell.run(&format!("mv {lost} gone && rm -r gone")).good();
+    // It is lost when something is to be done in it.
+    running.ask("POST /checkpoints").good();
+    page.says("`mirror_degraded` in `/health`: which directory is lost, and why. The status is still `ok`");
+    let health = running.health();
+    let why = health["mirror_degraded"].as_str().unwrap_or_default();
+    let which = if lost == "mirror" { "the mirror is lost: " } else { "the primary directory is lost: " };
+    assert!(why.starts_with(which) && why.len() > which.len() && health["status"] == "ok", "{health}");
+    assert_eq!(running.metric("ledger_mirror_degraded"), 1.0, "an alert");
+    page.says("everything is answered as always");
+    assert_eq!(running.charge(&format!("{key} alone")).status, 200);
+    page.says("make a backup of the side that is left");
+    let backup = page.takes("ledger-server backup backup --from ledger-data");
+    let backup = backup.replace("backup backup", &format!("backup '{key}.backup'")).replace("ledger-data", left);
+    shell.run(&backup).good();
+    shell.run(&page.takes("kill -TERM PID").replace("PID", &running.id().to_string())).good();
+    let mut running = running;
+    assert_eq!(running.end(), Some(0));
+    assert!(!shell.path(lost).exists());
+}
+
+/// Starts with both sides, of which one was put there anew, and has so much in the end.
+fn is_whole(shell: &Shell, page: &Page, total: i64) {
+    page.says("The start makes the lost side a copy of the better one, whether it is empty or has what it had before");
+    let running = shell.serve(page.takes(MIRRORED));
+    page.says(
+        "`/health` has no `mirror_degraded`, `ledger_mirror_degraded` is 0, and both sides end with the same head",
+    );
+    assert_eq!(running.health().get("mirror_degraded"), None);
+    assert_eq!(running.metric("ledger_mirror_degraded"), 0.0);
+    let sides = ["ledger-server verify ledger-data", "ledger-server verify mirror"];
+    let [one, two] = sides.map(|verify| shell.run(page.takes(verify)).good());
+    assert_eq!((&one["ok"], &one["head"], &one["seq"]), (&true.into(), &two["head"], &two["seq"]));
+    assert_eq!(running.total(), total);
+    assert_eq!(running.stop(), Some(0));
+}
+
+#[test]
+fn a_mirror_that_goes_on_with_one_side() {
+    let page = Page::of("A mirror goes on with one side");
+    for (lost, left) in [("mirror", "ledger-data"), ("ledger-data", "mirror")] {
+        let shell = Shell::new();
+        lose(&shell, &page, lost, left, "first");
+        std::fs::create_dir(shell.path(lost)).unwrap();
+        is_whole(&shell, &page, 10);
+
+        shell.run(&format!("cp -a {lost} old")).good();
+        lose(&shell, &page, lost, left, "second");
+        shell.run(&format!("cp -a old {lost}")).good();
+        is_whole(&shell, &page, 20);
+
+        page.says("Never start on the lost side alone: it lacks everything since");
+        let running = shell.serve("ledger-server --data-dir old");
+        assert_eq!((running.total(), running.charge("elsewhere").status), (10.into(), 200));
+        assert_eq!(running.stop(), Some(0));
+        page.says("once it has entries of its own a start with both refuses");
+        shell.run(&format!("mv {lost} whole && cp -a old {lost}")).good();
+        let refused = shell.run(page.takes(MIRRORED));
+        assert_eq!((refused.code, refused.error.contains("is not that of")), (1, true), "{refused:?}");
+
+        shell.run(&format!("rm -r {lost} && mv whole {lost} && rm -r old && cp -a {lost} old")).good();
+        let running = shell.serve(page.takes(MIRRORED));
+        (0..3).for_each(|_| running.charge_until_retired());
+        let total = running.total();
+        assert_eq!(running.stop(), Some(0));
+        shell.run(&format!("rm -r {lost} && mv old {lost}")).good();
+        page.says(
+            "If it was lost for so long that the start refuses, the message says so: `empty it, and it is filled",
+        );
+        let refused = shell.run(page.takes(MIRRORED));
+        let says_so = refused.error.contains("empty it, and it is filled from there");
+        assert_eq!((refused.code, says_so), (1, true), "{refused:?}");
+        shell.run(&format!("rm -r {lost}")).good();
+        is_whole(&shell, &page, total.as_i64().unwrap());
+    }
+    page.is_done_but_for(&["dmesg | tail"]);
 }

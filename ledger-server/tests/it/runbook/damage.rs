@@ -1,10 +1,10 @@
-//! Bytes that are other ones than were written.
+//! Bytes that are other ones than were written, and a history that is.
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::page::Page;
-use super::shell::{Running, Shell};
+use super::shell::{Running, Said, Shell, until};
 
 const SERVE: &str = "ledger-server --data-dir ledger-data";
 
@@ -174,9 +174,7 @@ fn a_damaged_snapshot() {
 
     page.says("If no snapshot can be read and the log before them is gone, the server does not start and exits 1");
     let running = shell.serve(SERVE);
-    while running.ask(checkpoint).good()["segments_retired"] == 0 {
-        charges(&running, &running.total().to_string());
-    }
+    running.charge_until_retired();
     let total = running.total();
     shell.run("ledger-server backup backup --from ledger-data").good();
     assert_eq!(running.stop(), Some(0));
@@ -186,17 +184,6 @@ fn a_damaged_snapshot() {
     shell.run(page.takes("ledger-server restore backup --into ledger-data.new")).good();
     assert_eq!(shell.serve("ledger-server --data-dir ledger-data.new").total(), total);
     page.is_done_but_for(&[]);
-}
-
-/// Fills some three quarters of a segment.
-fn charges(running: &Running, key: &str) {
-    let note = "x".repeat(900);
-    let charge = |n| {
-        serde_json::json!({"type": "charge", "user_id": 1, "amount": 5, "idempotency_key": format!("{key} {n}"),
-            "metadata": {"note": note}})
-    };
-    let operations: Vec<_> = (0..800).map(charge).collect();
-    running.post("/batch", &serde_json::json!({"operations": operations})).good();
 }
 
 #[test]
@@ -221,6 +208,93 @@ fn a_torn_tail() {
     assert_eq!(running.stop(), Some(0));
     shell.run("ledger-server verify ledger-data").good();
     assert_eq!(shell.serve(SERVE).total(), 20);
+    page.is_done_but_for(&[]);
+}
+
+/// The head that is served when it has come to the last entry, as it is kept elsewhere.
+fn head(running: &Running, page: &Page) -> String {
+    let ask = page.takes("curl -s localhost:8080/head");
+    let last = running.health()["durable_seq"].clone();
+    // Callers are answered before the head is computed.
+    let served = until(|| Some(running.ask(ask).good()).filter(|served| served["seq"] == last));
+    format!("{}@{}", served["head"].as_str().unwrap(), served["seq"])
+}
+
+#[test]
+fn a_history_that_is_another_one() {
+    let page = Page::of("The history is another one");
+    let shell = Shell::new();
+    let mirrored = page.takes("ledger-server --data-dir ledger-data --mirror-dir mirror");
+    let running = shell.serve(mirrored);
+    charge(&running, 1..3);
+    let earlier = head(&running, &page);
+    shell.run("ledger-server backup early --from ledger-data").good();
+    assert_eq!(running.stop(), Some(0));
+    shell.run("cp -a ledger-data forged").good();
+    let running = shell.serve(mirrored);
+    charge(&running, 3..4);
+    let later = head(&running, &page);
+    shell.run("ledger-server backup backup --from ledger-data").good();
+    charge(&running, 4..5);
+    assert_eq!(running.stop(), Some(0));
+    // Who can write the files has a server write another third entry.
+    let forger = shell.serve("ledger-server --data-dir forged");
+    let dear = serde_json::json!({"user_id": 1, "amount": 500, "idempotency_key": "k3"});
+    forger.post("/charge", &dear).good();
+    charge(&forger, 4..5);
+    assert_eq!(forger.stop(), Some(0));
+    shell.run("rm -r ledger-data && mv forged ledger-data").good();
+
+    let verify = |command: &str, head: &str| shell.run(&page.takes(command).replace("HEAD@SEQ", head));
+    let is_another = |said: &Said, reason: &str| {
+        let (head, json) = ("is not the one that the head was given for", said.json());
+        assert_eq!((said.code, &json["ok"]), (1, &false.into()), "{said:?}");
+        let text = json["reason"].as_str().unwrap();
+        assert!(text.contains(head) && text.contains(reason), "{reason}: {text}");
+    };
+    page.says(
+        "exits 1 and prints `\"ok\":false` with `the history up to seq … is not the one that the head was given for`",
+    );
+    let judged = verify("ledger-server verify ledger-data --expect-head HEAD@SEQ", &later);
+    is_another(&judged, "the history up to seq 3 ");
+    is_another(&judged, "the head there is ");
+    page.says("though without the head it exits 0");
+    shell.run("ledger-server verify ledger-data").good();
+    page.says("where one side of a mirror is another history than the other, the start refuses and exits 1");
+    let refused = shell.run(mirrored);
+    assert_eq!((refused.code, refused.error.contains("is not that of")), (1, true), "{refused:?}");
+
+    shell.run(page.takes("mv ledger-data ledger-data.evidence")).good();
+    page.says("where `the head there is` another one or `no commit ended there`");
+    let evidence = "ledger-server verify ledger-data.evidence --expect-head HEAD@SEQ";
+    is_another(&verify(evidence, &later), "the head there is ");
+    verify(evidence, &earlier).good();
+    verify("ledger-server verify mirror --expect-head HEAD@SEQ", &later).good();
+    let of_backup = "ledger-server verify backup --expect-head HEAD@SEQ";
+    verify(of_backup, &later).good();
+    page.says("one from before SEQ can pass with an earlier head alone");
+    page.says("`the log ends with seq …` is an older copy");
+    let of_early = of_backup.replace("backup", "early");
+    is_another(&shell.run(&of_early.replace("HEAD@SEQ", &later)), "the log ends with seq 2");
+    shell.run(&of_early.replace("HEAD@SEQ", &earlier)).good();
+    let differ = "diff <(ledger-server inspect ledger-data.evidence) <(ledger-server inspect backup)";
+    let shown = shell.run(page.takes(differ));
+    let first = shown.out.lines().find(|line| line.starts_with('<')).unwrap_or_default();
+    assert!(shown.code == 1 && first.contains("\"seq\":3,") && first.contains("\"amount\":500"), "{shown:?}");
+
+    shell.run(page.takes("ledger-server restore backup --into ledger-data.new")).good();
+    verify("ledger-server verify ledger-data.new --expect-head HEAD@SEQ", &later).good();
+    assert_eq!(shell.serve("ledger-server --data-dir ledger-data.new").total(), 15);
+    page.says("fills a new directory from it");
+    let running = shell.serve(mirrored);
+    assert_eq!(running.total(), 20);
+    shell.run(&format!("ledger-server verify ledger-data --expect-head {later}")).good();
+    page.says("snapshots have replaced the log up to there (`--keep-log` keeps it), so try a later head");
+    (0..3).for_each(|_| running.charge_until_retired());
+    let last = head(&running, &page);
+    let judged = shell.run(&format!("ledger-server verify ledger-data --expect-head {later}"));
+    is_another(&judged, "the log begins with seq ");
+    shell.run(&format!("ledger-server verify ledger-data --expect-head {last}")).good();
     page.is_done_but_for(&[]);
 }
 

@@ -58,7 +58,7 @@ fn a_memory_limit() {
     let page = Page::of("The memory limit is reached");
     let shell = Shell::new();
     let running = shell.serve(&format!("{SERVE} --memory-max 1MiB"));
-    page.says("503 `overloaded` for new commands (an alert); reads go on");
+    page.says("503 `overloaded` for new commands (alert `LedgerOverloaded`); reads go on");
     let mut taken = 0;
     // How often it looks at its memory is its own affair.
     let refused = until(|| {
@@ -68,6 +68,8 @@ fn a_memory_limit() {
     });
     assert_eq!(refused.refusal(), (503, "overloaded".to_owned()));
     assert!(running.metric("ledger_rejections_total{code=\"overloaded\"}") > 0.0, "an alert");
+    page.says("Where `ledger_memory_resident_bytes` is below the limit, it is the disk that does not keep up");
+    assert!(running.metric("ledger_memory_resident_bytes") > f64::from(1 << 20));
     assert_eq!(running.total(), 5 * taken);
     assert_eq!(running.stop(), Some(0));
     page.says("Nothing that was refused left a trace; clients repeat");

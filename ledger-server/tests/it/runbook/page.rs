@@ -17,11 +17,17 @@ pub(crate) struct Page {
 
 impl Page {
     pub(crate) fn of(title: &str) -> Page {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/runbook.md");
-        let runbook = std::fs::read_to_string(file).unwrap();
+        let runbook = runbook();
         let pages = runbook.split("\n## ").map(|page| page.split_once('\n').unwrap());
         let (_, text) = pages.into_iter().find(|(head, _)| *head == title).unwrap_or_else(|| panic!("no page {title}"));
         Page { text: one_line(text), commands: commands(text), typed: RefCell::default() }
+    }
+
+    /// The text of each page.
+    pub(crate) fn all() -> Vec<String> {
+        let pages = runbook();
+        let pages = pages.split("\n## ").skip(1).filter(|page| !page.starts_with("Rehearsals\n"));
+        pages.map(|page| page.replace("```", "")).collect()
     }
 
     /// The page has these words, however they are broken into lines.
@@ -44,6 +50,10 @@ impl Page {
         untyped.sort_unstable();
         assert_eq!(left, untyped, "what was not typed");
     }
+}
+
+fn runbook() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/runbook.md")).unwrap()
 }
 
 fn one_line(text: &str) -> String {

@@ -164,6 +164,11 @@ impl Running {
         self.request("POST", path, headers, body)
     }
 
+    /// What is in a file of the shell's directory.
+    fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.log.with_file_name(name)).unwrap()
+    }
+
     /// Types a `curl` to `localhost:8080`, or what stands for one: `GET /path`.
     pub(crate) fn ask(&self, line: &str) -> Answer {
         let mut words = words(line).into_iter();
@@ -175,6 +180,7 @@ impl Running {
                 "-X" => method = words.next(),
                 "-H" => headers.extend(words.next()),
                 "-d" => body = words.next(),
+                "--data-binary" => body = words.next().map(|file| self.file(file.strip_prefix('@').unwrap())),
                 _ => path = Some(word.strip_prefix("localhost:8080").unwrap_or(&word).to_owned()),
             }
         }
@@ -185,6 +191,24 @@ impl Running {
 
     pub(crate) fn charge(&self, key: &str) -> Answer {
         self.post("/charge", &json!({"user_id": 1, "amount": 5, "idempotency_key": key}))
+    }
+
+    /// Charges with notes, which fill some three quarters of a segment.
+    fn charge_much(&self, key: &str) {
+        let note = "x".repeat(900);
+        let charge = |n| {
+            json!({"type": "charge", "user_id": 1, "amount": 5, "idempotency_key": format!("{key} {n}"),
+                "metadata": {"note": note}})
+        };
+        let operations: Vec<_> = (0..800).map(charge).collect();
+        self.post("/batch", &json!({"operations": operations})).good();
+    }
+
+    /// Goes on until some of the log was retired.
+    pub(crate) fn charge_until_retired(&self) {
+        while self.ask("POST /checkpoints").good()["segments_retired"] == 0 {
+            self.charge_much(&self.total().to_string());
+        }
     }
 
     pub(crate) fn withdraw(&self, key: &str) -> Answer {
