@@ -24,7 +24,8 @@ const fn hunt(bug: PlantedBug) -> Option<Hunt> {
         // For the model checker of threads: see `tests/interleavings`.
         PlantedBug::UnlockBeforeAppend => return None,
         PlantedBug::RefundOnTimeout => (&["payout", "answer", "recovered state"], 200),
-        PlantedBug::ReleaseEarly => (&["answer"], 500),
+        // Where arithmetic is checked, as in a build for tests, spending what is held stops the ledger.
+        PlantedBug::ReleaseEarly => (&["answer", "panic"], 500),
         PlantedBug::AttemptNotLogged => (&["payout"], 200),
         PlantedBug::DoubleResolve => (&["answer"], 500),
         PlantedBug::ReleaseInDoubt => (&["payout"], 1_000),

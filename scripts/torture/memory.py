@@ -4,9 +4,9 @@ the limit but for what comes between two looks, and a server with a higher limit
 from book import Book, verify
 from server import Client, Server
 
-LIMIT_MIB, SHORT_MIB = 96, 40
-# The limit is looked at ten times a second, and memory comes in chunks: what may be taken in between.
-SLACK_MIB = 32
+LIMIT_MIB, SHORT_MIB = 96, 64
+# The limit is looked at ten times a second, and what holds a batch, its answers and a checkpoint comes and goes: what may be taken on top.
+SLACK_MIB = 48
 BATCH = 1_000
 USERS = 10_000
 # Batches that are sent to a server that is full.
