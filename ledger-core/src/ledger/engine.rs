@@ -65,8 +65,9 @@ struct Tally {
     made: u64,
     failed: u64,
     last_seq: Seq,
-    /// What [`Engine::log_bytes`] was at the last one.
+    /// What [`Engine::log_bytes`] and [`Engine::opening_bytes`] were at the last one.
     log_bytes: u64,
+    opening_bytes: u64,
     last_error: Option<String>,
 }
 
@@ -238,7 +239,7 @@ impl Engine {
         if is_closing() {
             return Err(CheckpointError::Closing);
         }
-        let log_bytes = self.log_bytes();
+        let (log_bytes, opening_bytes) = (self.log_bytes(), self.opening_bytes());
         let made = match caught(|| checkpointer.checkpoint(&self.tables, &self.wal, &is_closing)) {
             // A fault is told even then.
             Err(err @ CheckpointError::Panicked { .. }) => Err(err),
@@ -250,7 +251,8 @@ impl Engine {
         match &made {
             Ok(checkpoint) => {
                 tally.made += u64::from(checkpoint.bytes > 0);
-                (tally.last_seq, tally.log_bytes, tally.last_error) = (checkpoint.seq, log_bytes, None);
+                (tally.log_bytes, tally.opening_bytes) = (log_bytes, opening_bytes);
+                (tally.last_seq, tally.last_error) = (checkpoint.seq, None);
             }
             // It was given up, and nothing failed.
             Err(CheckpointError::Closing) => {}
@@ -268,9 +270,19 @@ impl Engine {
         self.recovered.log_bytes + self.wal.stats().bytes
     }
 
+    /// As [`Engine::log_bytes`], with less of the padding.
+    fn opening_bytes(&self) -> u64 {
+        self.recovered.log_bytes + self.wal.stats().opening_bytes
+    }
+
+    /// By how much an opening has become longer since the last checkpoint.
+    pub(super) fn opening_bytes_since(&self) -> u64 {
+        self.opening_bytes() - self.checkpoints.lock().opening_bytes
+    }
+
     pub(super) fn checkpoints(&self) -> Checkpoints {
         let tally = self.checkpoints.lock();
-        let Tally { made, failed, last_seq, log_bytes, last_error } = &*tally;
+        let Tally { made, failed, last_seq, log_bytes, last_error, .. } = &*tally;
         Checkpoints {
             made: *made,
             failed: *failed,

@@ -107,6 +107,7 @@ impl Committer {
 
     fn commit(&mut self, shared: &Shared, mut batch: Batch) -> Result<(), Failure> {
         let bytes = frame::frame_bytes(batch.buf.len() - HEADER_BYTES);
+        let padding = bytes - batch.buf.len() as u64;
         if bytes > self.writer.left() {
             self.begin_segment(shared)?;
         } else if self.writer.unsynced + bytes > self.writer.segment.in_flight_max - frame::BLOCK as u64 {
@@ -114,7 +115,7 @@ impl Committer {
         }
         self.writer.write(&mut batch, self.durable)?;
         shared.room.written(self.writer.left(), batch.promised);
-        shared.counters.committed(u64::from(batch.count), bytes);
+        shared.counters.committed(u64::from(batch.count), bytes, padding);
         shared.commits_done.fetch_add(1, Ordering::Relaxed); // A pace for the mark; it orders nothing.
         #[cfg(any(test, feature = "sim"))]
         if shared.options.has(crate::sim::PlantedBug::AckBeforeFsync) {

@@ -111,7 +111,8 @@ pub struct Settings {
     /// The size of one file of the log, 1MiB to 1GiB; an atomic batch may take a quarter of it, at most 8MiB [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     pub segment_size: Option<Size>,
-    /// By how much the log grows until a snapshot is written, so that a start replays no more [default: 256MiB]
+    /// By how much the log grows until a snapshot is written, so that a start takes no longer than for that much; what fills
+    /// commits up to 4 KiB counts a quarter [default: 256MiB]
     #[arg(long, value_name = "SIZE")]
     pub checkpoint_size: Option<Size>,
     /// Keep the log from the first entry on, so that verify --expect-head proves all of it; else snapshots replace it

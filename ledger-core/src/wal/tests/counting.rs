@@ -252,14 +252,17 @@ fn a_waiter_is_kept_once_and_taken_when_his_seq_is_reached() {
 fn what_happened_is_counted_in_its_bucket() {
     let counters = Counters::default();
     assert_eq!(counters.read(7), WalStats { in_flight_bytes: 7, ..WalStats::default() });
-    for (entries, bytes) in [(1, 4_096), (2, 4_096), (3, 8_192), (16_384, 1), (16_385, 2)] {
-        counters.committed(entries, bytes);
+    for (entries, bytes, padding) in
+        [(1, 4_096, 4_000), (2, 4_096, 3_600), (3, 8_192, 3), (16_384, 1, 0), (16_385, 2, 0)]
+    {
+        counters.committed(entries, bytes, padding);
     }
     for micros in [0, 50, 51, 1_000_000, 1_000_001] {
         counters.synced(Duration::from_nanos(micros * 1_000 + 999));
     }
     let stats = counters.read(0);
     assert_eq!((stats.commits, stats.entries, stats.bytes), (5, 32_775, 16_387));
+    assert_eq!(stats.opening_bytes, 16_387 - 7_603 + 1_900, "a quarter of the padding");
     assert_eq!(stats.commit_entries, Counts { buckets: [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1], sum: 32_775 });
     assert_eq!(stats.fsync_micros, Counts { buckets: [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1], sum: 2_000_102 });
 }
