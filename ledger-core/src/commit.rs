@@ -114,6 +114,13 @@ pub struct CommitFuture<T> {
     commit: Commit<T>,
 }
 
+impl<T> CommitFuture<T> {
+    /// The last entry that the answer depends on.
+    pub fn seq(&self) -> Seq {
+        self.commit.seq
+    }
+}
+
 impl<T: Unpin> Future for CommitFuture<T> {
     type Output = Result<T, Error>;
 

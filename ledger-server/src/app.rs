@@ -19,7 +19,7 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::future::RouteFuture;
-use ledger_core::{BankReference, Clock, Ledger, SystemClock, TransactionId};
+use ledger_core::{BankReference, Clock, Ledger, Seq, SystemClock, TransactionId};
 use tokio::sync::{Notify, Semaphore};
 use tower_service::Service;
 
@@ -226,6 +226,11 @@ impl Service<Request<Body>> for Http {
 }
 
 impl Http {
+    /// What it serves.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.app.ledger
+    }
+
     /// Decides a request that has come whole, without the router. `started` is when its head was looked at.
     pub(crate) fn decide(&self, what: Decidable, asked: &Asked<'_>, body: &[u8], started: Instant) -> Deciding {
         let route = what.route();
@@ -265,6 +270,11 @@ pub(crate) struct Deciding {
 impl Deciding {
     pub(crate) fn what(&self) -> Decidable {
         self.what
+    }
+
+    /// The last entry that the reply rests on; none: it may leave.
+    pub(crate) fn seq(&self) -> Option<Seq> {
+        self.source.as_ref().ok().map(Replying::seq)
     }
 }
 

@@ -473,6 +473,34 @@ impl Ledger {
         self.engine.wal.durable()
     }
 
+    /// The last entry on which an answer may rest that leaves now: as [`Ledger::durable`], or, where only the operating system must
+    /// have what is acknowledged ([`crate::Durability`]), ahead of it.
+    pub fn acknowledged(&self) -> Seq {
+        self.engine.wal.acknowledged()
+    }
+
+    /// Leaves as soon as answers that rest on `seq` may: for who keeps many of them ([`Commit::seq`]), and waits for all at once. Of
+    /// a seq that no entry has yet, as soon as those on the last entry that was decided.
+    ///
+    /// ```
+    /// use ledger_core::{Amount, Charge, IdempotencyKey, Ledger, UserId};
+    ///
+    /// let ledger = Ledger::options().in_memory()?;
+    /// let charge = |key| {
+    ///     Charge::new(UserId::new(1).unwrap(), Amount::new(5).unwrap(), IdempotencyKey::new(key).unwrap())
+    /// };
+    /// let commits = [ledger.charge(charge("one"))?, ledger.charge(charge("two"))?];
+    /// let last = commits.iter().map(|commit| commit.seq()).max().unwrap();
+    /// ledger.reached(last).wait()?;
+    /// for commit in commits {
+    ///     assert!(commit.try_wait().is_ok()); // None of them is waited for.
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reached(&self, seq: Seq) -> Commit<()> {
+        self.engine.commit(Ok(()), seq.min(self.appended()))
+    }
+
     /// The last entry that was decided.
     pub fn appended(&self) -> Seq {
         self.engine.wal.appended()

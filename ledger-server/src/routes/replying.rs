@@ -4,7 +4,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use ledger_core::{Commit, CommitFuture};
+use ledger_core::{Commit, CommitFuture, Seq};
 
 use crate::error::Problem;
 use crate::wire::reply::Reply;
@@ -31,6 +31,14 @@ impl Replying {
 
     pub(super) fn read(read: Commit<Reply>) -> Replying {
         Replying(Waiting::Read(read.into_future()))
+    }
+
+    /// The last entry that it rests on.
+    pub(crate) fn seq(&self) -> Seq {
+        match &self.0 {
+            Waiting::Command(decided) => decided.seq(),
+            Waiting::Read(read) => read.seq(),
+        }
     }
 }
 

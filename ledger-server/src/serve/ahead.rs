@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use super::bells::Bells;
 use super::head::{Seen, look};
 use super::lane::Lane;
 use super::outgoing::Outgoing;
@@ -96,9 +97,9 @@ enum Next {
 }
 
 impl Ahead {
-    pub(super) fn new(http: Http, turns: Arc<Turns>, patience: Arc<Patience>) -> Ahead {
+    pub(super) fn new(http: Http, bells: Arc<Bells>, turns: Arc<Turns>, patience: Arc<Patience>) -> Ahead {
         Ahead {
-            lane: Lane::new(http),
+            lane: Lane::new(http, bells),
             turns,
             patience,
             input: Bytes::new(),
@@ -351,8 +352,8 @@ mod tests {
     use crate::serve::head::tests::looks;
     use crate::wire::operation::Terms;
 
-    #[test]
-    fn a_request_that_waits_for_its_turn_is_looked_at_once() {
+    #[tokio::test]
+    async fn a_request_that_waits_for_its_turn_is_looked_at_once() {
         let mut ahead = ahead();
         let charge = "POST /charge HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}";
         let list = "GET /transactions?user_id=1 HTTP/1.1\r\n\r\n";
@@ -362,8 +363,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_short_request_of_which_a_part_came_is_waited_for_and_then_given_to_hyper() {
+    #[tokio::test]
+    async fn a_short_request_of_which_a_part_came_is_waited_for_and_then_given_to_hyper() {
         let mut ahead = ahead();
         ahead.input = Bytes::from("POST /charge HTTP/1.1\r\ncontent-length: 2\r\n\r\n{");
         for _ in 0..2 {
@@ -387,6 +388,7 @@ mod tests {
         let terms = Terms { currency: Currency::USD, currencies: vec![Currency::USD], destination_required: false };
         let http = app(App::new(Ledger::options().in_memory().unwrap(), AppOptions::new(terms)));
         let patience = Arc::new(Patience::new(Duration::from_secs(5), Duration::from_secs(75)));
-        Ahead::new(http.clone(), Turns::new(http), patience)
+        let bells = Bells::hang(http.ledger().clone(), 1);
+        Ahead::new(http.clone(), bells, Turns::new(http), patience)
     }
 }

@@ -1,11 +1,13 @@
 //! The requests of one connection that were decided here, past hyper, and are not answered: in their order.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::BytesMut;
 
+use super::bells::Bells;
 use super::frame;
 use crate::app::{Deciding, Http};
 use crate::routes::Decidable;
@@ -16,14 +18,15 @@ const BEGUN_MAX: usize = 64;
 
 pub(super) struct Lane {
     http: Http,
+    bells: Arc<Bells>,
     begun: VecDeque<Deciding>,
     /// How many of them are commands.
     commands: usize,
 }
 
 impl Lane {
-    pub(super) fn new(http: Http) -> Lane {
-        Lane { http, begun: VecDeque::new(), commands: 0 }
+    pub(super) fn new(http: Http, bells: Arc<Bells>) -> Lane {
+        Lane { http, bells, begun: VecDeque::new(), commands: 0 }
     }
 
     /// Whether everything is answered.
@@ -52,6 +55,7 @@ impl Lane {
     pub(super) fn answer(&mut self, cx: &mut Context<'_>, out: &mut BytesMut) -> Option<Instant> {
         let mut now = None;
         while let Some(first) = self.begun.front_mut()
+            && first.seq().is_none_or(|seq| self.bells.poll(seq, cx).is_ready())
             && let Poll::Ready(reply) = self.http.poll_reply(first, cx)
         {
             let now = *now.get_or_insert_with(Instant::now);

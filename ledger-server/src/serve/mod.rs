@@ -5,6 +5,7 @@
 //! serves many requests of a pipeline and their answers are written together. Everything else is hyper's.
 
 mod ahead;
+mod bells;
 mod frame;
 mod head;
 mod lane;
@@ -32,6 +33,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::app::Http;
 use ahead::Ahead;
+use bells::Bells;
 use patience::{HeadTimer, Patience};
 use socket::Socket;
 use turns::Turns;
@@ -97,7 +99,10 @@ pub async fn serve(
     work: impl Future<Output = ()>,
     drain_max: Duration,
 ) {
-    let acceptor = Acceptor { listener, http, options, places: Arc::new(Semaphore::new(options.connections_max)) };
+    let workers = tokio::runtime::Handle::current().metrics().num_workers();
+    let bells = Bells::hang(http.ledger().clone(), workers);
+    let acceptor =
+        Acceptor { listener, http, bells, options, places: Arc::new(Semaphore::new(options.connections_max)) };
     let (early, late) = (watch::channel(()).0, watch::channel(()).0);
     acceptor.accept_until(stop, &early, Stage::Serving).await;
     let deadline = tokio::time::Instant::now() + drain_max;
@@ -124,6 +129,7 @@ enum Stage {
 struct Acceptor {
     listener: TcpListener,
     http: Http,
+    bells: Arc<Bells>,
     options: ServeOptions,
     places: Arc<Semaphore>,
 }
@@ -141,7 +147,8 @@ impl Acceptor {
             };
             match accepted {
                 Ok((stream, place)) => {
-                    spawn(stream, place, self.http.clone(), self.options, connections.subscribe(), stage);
+                    let (http, bells) = (self.http.clone(), Arc::clone(&self.bells));
+                    spawn(stream, place, http, bells, self.options, connections.subscribe(), stage);
                 }
                 Err(fault) => {
                     // Mostly a lack of file descriptors: others will be closed soon.
@@ -168,6 +175,7 @@ fn spawn(
     stream: TcpStream,
     place: OwnedSemaphorePermit,
     http: Http,
+    bells: Arc<Bells>,
     options: ServeOptions,
     mut stop: watch::Receiver<()>,
     stage: Stage,
@@ -175,7 +183,7 @@ fn spawn(
     let patience = Arc::new(Patience::new(options.header_deadline, options.idle_deadline));
     let turns = Turns::new(http.clone());
     let unread = Arc::<Unread>::default();
-    let ahead = Ahead::new(http, Arc::clone(&turns), Arc::clone(&patience));
+    let ahead = Ahead::new(http, bells, Arc::clone(&turns), Arc::clone(&patience));
     let ahead = match stage {
         Stage::Serving => ahead,
         // Nothing is begun any more, and there is one answer a connection.
