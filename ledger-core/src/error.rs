@@ -257,6 +257,18 @@ impl OpenError {
             _ => false,
         }
     }
+
+    /// The same of two damaged sides of a mirror: what is wrong with the other is told as well.
+    pub(crate) fn with_the_mirrors(mut self, other: &OpenError) -> OpenError {
+        let other = match other {
+            OpenError::Damaged { file, offset, reason, .. } => format!("{file} at byte {offset}: {reason}"),
+            other => other.to_string(),
+        };
+        if let OpenError::Damaged { reason: words, .. } | OpenError::Io { context: words, .. } = &mut self {
+            *words = format!("{words}; the mirror is damaged as well, {other}");
+        }
+        self
+    }
 }
 
 impl fmt::Display for OpenError {

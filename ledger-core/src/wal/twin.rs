@@ -120,7 +120,8 @@ fn judge<'a>(
         (Side::Empty, Side::Empty) => return Ok(None),
         (Side::Empty, Side::Sound(sound)) => Plan::new((mirror, Some(&sound)), primary, options),
         (Side::Sound(sound), Side::Empty) => Plan::new((primary, Some(&sound)), mirror, options),
-        (Side::Damaged(fault), Side::Empty) | (Side::Empty | Side::Damaged(_), Side::Damaged(fault)) => Err(fault),
+        (Side::Damaged(fault), Side::Empty) | (Side::Empty, Side::Damaged(fault)) => Err(fault),
+        (Side::Damaged(fault), Side::Damaged(other)) => Err(fault.with_the_mirrors(&other)),
         (Side::Damaged(fault), Side::Sound(sound)) => mend((mirror, &sound), primary, fault, options),
         (Side::Sound(sound), Side::Damaged(fault)) => mend((primary, &sound), mirror, fault, options),
         (Side::Sound(one), Side::Sound(two)) => {

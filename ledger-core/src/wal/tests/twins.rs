@@ -179,7 +179,9 @@ fn a_damaged_side_is_mended_if_the_other_has_all_that_it_is_known_to_have_had() 
     let reason = words(&small_log(), &damaged(&ahead));
     assert!(reason.contains("it had been durable, and the other side ends with seq 8"), "{reason}");
     // Both damaged, or one and an empty one: nothing is done.
-    assert!(words(&damaged(&whole), &damaged(&whole)).contains("checksum"));
+    let both = words(&damaged(&whole), &damaged(&whole));
+    let (own, mirrors) = both.split_once("; the mirror is damaged as well, ").expect("both are told of");
+    assert!(own.contains("checksum") && mirrors.contains(" at byte ") && mirrors.contains("checksum"), "{both}");
     assert!(words(&damaged(&whole), &SimDisk::new(9)).contains("checksum"));
     assert!(words(&SimDisk::new(9), &damaged(&whole)).contains("checksum"));
     reconcile(&SimDisk::new(8), &SimDisk::new(9)).unwrap();
