@@ -261,7 +261,10 @@ impl OpenError {
     /// The same of two damaged sides of a mirror: what is wrong with the other is told as well.
     pub(crate) fn with_the_mirrors(mut self, other: &OpenError) -> OpenError {
         let other = match other {
-            OpenError::Damaged { file, offset, reason, .. } => format!("{file} at byte {offset}: {reason}"),
+            OpenError::Damaged { file, offset, seq: Some(seq), reason } => {
+                format!("{file} at byte {offset} (seq {seq}): {reason}")
+            }
+            OpenError::Damaged { file, offset, seq: None, reason } => format!("{file} at byte {offset}: {reason}"),
             other => other.to_string(),
         };
         if let OpenError::Damaged { reason: words, .. } | OpenError::Io { context: words, .. } = &mut self {

@@ -133,12 +133,12 @@ fn with_a_mirror(page: &Page) {
     let has_each = refused.error.contains("up to seq 8") && refused.error.contains("ends with seq 6");
     assert_eq!((refused.code, has_each), (1, true), "{refused:?}");
 
-    page.says("Where both are damaged, it names the mirror's damage alone, and");
+    page.says("Where both are damaged, it names the damage of each");
     shell.run("rm -r mirror && mv mirror.new mirror").good();
     damage("mirror", 5);
     let refused = shell.run(&serve);
-    assert_eq!((refused.code, refused.error.contains("(seq 5)")), (1, true), "{refused:?}");
-    assert_eq!(shell.run(page.takes("ledger-server verify ledger-data")).json()["seq"], 3);
+    let names_each = refused.error.contains("(seq 3)") && refused.error.contains("(seq 5)");
+    assert_eq!((refused.code, names_each), (1, true), "{refused:?}");
     page.says("salvage the side that goes further");
     let report = shell.run("ledger-server salvage mirror --into new --i-accept-losing-entries").good();
     assert_eq!(report["seq"], 4, "{report}");
