@@ -21,7 +21,7 @@ use crate::command::Command;
 use crate::commit::Commit;
 use crate::error::{Error, Halted, Rejection};
 use crate::state::KnownSlots;
-use crate::state::account::PlainParts;
+use crate::state::account::{PlainParts, Slot};
 use crate::state::idempotency::Lookup;
 use crate::state::plan::Movement;
 use crate::state::shard::{FoundAhead, TOUCHED_TOGETHER, find_ahead};
@@ -251,11 +251,10 @@ impl Engine {
         let (group, now, executed) = (Group::new(self.wal.bundle()), self.now(), Executed::default());
         let mut run = Run { engine: self, commands, steps: &mut [], seen, room, group, now, executed };
         let mut steps = &mut claims.steps[..commands.len()];
-        let is_transfer = |prepared: &Prepared<'_, '_>| prepared.movement.debit.and(prepared.movement.credit).is_some();
-        for commands in commands.chunk_by(|one, next| is_transfer(one) == is_transfer(next)) {
+        for commands in commands.chunk_by(|one, next| one.is_transfer() == next.is_transfer()) {
             run.commands = commands;
             (run.steps, steps) = steps.split_at_mut(commands.len());
-            if is_transfer(&commands[0]) {
+            if commands[0].is_transfer() {
                 run.execute_transfers()?;
             } else {
                 run.execute_others()?;
@@ -345,9 +344,20 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
         let _fuse = Fuse(&self.engine.wal);
         for indexes in indexes.chunks(TOUCHED_TOGETHER) {
             let indexes = self.claimed(indexes);
-            if !self.execute_charges(&mut locked, &indexes)? {
-                let found = self.find_ahead(&locked, &indexes);
-                self.execute_locked(&mut locked, &indexes, found)?;
+            match locked.sole() {
+                Some(shard) if !self.commands[0].is_transfer() => {
+                    let found = shard.find_ahead(indexes.iter().map(|&index| {
+                        let movement = &self.commands[index].movement;
+                        (movement.viewer(), movement.currency)
+                    }));
+                    if !self.execute_charges(&mut locked, &indexes, &found)? {
+                        self.execute_locked(&mut locked, &indexes, &found)?;
+                    }
+                }
+                _ => {
+                    let found = self.find_ahead(&locked, &indexes);
+                    self.execute_locked(&mut locked, &indexes, &found)?;
+                }
             }
         }
         Ok(())
@@ -374,10 +384,10 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
         &mut self,
         locked: &mut LockedShards<'e>,
         indexes: &[usize],
-        found: FoundAhead,
+        found: &[Option<Slot>],
     ) -> Result<(), Halted> {
         let mut group = mem::take(&mut self.group);
-        let mut found = found.into_iter();
+        let mut found = found.iter().copied();
         for &index in indexes {
             let movement = &self.commands[index].movement;
             let found = [movement.debit, movement.credit].map(|user| user.and_then(|_| found.next().flatten()));

@@ -103,6 +103,11 @@ impl<'a> Prepared<'_, 'a> {
         entry_of(self.command, &self.movement, self.fingerprint, now)
     }
 
+    /// Whether it touches two accounts.
+    pub(super) fn is_transfer(&self) -> bool {
+        self.movement.debit.and(self.movement.credit).is_some()
+    }
+
     /// Adds the command's entry to the bundle.
     #[inline]
     pub(super) fn encode(&self, plan: Plan, now: Timestamp, bundle: &mut Bundle) {

@@ -96,6 +96,14 @@ impl<'a> LockedShards<'a> {
     }
 
     /// The one that is locked, if it is alone.
+    pub(super) fn sole(&self) -> Option<&Shard> {
+        match &self.guards[..] {
+            [(_, guard)] => Some(guard),
+            _ => None,
+        }
+    }
+
+    /// As [`LockedShards::sole`] with its index, to change it.
     pub(super) fn sole_mut(&mut self) -> Option<(usize, &mut Shard)> {
         match &mut self.guards[..] {
             [(index, guard)] => Some((*index, guard)),

@@ -4,11 +4,9 @@
 
 use std::mem;
 
-use smallvec::SmallVec;
-
-use super::account::{PlainParts, Slot, has_room_for};
+use super::account::{Parts, PlainParts, Slot, has_room_for};
 use super::history::PlainRecord;
-use super::shard::{Shard, TOUCHED_TOGETHER};
+use super::shard::Shard;
 use crate::types::{Amount, Currency, Seq, Timestamp, TransactionId, UserId};
 use crate::view::{Direction, Status, TransactionKind};
 
@@ -25,47 +23,36 @@ pub(crate) struct PlainMovement {
 /// A charge that may be a plain movement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlainCharge {
-    pub(crate) user: UserId,
+    /// Where the account is.
+    pub(crate) slot: Slot,
     pub(crate) currency: Currency,
     pub(crate) amount: Amount,
     pub(crate) key_hash: u64,
 }
 
-/// Where the accounts of several charges are.
-pub(crate) type Slots = SmallVec<[Slot; TOUCHED_TOGETHER]>;
-
 impl Shard {
-    /// Where the accounts of these charges are, at most [`TOUCHED_TOGETHER`], if all of them may be credited as plain movements: in whichever order, and
-    /// whatever the time.
-    pub(crate) fn takes_charges(&self, charges: &[PlainCharge]) -> Option<Slots> {
-        let found = self.find_ahead(charges.iter().map(|charge| (charge.user, charge.currency)));
+    /// Whether all of these charges may be credited as plain movements: in whichever order, and whatever the time.
+    pub(crate) fn takes_charges(&self, charges: &[PlainCharge]) -> bool {
+        // Several may be of one account: with room for all of them it has room for each.
         let sum = charges.iter().map(|charge| charge.amount.minor()).sum();
-        let mut slots = Slots::new();
-        for found in &found[..charges.len()] {
-            let slot = (*found)?;
-            // Several may be of one account: with room for all of them it has room for each.
-            if !self.accounts.parts_without_holds(slot).is_some_and(|parts| has_room_for(parts.total, sum)) {
-                return None;
-            }
-            slots.push(slot);
-        }
-        self.has_room_for(charges.len()).then_some(slots)
+        let takes = |parts: Parts| has_room_for(parts.total, sum);
+        charges.iter().all(|charge| self.accounts.parts_without_holds(charge.slot).is_some_and(takes))
+            && self.has_room_for(charges.len())
     }
 
-    /// Does what the entries of plain charges say, which are adjacent from `first` on, to their accounts, which are at `slots`.
-    /// `done` is told of each its number, its id, and the account's parts after it.
+    /// Does what the entries of plain charges say, which are adjacent from `first` on. `done` is told of each its number, its id, and
+    /// the account's parts after it.
     pub(crate) fn apply_charges(
         &mut self,
         charges: &[PlainCharge],
-        slots: &Slots,
         first: Seq,
         at: Timestamp,
         mut done: impl FnMut(usize, TransactionId, PlainParts),
     ) {
         // What is added to the sums of the currency of the last ones.
         let (mut currency, mut added) = (charges.first().map_or(Currency::USD, |charge| charge.currency), 0);
-        for (number, (charge, &slot)) in charges.iter().zip(slots).enumerate() {
-            let PlainCharge { amount, key_hash, .. } = *charge;
+        for (number, charge) in charges.iter().enumerate() {
+            let PlainCharge { slot, amount, key_hash, .. } = *charge;
             let id = TransactionId::new(first.get() + number as u64).expect("the first seq is 1");
             let movement = PlainMovement { id, at, currency: charge.currency, amount, key_hash };
             if charge.currency != currency {

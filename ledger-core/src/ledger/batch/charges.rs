@@ -5,29 +5,30 @@
 use smallvec::SmallVec;
 
 use super::{Halted, LockedShards, Plain, Prepared, Run, Step};
+use crate::state::account::Slot;
 use crate::state::plain::PlainCharge;
 use crate::state::shard::TOUCHED_TOGETHER;
 use crate::types::Seq;
 
-impl Prepared<'_, '_> {
-    fn plain_charge(&self) -> Option<PlainCharge> {
-        let user = self.movement.credit.filter(|_| self.is_plain && self.movement.debit.is_none())?;
-        let (currency, amount) = (self.movement.currency, self.movement.amount);
-        Some(PlainCharge { user, currency, amount, key_hash: self.key_hash })
-    }
-}
-
 impl<'e> Run<'e, '_, '_, '_, '_> {
-    /// Executes the commands `indexes`, at most [`TOUCHED_TOGETHER`], if all are plain charges of the one shard that is locked,
-    /// and accepted as such. Else does nothing, and says so.
-    pub(super) fn execute_charges(&mut self, locked: &mut LockedShards<'e>, indexes: &[usize]) -> Result<bool, Halted> {
+    /// Executes the commands `indexes`, at most [`TOUCHED_TOGETHER`], if all are plain charges of the one shard that is locked, and
+    /// accepted as such. Else does nothing, and says so. `found` says where their accounts are.
+    pub(super) fn execute_charges(
+        &mut self,
+        locked: &mut LockedShards<'e>,
+        indexes: &[usize],
+        found: &[Option<Slot>],
+    ) -> Result<bool, Halted> {
+        let Some(shard) = locked.sole() else { return Ok(false) };
         let mut charges: SmallVec<[PlainCharge; TOUCHED_TOGETHER]> = SmallVec::new();
-        for &index in indexes {
-            let Some(charge) = self.commands[index].plain_charge() else { return Ok(false) };
-            charges.push(charge);
+        for (&index, &found) in indexes.iter().zip(found) {
+            let Prepared { movement, key_hash, is_plain, .. } = self.commands[index];
+            let Some(slot) = found.filter(|_| is_plain && movement.debit.is_none()) else { return Ok(false) };
+            charges.push(PlainCharge { slot, currency: movement.currency, amount: movement.amount, key_hash });
         }
-        let Some((_, shard)) = locked.sole_mut().filter(|_| !charges.is_empty()) else { return Ok(false) };
-        let Some(slots) = shard.takes_charges(&charges) else { return Ok(false) };
+        if charges.is_empty() || !shard.takes_charges(&charges) {
+            return Ok(false);
+        }
         let engine = self.engine;
         let bundle = &mut self.group.bundle;
         indexes.iter().for_each(|&index| self.commands[index].encode_plain(bundle));
@@ -36,7 +37,7 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
         bundle.clear();
         let (index, shard) = locked.sole_mut().expect("it is locked");
         let steps = &mut *self.steps;
-        shard.apply_charges(&charges, &slots, first.seq, first.time, |number, id, parts| {
+        shard.apply_charges(&charges, first.seq, first.time, |number, id, parts| {
             steps[indexes[number]] = Step::Plain(Plain { id, at: first.time, parts });
         });
         engine.tables.locator.set_run(first.seq, &[index as u8 + 1; TOUCHED_TOGETHER][..charges.len()]);

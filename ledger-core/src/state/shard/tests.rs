@@ -410,24 +410,22 @@ proptest! {
         let mut last = 0;
         for (number, group) in groups.into_iter().enumerate() {
             let at = time(1_700_000_000 + number as u64);
-            let charges: Vec<PlainCharge> = group.into_iter().map(|(number, is_eur, minor, key_hash)| PlainCharge {
-                user: user(number),
-                currency: if is_eur { eur() } else { Currency::USD },
-                amount: Amount::new(minor).unwrap(),
-                key_hash,
+            let charges: Vec<PlainCharge> = group.into_iter().map(|(number, is_eur, minor, key_hash)| {
+                let currency = if is_eur { eur() } else { Currency::USD };
+                let slot = together.slot(user(number), currency).unwrap();
+                PlainCharge { slot, currency, amount: Amount::new(minor).unwrap(), key_hash }
             }).collect();
-            let slots = together.takes_charges(&charges).expect("they are there and have room");
+            prop_assert!(together.takes_charges(&charges));
             let mut told = Vec::new();
-            together.apply_charges(&charges, &slots, Seq::new(last + 1), at, |number, id, parts| {
+            together.apply_charges(&charges, Seq::new(last + 1), at, |number, id, parts| {
                 told.push((number, id, parts));
             });
             let mut expected = Vec::new();
             for (number, charge) in charges.iter().enumerate() {
                 last += 1;
-                let PlainCharge { user, currency, amount, key_hash } = *charge;
+                let PlainCharge { slot, currency, amount, key_hash } = *charge;
                 let id = TransactionId::new(last).unwrap();
                 let movement = PlainMovement { id, at, currency, amount, key_hash };
-                let slot = alone.slot(user, currency).unwrap();
                 expected.push((number, id, alone.credit_plain(slot, &movement, None)));
             }
             prop_assert_eq!(told, expected);
@@ -440,25 +438,19 @@ proptest! {
 #[test]
 fn charges_are_taken_together_where_all_of_them_are_plain_and_have_room_together() {
     let mut stage = Stage::new();
-    stage.charge(1, Currency::USD, 0);
-    stage.charge(2, Currency::USD, 10);
-    stage.charge(3, eur(), 0);
-    let takes = |charges: &[(u64, Currency, u64)]| {
-        let charge = |&(number, currency, minor): &(u64, Currency, u64)| PlainCharge {
-            user: user(number),
-            currency,
-            amount: Amount::new(minor).unwrap(),
-            key_hash: 0,
+    let (free, held) = (stage.charge(1, Currency::USD, 0), stage.charge(2, Currency::USD, 10));
+    let takes = |charges: &[(Slot, u64)]| {
+        let charge = |&(slot, minor): &(Slot, u64)| {
+            let amount = Amount::new(minor).unwrap();
+            PlainCharge { slot, currency: Currency::USD, amount, key_hash: 0 }
         };
-        let slots = stage.shard.takes_charges(&charges.iter().map(charge).collect::<Vec<_>>());
-        slots.map(|slots| slots.to_vec())
+        stage.shard.takes_charges(&charges.iter().map(charge).collect::<Vec<_>>())
     };
-    let (usd, room) = (Currency::USD, INTEGER_MAX - 101);
-    assert_eq!(takes(&[(3, eur(), 1), (1, usd, 2), (3, eur(), 3)]), Some(vec![2, 0, 2]));
-    assert_eq!(takes(&[(1, usd, 1), (2, usd, 1)]), None, "something is held of the second");
-    assert_eq!(takes(&[(1, usd, 1), (1, eur(), 1)]), None, "the second was never used");
-    assert_eq!(takes(&[(1, usd, room - 1), (1, usd, 1)]), Some(vec![0, 0]));
-    assert_eq!(takes(&[(1, usd, room - 1), (1, usd, 2)]), None, "there is no room for both");
+    let room = INTEGER_MAX - 101;
+    assert!(takes(&[(free, room)]) && !takes(&[(free, room + 1)]));
+    assert!(takes(&[(free, room - 1), (free, 1)]));
+    assert!(!takes(&[(free, room - 1), (free, 2)]), "there is no room for both");
+    assert!(!takes(&[(free, 1), (held, 1)]), "something is held of the second");
 }
 
 #[test]
