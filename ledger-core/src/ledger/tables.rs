@@ -52,6 +52,10 @@ pub(super) struct ShardSet(u128);
 const _: () = assert!(SHARDS_MAX <= u128::BITS as usize, "a shard is a bit");
 
 impl ShardSet {
+    fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
     /// The indexes, rising.
     fn iter(self) -> impl Iterator<Item = usize> {
         let mut left = self.0;
@@ -176,8 +180,11 @@ impl Tables {
 
     /// As [`Tables::lock`], if none of them is locked.
     pub(super) fn try_lock(&self, shards: ShardSet) -> Option<LockedShards<'_>> {
-        let guard = |index: usize| self.shards[index].try_write().map(|guard| (index, guard));
-        Some(LockedShards::new(shards.iter().map(guard).collect::<Option<_>>()?))
+        let mut guards = SmallVec::with_capacity(shards.len());
+        for index in shards.iter() {
+            guards.push((index, self.shards[index].try_write()?));
+        }
+        Some(LockedShards::new(guards))
     }
 
     /// Locks the shards `sorted` for a look at them, each once.
