@@ -107,15 +107,10 @@ pub(crate) fn encode_transaction(entry: &TransactionEntry<'_>, out: &mut Vec<u8>
 /// The bytes of a plain charge's or transfer's entry, as [`encode_transaction`] makes them: completed, and with nothing but one
 /// posting, that is not held.
 #[inline]
-pub(crate) fn encode_plain(
-    kind: TransactionKind,
-    key: IdempotencyKey<'_>,
-    fingerprint: Fingerprint,
-    movement: &Movement,
-    out: &mut Vec<u8>,
-) {
-    let key = key.as_str().as_bytes();
+pub(crate) fn encode_plain(key: &str, fingerprint: Fingerprint, movement: &Movement, out: &mut Vec<u8>) {
+    let key = key.as_bytes();
     let Movement { currency, amount, debit, credit, .. } = *movement;
+    let kind = if debit.is_some() { TransactionKind::Transfer } else { TransactionKind::Charge };
     let party = |user: Option<UserId>| party_code(user.map_or(Party::External, Party::User));
     let shape = party(debit) | party(credit) << 2 | ((currency.as_bytes().len() - 3) as u8) << 5;
     let mut rest = Output { bytes: [0; PLAIN_BYTES], len: 0 };

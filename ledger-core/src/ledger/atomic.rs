@@ -4,12 +4,10 @@
 //! table; then all entries are appended, adjacent and in one frame, and applied. A repeat of the whole batch is told from its
 //! first transaction, whose record says how many there were.
 
-use std::mem;
-
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 
-use super::engine::{Engine, Fuse, Prepared, Refusal, entry_bytes_max};
+use super::engine::{Engine, Fuse, Prepared, Refusal};
 use super::keys::{Claim, Settled, Unclaimed};
 use super::tables::LockedShards;
 use crate::command::Command;
@@ -17,7 +15,7 @@ use crate::commit::Commit;
 use crate::error::{Error, Rejection};
 use crate::journal::codec;
 use crate::state::account::Parts;
-use crate::state::plan::{Movement, plan};
+use crate::state::plan::plan;
 use crate::state::{BatchPosition, TransactionEntry};
 use crate::types::{Currency, Seq, Timestamp, TransactionId, UserId};
 use crate::view::{AtomicReceipt, Receipt};
@@ -52,7 +50,7 @@ impl Engine {
             let same = commands[index].fingerprint == commands[first].fingerprint;
             return Err(rejected(index, Rejection::KeyTwiceInBatch { first, same }, Seq::ZERO));
         }
-        let bytes_max = |prepared: &Prepared<'_, '_>| entry_bytes_max(prepared.command) + codec::BATCH_BYTES_MAX;
+        let bytes_max = |prepared: &Prepared<'_, '_>| prepared.entry_bytes_max() + codec::BATCH_BYTES_MAX;
         let bytes = commands.iter().map(bytes_max).sum();
         let mut room = match self.admit_together(commands.len(), bytes) {
             Ok(room) => room,
@@ -78,7 +76,7 @@ impl Engine {
         let mut places = Vec::new();
         let mut barred = None;
         for prepared in commands {
-            match self.check_before_plan(prepared.command, &Movement::of(prepared.command)) {
+            match self.check_before_plan(prepared) {
                 Ok(place) => places.push(place),
                 // Not yet the answer: one before it may be the first to blame.
                 Err(refusal) => {
@@ -111,36 +109,31 @@ impl Engine {
         barred: Option<Refusal>,
         room: &mut Reservation<'_>,
     ) -> Result<Vec<Receipt>, Refusal> {
-        let movements: Vec<Movement> = commands.iter().map(|prepared| Movement::of(prepared.command)).collect();
         let now = self.now();
-        let mut shards =
-            self.tables.lock(movements.iter().flat_map(|movement| self.tables.shards_of(movement)).collect());
+        let needed = commands.iter().flat_map(|prepared| self.tables.shards_of(&prepared.movement));
+        let mut shards = self.tables.lock(needed.collect());
         let _fuse = Fuse(&self.wal);
         if !shards.iter().all(|shard| shard.has_room_for(commands.len())) {
             return Err(Refusal::Rejected(Rejection::Overloaded, Seq::ZERO));
         }
         let mut speculation = Speculation { accounts: Vec::new(), index: HashMap::default(), seen: Seq::ZERO };
         let mut entries = Vec::with_capacity(commands.len());
-        let mut bytes = Vec::new();
-        let mut ends = Vec::with_capacity(commands.len());
-        for (index, (prepared, movement)) in commands.iter().zip(&movements).enumerate().take(admitted) {
-            let planned = speculation.plan(self, &shards, prepared, movement, now);
+        let mut bundle = self.wal.bundle();
+        for (index, prepared) in commands.iter().enumerate().take(admitted) {
+            let planned = speculation.plan(self, &shards, prepared, now);
             let mut entry = planned.map_err(|rejection| {
                 self.wal.raise_time(now);
                 rejected(index, rejection, speculation.seen)
             })?;
             entry.batch = Some(BatchPosition { index: index as u32, count: commands.len() as u32 });
-            codec::encode_transaction(&entry, &mut bytes);
-            ends.push(bytes.len());
+            bundle.push(0, |bytes| codec::encode_transaction(&entry, bytes));
             entries.push(entry);
         }
         if let Some(refusal) = barred {
             self.wal.raise_time(now);
             return Err(refusal.having_seen(speculation.seen));
         }
-        let mut start = 0;
-        let records: Vec<&[u8]> = ends.iter().map(|&end| &bytes[mem::replace(&mut start, end)..end]).collect();
-        let first = self.wal.append_together(room, now, &records)?;
+        let first = self.wal.append_together(room, now, &bundle)?;
         let mut receipts = Vec::with_capacity(commands.len());
         for (index, entry) in entries.iter().enumerate() {
             let stamp = Stamp { seq: Seq::new(first.seq.get() + index as u64), time: first.time };
@@ -194,15 +187,15 @@ impl Speculation {
         engine: &Engine,
         shards: &LockedShards<'_>,
         prepared: &Prepared<'_, 'a>,
-        movement: &Movement,
         now: Timestamp,
     ) -> Result<TransactionEntry<'a>, Rejection> {
+        let movement = &prepared.movement;
         let mut index_of =
             |user: Option<UserId>| user.map(|user| self.index(engine, shards, user, movement.currency, now));
         let (source, destination) = (index_of(movement.debit), index_of(movement.credit));
         let parts = |index: Option<usize>| index.map(|index| self.accounts[index]);
         plan(movement, parts(source).map(|parts| parts.withdrawable()), parts(destination).map(|parts| parts.total))?;
-        let entry = prepared.entry(movement, now);
+        let entry = prepared.entry(now);
         let posting = entry.postings[0];
         let amount = posting.amount.minor();
         if let Some(source) = source {

@@ -5,26 +5,30 @@
 //! keep their order. A command that meets a claim, another's or its own batch's, ends the window before it: everything
 //! earlier is concluded first, so no claim is held while waiting.
 
+mod charges;
+
 use std::hint::black_box;
 use std::mem;
 
 use smallvec::SmallVec;
 
-use super::engine::{Engine, Fuse, Place, Plan, Prepared, Refusal, entry_bytes_max};
+use super::engine::{Engine, Fuse, Place, Plan, Prepared, Refusal, balance};
 use super::grouped::Grouped;
 use super::keys::{Keys, Settled};
-use super::tables::LockedShards;
+use super::tables::{LockedShards, ShardSet};
 use super::transfers::{Touched, Transfers};
 use crate::command::Command;
 use crate::commit::Commit;
 use crate::error::{Error, Halted, Rejection};
 use crate::state::KnownSlots;
+use crate::state::account::{PlainParts, Slot};
 use crate::state::idempotency::Lookup;
 use crate::state::plan::Movement;
 use crate::state::shard::{FoundAhead, TOUCHED_TOGETHER, find_ahead};
+use crate::state::slots::Start;
 use crate::types::{Seq, Timestamp, TransactionId, UserId};
 use crate::view::Receipt;
-use crate::wal::{Reservation, Stamp};
+use crate::wal::{Bundle, Reservation, Stamp};
 
 /// How many commands are claimed and executed together: enough that each lock of keys and each shard has several of them,
 /// whose cache misses then overlap; few enough that another's command on the same key waits a millisecond or two.
@@ -47,49 +51,73 @@ enum Step {
     Settled(Settled),
     /// There is no room for its key.
     Full,
-    /// Executed.
-    Done(TransactionId),
+    /// Executed as a plain movement.
+    Plain(Plain),
+    /// Executed: the transaction, and which of the window's receipts is its answer.
+    Done(TransactionId, usize),
     /// Rejected; its claim is to be released.
-    Refused,
+    Refused(Rejection),
 }
+
+/// What came of a plain movement: all of its receipt that the command does not say.
+#[derive(Clone, Copy)]
+struct Plain {
+    id: TransactionId,
+    at: Timestamp,
+    /// Of the viewer's account.
+    parts: PlainParts,
+}
+
+impl Plain {
+    fn receipt(self, movement: &Movement) -> Receipt {
+        let Plain { id, at, parts } = self;
+        let balance = balance(movement.viewer(), movement.currency, parts.into(), id.seq());
+        Receipt { transaction_id: id, created_at: at, held_until: None, balance }
+    }
+}
+
+/// The answers to a batch's commands, in their order.
+type Answers = Vec<Result<Receipt, Rejection>>;
 
 impl Engine {
     /// Independent commands: each is accepted or rejected for itself.
-    pub(crate) fn batch(&self, commands: &[Command<'_>]) -> Result<Commit<Vec<Result<Receipt, Rejection>>>, Error> {
+    pub(crate) fn batch(&self, commands: &[Command<'_>]) -> Result<Commit<Answers>, Error> {
         self.check_halted()?;
-        let prepared: Vec<Prepared<'_, '_>> = commands.iter().map(|command| self.prepare(command)).collect();
-        let mut results: Vec<Option<Result<Receipt, Rejection>>> = commands.iter().map(|_| None).collect();
-        let mut seen = Seq::ZERO;
-        let (mut start, mut no_room) = (0, None);
-        while start < prepared.len() {
-            // What comes after one that found no room finds none, so that what was refused for it is at the end: repeated,
-            // the commands on each account are still in their order.
-            let end = prepared.len().min(start + if no_room.is_some() { 1 } else { WINDOW });
-            let results = &mut results[start..end];
-            match self.window(&prepared[start..end], results, &mut seen, &mut no_room) {
-                Ok(done) => start += done,
-                // What came before is in the log and may yet be acknowledged or not: the whole batch is unknown,
-                // unless nothing of it was appended.
-                Err(mut halted) => {
-                    halted.outcome_unknown |= seen > Seq::ZERO;
-                    return Err(halted.into());
+        let mut answers = Vec::with_capacity(commands.len());
+        let mut prepared: Vec<Prepared<'_, '_>> = Vec::with_capacity(commands.len().min(WINDOW));
+        let (mut seen, mut no_room) = (Seq::ZERO, None);
+        for commands in commands.chunks(WINDOW) {
+            prepared.clear();
+            prepared.extend(commands.iter().map(|command| self.prepare(command)));
+            let mut left = &prepared[..];
+            while !left.is_empty() {
+                // What comes after one that found no room finds none, so that what was refused for it is at the end: repeated,
+                // the commands on each account are still in their order.
+                let count = if no_room.is_some() { 1 } else { left.len() };
+                match self.window(&left[..count], &mut answers, &mut seen, &mut no_room) {
+                    Ok(done) => left = &left[done..],
+                    // What came before is in the log and may yet be acknowledged or not: the whole batch is unknown,
+                    // unless nothing of it was appended.
+                    Err(mut halted) => {
+                        halted.outcome_unknown |= seen > Seq::ZERO;
+                        return Err(halted.into());
+                    }
                 }
             }
         }
-        let results = results.into_iter().map(|result| result.expect("every window fills its results")).collect();
-        Ok(self.commit(Ok(results), seen))
+        Ok(self.commit(Ok(answers), seen))
     }
 
-    /// Executes as many of the first commands as their keys allow, and says how many; none if it only waited for a key. Where
-    /// there is no room for one, `no_room` says why, for all that follow.
+    /// Executes and answers as many of the first commands as their keys allow, and says how many; none if it only waited for a
+    /// key. Where there is no room for one, `no_room` says why, for all that follow.
     fn window(
         &self,
         commands: &[Prepared<'_, '_>],
-        results: &mut [Option<Result<Receipt, Rejection>>],
+        answers: &mut Answers,
         seen: &mut Seq,
         no_room: &mut Option<Rejection>,
     ) -> Result<usize, Halted> {
-        let bytes = commands.iter().map(|prepared| entry_bytes_max(prepared.command)).sum();
+        let bytes = commands.iter().map(|prepared| prepared.entry_bytes_max()).sum();
         let admitted = match no_room {
             Some(rejection) => Err(Refusal::Rejected(rejection.clone(), Seq::ZERO)),
             None => self.admit(commands.len(), bytes),
@@ -103,38 +131,41 @@ impl Engine {
                     *no_room = Some(rejection.clone());
                     Refusal::Rejected(rejection, Seq::ZERO)
                 });
-                return conclude_refused(refusal, &mut results[0], seen).map(|()| 1);
+                answers.push(Err(rejection_of(refusal, seen)?));
+                return Ok(1);
             }
             Err(Refusal::Rejected(..)) => {
-                let half = commands.len() / 2;
-                return self.window(&commands[..half], &mut results[..half], seen, no_room);
+                return self.window(&commands[..commands.len() / 2], answers, seen, no_room);
             }
         };
         if commands.len() <= self.few {
-            self.one_after_another(commands, results, seen, room)?;
+            self.one_after_another(commands, answers, seen, room)?;
             return Ok(commands.len());
         }
-        let order = Grouped::by(commands.len(), Keys::LOCKS, |index| Keys::index(commands[index].key_hash));
+        let order = Grouped::by(Keys::LOCKS, commands.iter().map(|prepared| Keys::index(prepared.key_hash)));
         let (mut steps, blocked) = self.claim_window(commands, &order);
         // Whatever happens from here, also a panic, the claims of this window end when this is dropped.
         let mut claims = WindowClaims { engine: self, commands, order: &order, steps: &mut steps };
-        let executed = self.execute_window(&commands[..blocked], &mut claims, results, seen, &mut room);
+        let executed = self.execute_window(&commands[..blocked], &mut claims, seen, &mut room);
         drop(claims);
         // Before anyone is told, who may ask for room, and before a key is waited for.
         drop(room);
-        for (receipt, place) in executed? {
+        let Executed { receipts, announced } = executed?;
+        for (receipt, place) in announced {
             self.announce(&receipt, Some(place));
         }
         if blocked == 0 {
             self.wait_for_key(&commands[0]);
         }
-        for (index, step) in steps.iter().enumerate().take(blocked) {
-            let refusal = match step {
-                Step::Settled(settled) => self.repeat(&commands[index], *settled),
-                Step::Full => Refusal::Rejected(Rejection::Overloaded, Seq::ZERO),
-                _ => continue,
-            };
-            conclude_refused(refusal, &mut results[index], seen)?;
+        for (prepared, step) in commands.iter().zip(steps).take(blocked) {
+            answers.push(match step {
+                Step::Plain(plain) => Ok(plain.receipt(&prepared.movement)),
+                Step::Done(_, receipt) => Ok(receipts[receipt]),
+                Step::Refused(rejection) => Err(rejection),
+                Step::Settled(settled) => Err(rejection_of(self.repeat(prepared, settled), seen)?),
+                Step::Full => Err(Rejection::Overloaded),
+                Step::Claimed | Step::Unclaimed => unreachable!("a window executes what it claimed"),
+            });
         }
         Ok(blocked)
     }
@@ -143,24 +174,26 @@ impl Engine {
     fn one_after_another(
         &self,
         commands: &[Prepared<'_, '_>],
-        results: &mut [Option<Result<Receipt, Rejection>>],
+        answers: &mut Answers,
         seen: &mut Seq,
         mut room: Reservation<'_>,
     ) -> Result<(), Halted> {
         let mut announced: SmallVec<[(Receipt, Place<'_>); 1]> = SmallVec::new();
         let mut outcome = Ok(());
-        for (prepared, result) in commands.iter().zip(results) {
-            outcome = match self.submit_admitted(prepared, &mut room) {
+        for prepared in commands {
+            match self.submit_admitted(prepared, &mut room) {
                 Ok((receipt, place)) => {
                     *seen = (*seen).max(receipt.balance.seq);
-                    *result = Some(Ok(receipt));
+                    answers.push(Ok(receipt));
                     announced.extend(place.map(|place| (receipt, place)));
-                    Ok(())
                 }
-                Err(refusal) => conclude_refused(refusal, result, seen),
-            };
-            if outcome.is_err() {
-                break;
+                Err(refusal) => match rejection_of(refusal, seen) {
+                    Ok(rejection) => answers.push(Err(rejection)),
+                    Err(halted) => {
+                        outcome = Err(halted);
+                        break;
+                    }
+                },
             }
         }
         // Before anyone is told, who may ask for room.
@@ -176,14 +209,18 @@ impl Engine {
     fn claim_window(&self, commands: &[Prepared<'_, '_>], order: &Grouped) -> (Vec<Step>, usize) {
         let mut steps: Vec<Step> = commands.iter().map(|_| Step::Unclaimed).collect();
         let mut blocked = commands.len();
+        // Where the searches for the keys of one lock begin.
+        let mut starts: Vec<Start> = Vec::new();
         for (lock, group) in order.groups() {
             self.tables.keys.with(lock, false, |keys| {
-                let touched = group.iter().map(|&index| keys.touch(commands[index as usize].key_hash));
-                black_box(touched.fold(0, |sum, slot| sum ^ slot));
-                for &index in group {
+                starts.clear();
+                starts.extend(group.iter().map(|&index| keys.start(commands[index as usize].key_hash)));
+                black_box(starts.iter().fold(0, |sum, &start| sum ^ keys.touch(start)));
+                let has_room = keys.has_room_for(group.len());
+                for (&index, &start) in group.iter().zip(&starts) {
                     let prepared = &commands[index as usize];
-                    match keys.lookup(prepared.key_hash, prepared.key) {
-                        Lookup::Free if !keys.has_room() => steps[index as usize] = Step::Full,
+                    match keys.lookup_from(start, prepared.key_hash, prepared.key) {
+                        Lookup::Free if !has_room && !keys.has_room_for(1) => steps[index as usize] = Step::Full,
                         Lookup::Free => {
                             keys.claim(prepared.key_hash);
                             steps[index as usize] = Step::Claimed;
@@ -203,37 +240,27 @@ impl Engine {
         (steps, blocked)
     }
 
-    /// Executes the commands whose keys are claimed. Returns the withdrawals that are to be announced.
+    /// Executes the commands whose keys are claimed.
     fn execute_window(
         &self,
         commands: &[Prepared<'_, '_>],
         claims: &mut WindowClaims<'_, '_, '_, '_>,
-        results: &mut [Option<Result<Receipt, Rejection>>],
         seen: &mut Seq,
         room: &mut Reservation<'_>,
-    ) -> Result<Vec<(Receipt, Place<'_>)>, Halted> {
-        let (group, now, announced) = (Group::default(), self.now(), Vec::new());
-        let mut run = Run { engine: self, commands, results, seen, room, group, now, announced };
-        let mut start = 0;
-        while start < commands.len() {
-            let transfers = matches!(commands[start].command, Command::Transfer(_));
-            let len = commands[start..]
-                .iter()
-                .take_while(|prepared| matches!(prepared.command, Command::Transfer(_)) == transfers)
-                .count();
-            if transfers {
-                run.execute_transfers(start, len, claims.steps)?;
+    ) -> Result<Executed<'_>, Halted> {
+        let (group, now, executed) = (Group::new(self.wal.bundle()), self.now(), Executed::default());
+        let mut run = Run { engine: self, commands, steps: &mut [], seen, room, group, now, executed };
+        let mut steps = &mut claims.steps[..commands.len()];
+        for commands in commands.chunk_by(|one, next| one.is_transfer() == next.is_transfer()) {
+            run.commands = commands;
+            (run.steps, steps) = steps.split_at_mut(commands.len());
+            if commands[0].is_transfer() {
+                run.execute_transfers()?;
             } else {
-                let viewer = |index: usize| Movement::of(commands[start + index].command).viewer();
-                let shard = |index: usize| self.tables.shard_of(viewer(index));
-                let order = Grouped::by(len, self.tables.shards.len(), shard);
-                let groups: SmallVec<[&[u32]; 128]> = order.from(begins_at(commands)).collect();
-                let shard_of = |group: &[u32]| SmallVec::from_slice(&[shard(group[0] as usize)]);
-                run.execute_each(&groups, shard_of, start, claims.steps)?;
+                run.execute_others()?;
             }
-            start += len;
         }
-        Ok(run.announced)
+        Ok(run.executed)
     }
 
     /// Returns once no claim is on the command's key.
@@ -246,80 +273,106 @@ impl Engine {
 struct Run<'e, 'r, 'c, 'a, 'w> {
     engine: &'e Engine,
     commands: &'r [Prepared<'c, 'a>],
-    results: &'r mut [Option<Result<Receipt, Rejection>>],
+    /// Where each of them stands.
+    steps: &'r mut [Step],
     seen: &'r mut Seq,
     room: &'r mut Reservation<'w>,
     /// Empty between two groups.
     group: Group<'e>,
     now: Timestamp,
+    executed: Executed<'e>,
+}
+
+/// What came of a window's commands, where their steps do not say it.
+#[derive(Default)]
+struct Executed<'e> {
+    /// Of all that were no plain movements.
+    receipts: Vec<Receipt>,
+    /// The withdrawals that are to be announced.
     announced: Vec<(Receipt, Place<'e>)>,
 }
 
 impl<'e> Run<'e, '_, '_, '_, '_> {
-    /// Executes `count` transfers, from `start` on.
-    fn execute_transfers(&mut self, start: usize, count: usize, steps: &mut [Step]) -> Result<(), Halted> {
+    /// Executes transfers.
+    fn execute_transfers(&mut self) -> Result<(), Halted> {
         let (commands, tables) = (self.commands, &self.engine.tables);
-        let users = |index: usize| match commands[start + index].command {
-            Command::Transfer(transfer) => [transfer.from, transfer.to].map(|user| (user, transfer.currency)),
+        let users = |index: usize| match commands[index].movement {
+            Movement { debit: Some(from), credit: Some(to), currency, .. } => [from, to].map(|user| (user, currency)),
             _ => unreachable!("only transfers are sorted as such"),
         };
         let shards = |index: usize| users(index).map(|(user, _)| tables.shard_of(user));
         let touched = |index| Touched { accounts: users(index), shards: shards(index) };
-        let transfers = Transfers::sorted(count, tables.shards.len(), touched);
+        let transfers = Transfers::sorted(commands.len(), tables.shards.len(), touched);
         let shards_of = |indexes: &[u32]| indexes.iter().flat_map(|&index| shards(index as usize)).collect();
         let classes = transfers.independent(begins_at(commands));
         let groups: SmallVec<[&[u32]; 256]> = classes.flat_map(|class| class.chunks(TRANSFERS)).collect();
-        self.execute_each(&groups, shards_of, start, steps)?;
+        self.execute_each(&groups, shards_of)?;
         for indexes in transfers.dependent().chunks(DEPENDENT) {
-            self.execute(tables.lock_soon(&shards_of(indexes)), start, indexes, steps)?;
+            self.execute(tables.lock_soon(shards_of(indexes)), indexes)?;
         }
         Ok(())
+    }
+
+    /// Executes commands that touch one account each.
+    fn execute_others(&mut self) -> Result<(), Halted> {
+        let (commands, tables) = (self.commands, &self.engine.tables);
+        let shard = |prepared: &Prepared<'_, '_>| tables.shard_of(prepared.movement.viewer());
+        let order = Grouped::by(tables.shards.len(), commands.iter().map(shard));
+        let groups: SmallVec<[&[u32]; 128]> = order.from(begins_at(commands)).collect();
+        self.execute_each(&groups, |group: &[u32]| [shard(&commands[group[0] as usize])].into_iter().collect())
     }
 
     /// Executes groups of commands that touch no common account, in any order: those whose shards another thread has come
     /// later. To wait for one would take longer than to execute a group.
-    fn execute_each(
-        &mut self,
-        groups: &[&[u32]],
-        shards_of: impl Fn(&[u32]) -> SmallVec<[usize; 2]>,
-        start: usize,
-        steps: &mut [Step],
-    ) -> Result<(), Halted> {
+    fn execute_each(&mut self, groups: &[&[u32]], shards_of: impl Fn(&[u32]) -> ShardSet) -> Result<(), Halted> {
         let tables = &self.engine.tables;
         let mut later: SmallVec<[&[u32]; 64]> = SmallVec::new();
         for group in groups {
             match tables.try_lock(shards_of(group)) {
-                Some(locked) => self.execute(locked, start, group, steps)?,
+                Some(locked) => self.execute(locked, group)?,
                 None => later.push(group),
             }
         }
         for group in later {
-            self.execute(tables.lock_soon(&shards_of(group)), start, group, steps)?;
+            self.execute(tables.lock_soon(shards_of(group)), group)?;
         }
         Ok(())
     }
 
-    /// Executes the commands `indexes`, from `start` on, whose shards are locked.
-    fn execute(
-        &mut self,
-        mut locked: LockedShards<'e>,
-        start: usize,
-        indexes: &[u32],
-        steps: &mut [Step],
-    ) -> Result<(), Halted> {
+    /// Executes the commands `indexes`, whose shards are locked.
+    fn execute(&mut self, mut locked: LockedShards<'e>, indexes: &[u32]) -> Result<(), Halted> {
         let _fuse = Fuse(&self.engine.wal);
         for indexes in indexes.chunks(TOUCHED_TOGETHER) {
-            let indexes = indexes.iter().map(|&index| start + index as usize);
-            let found = self.find_ahead(&locked, indexes.clone());
-            self.execute_locked(&mut locked, indexes, found, steps)?;
+            let indexes = self.claimed(indexes);
+            match locked.sole() {
+                Some(shard) if !self.commands[0].is_transfer() => {
+                    let found = shard.find_ahead(indexes.iter().map(|&index| {
+                        let movement = &self.commands[index].movement;
+                        (movement.viewer(), movement.currency)
+                    }));
+                    if !self.execute_charges(&mut locked, &indexes, &found)? {
+                        self.execute_locked(&mut locked, &indexes, &found)?;
+                    }
+                }
+                _ => {
+                    let found = self.find_ahead(&locked, &indexes);
+                    self.execute_locked(&mut locked, &indexes, &found)?;
+                }
+            }
         }
         Ok(())
     }
 
-    fn find_ahead(&self, locked: &LockedShards<'_>, indexes: impl Iterator<Item = usize>) -> FoundAhead {
+    /// Those of the commands `indexes` whose keys are claimed.
+    fn claimed(&self, indexes: &[u32]) -> SmallVec<[usize; TOUCHED_TOGETHER]> {
+        let indexes = indexes.iter().map(|&index| index as usize);
+        indexes.filter(|&index| matches!(self.steps[index], Step::Claimed)).collect()
+    }
+
+    fn find_ahead(&self, locked: &LockedShards<'_>, indexes: &[usize]) -> FoundAhead {
         let mut accounts: SmallVec<[_; 2 * TOUCHED_TOGETHER]> = SmallVec::new();
-        for index in indexes {
-            let Movement { debit, credit, currency, .. } = Movement::of(self.commands[index].command);
+        for &index in indexes {
+            let Movement { debit, credit, currency, .. } = self.commands[index].movement;
             for user in [debit, credit].into_iter().flatten() {
                 accounts.push((locked.get(self.engine.tables.shard_of(user)), user, currency));
             }
@@ -330,34 +383,27 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
     fn execute_locked(
         &mut self,
         locked: &mut LockedShards<'e>,
-        indexes: impl Iterator<Item = usize>,
-        found: FoundAhead,
-        steps: &mut [Step],
+        indexes: &[usize],
+        found: &[Option<Slot>],
     ) -> Result<(), Halted> {
         let mut group = mem::take(&mut self.group);
-        let mut found = found.into_iter();
-        for index in indexes {
-            let movement = Movement::of(self.commands[index].command);
+        let mut found = found.iter().copied();
+        for &index in indexes {
+            let movement = &self.commands[index].movement;
             let found = [movement.debit, movement.credit].map(|user| user.and_then(|_| found.next().flatten()));
-            if !matches!(steps[index], Step::Claimed) {
-                continue;
-            }
             // What is decided about an account rests on all that came before.
-            if group.touches_an_account_of(&movement, self.commands) {
-                self.append_and_apply(locked, &mut group, steps)?;
+            if group.touches_an_account_of(movement, self.commands) {
+                self.append_and_apply(locked, &mut group)?;
             }
-            match self.plan_one(locked, index, &movement, found, group.planned.len()) {
+            match self.plan_one(locked, index, found, group.planned.len()) {
                 Ok((plan, place)) => {
-                    self.commands[index].encode(plan, &movement, self.now, &mut group.bytes);
-                    group.push(index, &movement, plan, place);
+                    self.commands[index].encode(plan, self.now, &mut group.bundle);
+                    group.push(index, movement, plan, place);
                 }
-                Err(refusal) => {
-                    steps[index] = Step::Refused;
-                    conclude_refused(refusal, &mut self.results[index], self.seen)?;
-                }
+                Err(refusal) => self.steps[index] = Step::Refused(rejection_of(refusal, self.seen)?),
             }
         }
-        self.append_and_apply(locked, &mut group, steps)?;
+        self.append_and_apply(locked, &mut group)?;
         self.group = group;
         Ok(())
     }
@@ -367,38 +413,40 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
         &self,
         locked: &LockedShards<'_>,
         index: usize,
-        movement: &Movement,
         found: KnownSlots,
         before: usize,
     ) -> Result<(Plan, Option<Place<'e>>), Refusal> {
         let prepared = &self.commands[index];
-        let place = self.engine.check_before_plan(prepared.command, movement)?;
-        Ok((self.engine.plan(locked, prepared, movement, found, self.now, before)?, place))
+        let place = self.engine.check_before_plan(prepared)?;
+        Ok((self.engine.plan(locked, prepared, found, self.now, before)?, place))
     }
 
     /// Appends the group's entries at once, so that the log is locked once for all of them, and applies them.
-    fn append_and_apply(
-        &mut self,
-        locked: &mut LockedShards<'e>,
-        group: &mut Group<'e>,
-        steps: &mut [Step],
-    ) -> Result<(), Halted> {
+    fn append_and_apply(&mut self, locked: &mut LockedShards<'e>, group: &mut Group<'e>) -> Result<(), Halted> {
         if group.planned.is_empty() {
             return Ok(());
         }
         let engine = self.engine;
         engine.let_others_in_if_planted(locked);
-        let first = engine.wal.append_together(self.room, self.now, &group.records())?;
+        let first = engine.wal.append_together(self.room, self.now, &group.bundle)?;
         for (number, planned) in group.planned.iter_mut().enumerate() {
-            let Planned { index, plan, place, end: _ } = planned;
+            let Planned { index, plan, place } = planned;
             let prepared = &self.commands[*index];
-            let movement = Movement::of(prepared.command);
             let stamp = Stamp { seq: Seq::new(first.seq.get() + number as u64), time: first.time };
-            let receipt = engine.apply_planned(locked, prepared, *plan, &movement, self.now, stamp);
-            steps[*index] = Step::Done(receipt.transaction_id);
             *self.seen = (*self.seen).max(stamp.seq);
-            self.results[*index] = Some(Ok(receipt));
-            self.announced.extend(place.take().map(|place| (receipt, place)));
+            self.steps[*index] = match *plan {
+                Plan::Plain(slots) => {
+                    let Prepared { movement, key_hash, .. } = prepared;
+                    let (id, parts) = engine.tables.apply_plain(locked, movement, slots, stamp, *key_hash);
+                    Step::Plain(Plain { id, at: stamp.time, parts })
+                }
+                Plan::General(known) => {
+                    let receipt = engine.apply(locked, &prepared.entry(self.now), known, stamp, prepared.key_hash);
+                    self.executed.announced.extend(place.take().map(|place| (receipt, place)));
+                    self.executed.receipts.push(receipt);
+                    Step::Done(receipt.transaction_id, self.executed.receipts.len() - 1)
+                }
+            };
         }
         group.clear();
         Ok(())
@@ -409,8 +457,8 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
 #[derive(Default)]
 struct Group<'e> {
     planned: Vec<Planned<'e>>,
-    /// Their entries, one behind the other.
-    bytes: Vec<u8>,
+    /// Their entries.
+    bundle: Bundle,
     /// For each user whom they name, one bit of 256: most users whom they do not name are told by theirs.
     users: [u64; 4],
 }
@@ -420,11 +468,13 @@ struct Planned<'e> {
     index: usize,
     plan: Plan,
     place: Option<Place<'e>>,
-    /// Where its entry ends.
-    end: usize,
 }
 
 impl<'e> Group<'e> {
+    fn new(bundle: Bundle) -> Group<'e> {
+        Group { bundle, ..Group::default() }
+    }
+
     /// Whether it has one of the `commands` that touches an account of this movement.
     fn touches_an_account_of(&self, movement: &Movement, commands: &[Prepared<'_, '_>]) -> bool {
         let users = [movement.debit, movement.credit];
@@ -436,31 +486,26 @@ impl<'e> Group<'e> {
             return false;
         }
         self.planned.iter().any(|planned| {
-            let earlier = Movement::of(commands[planned.index].command);
+            let earlier = &commands[planned.index].movement;
             let touched = [earlier.debit, earlier.credit];
             earlier.currency == movement.currency && users.iter().flatten().any(|user| touched.contains(&Some(*user)))
         })
     }
 
-    /// Adds a command whose entry's bytes are the last that were appended.
+    /// Adds a command whose entry is the last in the bundle.
     #[inline]
     fn push(&mut self, index: usize, movement: &Movement, plan: Plan, place: Option<Place<'e>>) {
         for user in [movement.debit, movement.credit].into_iter().flatten() {
             let (word, bit) = bit_of(user);
             self.users[word] |= bit;
         }
-        self.planned.push(Planned { index, plan, place, end: self.bytes.len() });
+        self.planned.push(Planned { index, plan, place });
     }
 
     fn clear(&mut self) {
         self.planned.clear();
-        self.bytes.clear();
+        self.bundle.clear();
         self.users = [0; 4];
-    }
-
-    fn records(&self) -> SmallVec<[&[u8]; TOUCHED_TOGETHER]> {
-        let mut start = 0;
-        self.planned.iter().map(|planned| &self.bytes[mem::replace(&mut start, planned.end)..planned.end]).collect()
     }
 }
 
@@ -475,17 +520,13 @@ fn begins_at(commands: &[Prepared<'_, '_>]) -> u64 {
     commands.first().map_or(0, |prepared| prepared.fingerprint.get() as u64)
 }
 
-fn conclude_refused(
-    refusal: Refusal,
-    result: &mut Option<Result<Receipt, Rejection>>,
-    seen: &mut Seq,
-) -> Result<(), Halted> {
+/// Why the command was rejected, unless the ledger has halted; `seen` rises to what that rests on.
+fn rejection_of(refusal: Refusal, seen: &mut Seq) -> Result<Rejection, Halted> {
     match refusal {
         Refusal::Halted(halted) => Err(halted),
         Refusal::Rejected(rejection, saw) => {
             *seen = (*seen).max(saw);
-            *result = Some(Err(rejection));
-            Ok(())
+            Ok(rejection)
         }
     }
 }
@@ -502,21 +543,26 @@ impl Drop for WindowClaims<'_, '_, '_, '_> {
     fn drop(&mut self) {
         // A panic here would leave what was done without its key.
         let _fuse = Fuse(&self.engine.wal);
+        // The hashes of one lock that this window claimed.
+        let mut claimed: Vec<u64> = Vec::new();
         for (lock, group) in self.order.groups() {
             self.engine.tables.keys.with(lock, true, |keys| {
                 // The window's other keys came in between.
-                let touched = group.iter().map(|&index| keys.touch(self.commands[index as usize].key_hash));
+                let touched = group.iter().map(|&index| keys.touch(keys.start(self.commands[index as usize].key_hash)));
                 black_box(touched.fold(0, |sum, slot| sum ^ slot));
+                claimed.clear();
                 for &index in group {
-                    let prepared = &self.commands[index as usize];
+                    let Prepared { key_hash, key, fingerprint, .. } = self.commands[index as usize];
                     match self.steps[index as usize] {
-                        Step::Done(id) => {
-                            keys.settle(prepared.key_hash, prepared.key, prepared.fingerprint.get() as u64, id);
+                        Step::Plain(Plain { id, .. }) | Step::Done(id, _) => {
+                            keys.add(key_hash, key, fingerprint.get() as u64, id);
                         }
-                        Step::Claimed | Step::Refused => keys.release(prepared.key_hash),
-                        Step::Settled(_) | Step::Full | Step::Unclaimed => {}
+                        Step::Claimed | Step::Refused(_) => {}
+                        Step::Settled(_) | Step::Full | Step::Unclaimed => continue,
                     }
+                    claimed.push(key_hash);
                 }
+                keys.release_all(&claimed);
             });
         }
     }

@@ -30,8 +30,8 @@ use crate::state::{KnownSlots, TransactionEntry};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, thread};
 use crate::sys::MemoryGauge;
 use crate::types::{Fingerprint, Seq, Timestamp, TransactionId, UserId};
-use crate::view::{Balance, Receipt, TransactionKind};
-use crate::wal::{Level, Refused, Reservation, Stamp, Wal};
+use crate::view::{Balance, Receipt};
+use crate::wal::{Bundle, Level, Refused, Reservation, Stamp, Wal};
 use crate::withdrawals::Places;
 
 /// The most shards: the locator keeps a shard in one byte.
@@ -88,40 +88,51 @@ fn caught(make: impl FnOnce() -> Result<Checkpoint, CheckpointError>) -> Result<
 /// A command with what is computed of it before any lock is taken.
 pub(super) struct Prepared<'c, 'a> {
     pub(super) command: &'c Command<'a>,
+    /// Its money.
+    pub(super) movement: Movement,
     pub(super) fingerprint: Fingerprint,
     pub(super) key: &'a str,
     pub(super) key_hash: u64,
+    /// Whether it may be a plain movement, by what it says.
+    pub(super) is_plain: bool,
 }
 
 impl<'a> Prepared<'_, 'a> {
-    /// The entry that the command becomes if it is accepted at `now`; `movement` is its money.
+    /// The entry that the command becomes if it is accepted at `now`.
     #[inline]
-    pub(super) fn entry(&self, movement: &Movement, now: Timestamp) -> TransactionEntry<'a> {
-        entry_of(self.command, movement, self.fingerprint, now)
+    pub(super) fn entry(&self, now: Timestamp) -> TransactionEntry<'a> {
+        entry_of(self.command, &self.movement, self.fingerprint, now)
     }
 
-    /// Whether the command may be a plain movement, by what it says.
+    /// Whether it touches two accounts.
+    pub(super) fn is_transfer(&self) -> bool {
+        self.movement.debit.and(self.movement.credit).is_some()
+    }
+
+    /// Adds the command's entry to the bundle.
     #[inline]
-    fn is_plain(&self) -> bool {
-        match self.command {
-            Command::Charge(charge) => charge.release_at.is_none() && charge.metadata.is_none(),
-            Command::Transfer(transfer) => transfer.release_at.is_none() && transfer.metadata.is_none(),
-            Command::Withdraw(_) => false,
+    pub(super) fn encode(&self, plan: Plan, now: Timestamp, bundle: &mut Bundle) {
+        match plan {
+            Plan::Plain(_) => self.encode_plain(bundle),
+            Plan::General(_) => {
+                let encode = |bytes: &mut Vec<u8>| codec::encode_transaction(&self.entry(now), bytes);
+                bundle.push(self.entry_bytes_max(), encode);
+            }
         }
     }
 
-    /// Appends the bytes of the command's entry.
+    /// As [`Prepared::encode`], of a plain movement.
     #[inline]
-    pub(super) fn encode(&self, plan: Plan, movement: &Movement, now: Timestamp, bytes: &mut Vec<u8>) {
-        match (plan, self.command) {
-            (Plan::Plain(_), Command::Charge(charge)) => {
-                codec::encode_plain(TransactionKind::Charge, charge.key, self.fingerprint, movement, bytes);
-            }
-            (Plan::Plain(_), Command::Transfer(transfer)) => {
-                codec::encode_plain(TransactionKind::Transfer, transfer.key, self.fingerprint, movement, bytes);
-            }
-            _ => codec::encode_transaction(&self.entry(movement, now), bytes),
-        }
+    pub(super) fn encode_plain(&self, bundle: &mut Bundle) {
+        let encode = |bytes: &mut Vec<u8>| codec::encode_plain(self.key, self.fingerprint, &self.movement, bytes);
+        bundle.push(self.entry_bytes_max(), encode);
+    }
+
+    /// At least as many bytes as the command's entry takes.
+    #[inline]
+    pub(super) fn entry_bytes_max(&self) -> usize {
+        let attached = if self.is_plain { 0 } else { attached_bytes_max(self.command) };
+        codec::TRANSACTION_BYTES_MAX + self.key.len() + attached
     }
 }
 
@@ -300,13 +311,14 @@ impl Engine {
     }
 
     pub(super) fn prepare<'c, 'a>(&self, command: &'c Command<'a>) -> Prepared<'c, 'a> {
-        let key = match command {
-            Command::Charge(charge) => charge.key,
-            Command::Transfer(transfer) => transfer.key,
-            Command::Withdraw(withdraw) => withdraw.key,
+        let (key, is_plain) = match command {
+            Command::Charge(c) => (c.key, c.release_at.is_none() && c.metadata.is_none()),
+            Command::Transfer(t) => (t.key, t.release_at.is_none() && t.metadata.is_none()),
+            Command::Withdraw(w) => (w.key, false),
         };
-        let key = key.as_str();
-        Prepared { command, fingerprint: fingerprint(command), key, key_hash: self.tables.keys.hash(key) }
+        let (key, movement) = (key.as_str(), Movement::of(command));
+        let (fingerprint, key_hash) = (fingerprint(command), self.tables.keys.hash(key));
+        Prepared { command, movement, fingerprint, key, key_hash, is_plain }
     }
 
     /// One command, decided; the commit waits for the disk.
@@ -321,7 +333,7 @@ impl Engine {
     }
 
     fn submit_prepared(&self, prepared: &Prepared<'_, '_>) -> Result<Receipt, Refusal> {
-        let mut room = match self.admit(1, entry_bytes_max(prepared.command)) {
+        let mut room = match self.admit(1, prepared.entry_bytes_max()) {
             Ok(room) => room,
             // A repeat is told that it is one, whatever else is wrong.
             Err(refusal) => return Err(self.settled(prepared).unwrap_or(refusal)),
@@ -344,14 +356,13 @@ impl Engine {
             Err(Unclaimed::Settled(settled)) => return Err(self.repeat(prepared, settled)),
             Err(Unclaimed::Full) => return Err(Refusal::Rejected(Rejection::Overloaded, Seq::ZERO)),
         };
-        let movement = Movement::of(prepared.command);
-        let place = self.check_before_plan(prepared.command, &movement)?;
+        let place = self.check_before_plan(prepared)?;
         let now = self.now();
         let fuse = Fuse(&self.wal);
         let (receipt, id) = {
-            let mut shards = self.tables.lock_for(&movement);
+            let mut shards = self.tables.lock_for(&prepared.movement);
             let _fuse = Fuse(&self.wal);
-            self.execute(&mut shards, prepared, &movement, now, room)?
+            self.execute(&mut shards, prepared, now, room)?
         };
         self.conclude(prepared, claim, id);
         drop(fuse);
@@ -363,16 +374,15 @@ impl Engine {
         &'e self,
         shards: &mut LockedShards<'e>,
         prepared: &Prepared<'_, '_>,
-        movement: &Movement,
         now: Timestamp,
         room: &mut Reservation<'_>,
     ) -> Result<(Receipt, TransactionId), Refusal> {
-        let plan = self.plan(shards, prepared, movement, [None; 2], now, 0)?;
-        let mut bytes = Vec::with_capacity(entry_bytes_max(prepared.command));
-        prepared.encode(plan, movement, now, &mut bytes);
+        let plan = self.plan(shards, prepared, [None; 2], now, 0)?;
+        let mut bundle = self.wal.bundle();
+        prepared.encode(plan, now, &mut bundle);
         self.let_others_in_if_planted(shards);
-        let stamp = self.wal.append(room, now, &bytes)?;
-        let receipt = self.apply_planned(shards, prepared, plan, movement, now, stamp);
+        let stamp = self.wal.append_together(room, now, &bundle)?;
+        let receipt = self.apply_planned(shards, prepared, plan, now, stamp);
         Ok((receipt, receipt.transaction_id))
     }
 
@@ -383,17 +393,16 @@ impl Engine {
         &self,
         shards: &LockedShards<'_>,
         prepared: &Prepared<'_, '_>,
-        movement: &Movement,
         found: KnownSlots,
         now: Timestamp,
         before: usize,
     ) -> Result<Plan, Refusal> {
-        if prepared.is_plain()
-            && let Some(slots) = self.plan_plain(shards, movement, found, before)
+        if prepared.is_plain
+            && let Some(slots) = self.plan_plain(shards, &prepared.movement, found, before)
         {
             return Ok(Plan::Plain(slots));
         }
-        self.plan_locked(shards, movement, found, now, before).map(Plan::General)
+        self.plan_locked(shards, &prepared.movement, found, now, before).map(Plan::General)
     }
 
     /// As [`Engine::plan`], of a movement that may be a plain one; `None` where it is none, or is to be rejected. Says where its
@@ -500,17 +509,17 @@ impl Engine {
         shards: &mut LockedShards<'_>,
         prepared: &Prepared<'_, '_>,
         plan: Plan,
-        movement: &Movement,
         now: Timestamp,
         stamp: Stamp,
     ) -> Receipt {
         match plan {
             Plan::Plain(slots) => {
+                let movement = &prepared.movement;
                 let (id, parts) = self.tables.apply_plain(shards, movement, slots, stamp, prepared.key_hash);
-                let balance = balance(movement.viewer(), movement.currency, parts, stamp.seq);
+                let balance = balance(movement.viewer(), movement.currency, parts.into(), stamp.seq);
                 Receipt { transaction_id: id, created_at: stamp.time, held_until: None, balance }
             }
-            Plan::General(known) => self.apply(shards, &prepared.entry(movement, now), known, stamp, prepared.key_hash),
+            Plan::General(known) => self.apply(shards, &prepared.entry(now), known, stamp, prepared.key_hash),
         }
     }
 
@@ -574,15 +583,11 @@ impl Engine {
     }
 
     /// What is looked at after the key and before the balance: the accounts, then a place in the executor.
-    pub(super) fn check_before_plan(
-        &self,
-        command: &Command<'_>,
-        movement: &Movement,
-    ) -> Result<Option<Place<'_>>, Refusal> {
-        if movement.debit == movement.credit {
+    pub(super) fn check_before_plan(&self, prepared: &Prepared<'_, '_>) -> Result<Option<Place<'_>>, Refusal> {
+        if prepared.movement.debit == prepared.movement.credit {
             return Err(Refusal::Rejected(Rejection::SameAccount, Seq::ZERO));
         }
-        if !matches!(command, Command::Withdraw(_)) {
+        if !matches!(prepared.command, Command::Withdraw(_)) {
             return Ok(None);
         }
         if !self.places.take() {
@@ -708,15 +713,13 @@ pub(super) fn balance(
     }
 }
 
-/// At least as many bytes as the command's entry takes.
-pub(super) fn entry_bytes_max(command: &Command<'_>) -> usize {
-    let (key, destination, metadata) = match command {
-        Command::Charge(c) => (c.key, None, c.metadata),
-        Command::Transfer(t) => (t.key, None, t.metadata),
-        Command::Withdraw(w) => (w.key, w.destination, w.metadata),
+/// At least as many bytes as what is attached to the command takes in its entry.
+fn attached_bytes_max(command: &Command<'_>) -> usize {
+    let (destination, metadata) = match command {
+        Command::Charge(c) => (None, c.metadata),
+        Command::Transfer(t) => (None, t.metadata),
+        Command::Withdraw(w) => (w.destination, w.metadata),
     };
-    codec::TRANSACTION_BYTES_MAX
-        + key.as_str().len()
-        + destination.map_or(0, |destination| destination.as_str().len())
+    destination.map_or(0, |destination| destination.as_str().len())
         + metadata.map_or(0, |metadata| metadata.as_bytes().len())
 }

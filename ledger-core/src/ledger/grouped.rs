@@ -10,23 +10,20 @@ pub(super) struct Grouped {
 }
 
 impl Grouped {
-    /// The things 0 .. `count` by which of so many `locks` `lock_of` says that they need.
-    pub(super) fn by(count: usize, locks: usize, lock_of: impl FnMut(usize) -> usize) -> Grouped {
+    /// Things by which of so many `locks` each needs.
+    pub(super) fn by(locks: usize, needed: impl ExactSizeIterator<Item = usize>) -> Grouped {
         // Sorted by counting: there are few locks. `next` is where the next thing of each lock goes.
         let mut next = vec![0; locks];
-        let mut needed = Vec::with_capacity(count);
-        for lock in (0..count).map(lock_of) {
-            next[lock] += 1;
-            needed.push(lock as u32);
-        }
+        let needed: Vec<u32> = needed.map(|lock| lock as u32).collect();
+        needed.iter().for_each(|lock| next[*lock as usize] += 1);
         let mut start = 0;
         for next in &mut next {
             start += mem::replace(next, start);
         }
-        let mut sorted = vec![0; count];
-        for (index, lock) in needed.into_iter().enumerate() {
+        let mut sorted = vec![0; needed.len()];
+        for (index, lock) in (0..).zip(needed) {
             let next = &mut next[lock as usize];
-            sorted[*next] = index as u32;
+            sorted[*next] = index;
             *next += 1;
         }
         Grouped { sorted, ends: next }

@@ -91,7 +91,7 @@ impl Keys {
         let mut shard = lock.shard.lock();
         loop {
             match shard.lookup(hash, key) {
-                Lookup::Free if !shard.has_room() => return Err(Unclaimed::Full),
+                Lookup::Free if !shard.has_room_for(1) => return Err(Unclaimed::Full),
                 Lookup::Free => {
                     shard.claim(hash);
                     return Ok(Claim { keys: self, hash });
@@ -175,7 +175,10 @@ impl Keys {
         let guards: SmallVec<[MutexGuard<'_, KeyShard>; LOCKED_TOGETHER]> =
             indexes.iter().map(|&index| self.shards[index].shard.lock()).collect();
         let locked = |hash| &*guards[indexes.binary_search(&Self::index(hash)).expect("each was locked")];
-        black_box(wanted.iter().fold(0, |sum, &(hash, _)| sum ^ locked(hash).touch(hash)));
+        black_box(wanted.iter().fold(0, |sum, &(hash, _)| {
+            let shard = locked(hash);
+            sum ^ shard.touch(shard.start(hash))
+        }));
         black_box(wanted.iter().fold(0, |sum, &(hash, _)| sum ^ locked(hash).touch_record(hash)));
         wanted.iter().map(|&(hash, id)| locked(hash).key_of(hash, id).map(Into::into)).collect()
     }
@@ -231,7 +234,7 @@ impl Keys {
     ) -> Result<(), Unclaimed> {
         match shard.lookup(hash, key) {
             Lookup::Settled { id, fingerprint } => return Err(Unclaimed::Settled(Settled { id, fingerprint })),
-            _ if !shard.has_room() => return Err(Unclaimed::Full),
+            _ if !shard.has_room_for(1) => return Err(Unclaimed::Full),
             _ => shard.settle_by(hash, key, settled.fingerprint, settled.id, seq),
         }
         Ok(())

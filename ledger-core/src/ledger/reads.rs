@@ -44,7 +44,7 @@ impl Engine {
         let mut balances: Vec<_> = accounts.iter().map(nothing).collect();
         let mut seen = Seq::ZERO;
         let shard_of = |index: usize| self.tables.shard_of(accounts[index].0);
-        let order = Grouped::by(accounts.len(), self.tables.shards.len(), shard_of);
+        let order = Grouped::by(self.tables.shards.len(), (0..accounts.len()).map(shard_of));
         for indexes in order.sorted().chunks(TOUCHED_TOGETHER) {
             let shards = self.tables.lock_each(indexes.iter().map(|&index| shard_of(index as usize)));
             let mut wanted: SmallVec<[_; TOUCHED_TOGETHER]> = SmallVec::new();

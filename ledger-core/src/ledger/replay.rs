@@ -111,7 +111,7 @@ impl Tables {
         self.keys.with(index, false, |shard| {
             for keys in keys.chunks(TOUCHED_TOGETHER) {
                 // The misses overlap; one key after the other would wait for each.
-                black_box(keys.iter().fold(0, |sum, (hash, _)| sum ^ shard.touch(*hash)));
+                black_box(keys.iter().fold(0, |sum, (hash, _)| sum ^ shard.touch(shard.start(*hash))));
                 for &(hash, number) in keys {
                     let record = KeyRecord::first(records).expect("each key has a record");
                     records = &records[record.bytes.len()..];

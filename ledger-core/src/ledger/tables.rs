@@ -7,8 +7,9 @@ use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
+use super::engine::SHARDS_MAX;
 use super::keys::Keys;
-use crate::state::account::{Parts, Slot};
+use crate::state::account::{PlainParts, Slot};
 use crate::state::apply::Applied;
 use crate::state::audit;
 use crate::state::locator::Locator;
@@ -44,12 +45,51 @@ impl SeenShards<'_> {
     }
 }
 
+/// Some of the shards, by their index.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) struct ShardSet(u128);
+
+const _: () = assert!(SHARDS_MAX <= u128::BITS as usize, "a shard is a bit");
+
+impl ShardSet {
+    fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// The indexes, rising.
+    fn iter(self) -> impl Iterator<Item = usize> {
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let index = (left != 0).then(|| left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some(index)
+        })
+    }
+}
+
+impl FromIterator<usize> for ShardSet {
+    fn from_iter<I: IntoIterator<Item = usize>>(indexes: I) -> ShardSet {
+        ShardSet(indexes.into_iter().fold(0, |set, index| set | 1 << index))
+    }
+}
+
 /// Locked shards, in rising order of their index. The only way to hold more than one and change them.
 pub(super) struct LockedShards<'a> {
     guards: SmallVec<[(usize, RwLockWriteGuard<'a, Shard>); 2]>,
+    /// Where each is among the guards, if there are more than two: to search for it takes longer.
+    places: Option<Box<[u8; SHARDS_MAX]>>,
 }
 
 impl<'a> LockedShards<'a> {
+    fn new(guards: SmallVec<[(usize, RwLockWriteGuard<'a, Shard>); 2]>) -> LockedShards<'a> {
+        let places = (guards.len() > 2).then(|| {
+            let mut places = Box::new([0; SHARDS_MAX]);
+            guards.iter().enumerate().for_each(|(place, (index, _))| places[*index] = place as u8);
+            places
+        });
+        LockedShards { guards, places }
+    }
+
     pub(super) fn get(&self, index: usize) -> &Shard {
         &self.guards[self.position(index)].1
     }
@@ -59,6 +99,22 @@ impl<'a> LockedShards<'a> {
         &mut self.guards[position].1
     }
 
+    /// The one that is locked, if it is alone.
+    pub(super) fn sole(&self) -> Option<&Shard> {
+        match &self.guards[..] {
+            [(_, guard)] => Some(guard),
+            _ => None,
+        }
+    }
+
+    /// As [`LockedShards::sole`] with its index, to change it.
+    pub(super) fn sole_mut(&mut self) -> Option<(usize, &mut Shard)> {
+        match &mut self.guards[..] {
+            [(index, guard)] => Some((*index, guard)),
+            _ => None,
+        }
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Shard> {
         self.guards.iter().map(|(_, guard)| &**guard)
     }
@@ -66,15 +122,18 @@ impl<'a> LockedShards<'a> {
     /// The planted bug: lets others in between a plan and its append.
     #[cfg(any(test, feature = "sim"))]
     pub(super) fn unlock_and_lock(&mut self, tables: &'a Tables) {
-        let indexes = self.guards.drain(..).map(|(index, _)| index).collect();
-        *self = tables.lock(indexes);
+        let shards = self.guards.drain(..).map(|(index, _)| index).collect();
+        *self = tables.lock(shards);
     }
 
+    #[inline]
     fn position(&self, index: usize) -> usize {
-        if self.guards[0].0 == index {
-            return 0;
-        }
-        self.guards.binary_search_by_key(&index, |guard| guard.0).expect("the shard was locked for this")
+        let position = match &self.places {
+            Some(places) => usize::from(places[index]),
+            None => usize::from(self.guards[0].0 != index),
+        };
+        assert!(self.guards[position].0 == index, "the shard {index} was locked for this");
+        position
     }
 }
 
@@ -102,31 +161,30 @@ impl Tables {
         shard_among(self.shards.len(), user)
     }
 
-    /// Locks the shards `indexes`, each once.
-    pub(super) fn lock(&self, mut indexes: SmallVec<[usize; 2]>) -> LockedShards<'_> {
-        indexes.sort_unstable();
-        indexes.dedup();
-        LockedShards { guards: indexes.into_iter().map(|index| (index, self.shards[index].write())).collect() }
+    /// Locks the shards.
+    pub(super) fn lock(&self, shards: ShardSet) -> LockedShards<'_> {
+        LockedShards::new(shards.iter().map(|index| (index, self.shards[index].write())).collect())
     }
 
     /// As [`Tables::lock`], trying for some tens of microseconds before it sleeps: who holds shards for a batch gives them back by
     /// then, and to be woken takes longer.
-    pub(super) fn lock_soon(&self, indexes: &SmallVec<[usize; 2]>) -> LockedShards<'_> {
+    pub(super) fn lock_soon(&self, shards: ShardSet) -> LockedShards<'_> {
         for _ in 0..TRIES {
-            if let Some(locked) = self.try_lock(indexes.clone()) {
+            if let Some(locked) = self.try_lock(shards) {
                 return locked;
             }
             (0..64).for_each(|_| std::hint::spin_loop());
         }
-        self.lock(indexes.clone())
+        self.lock(shards)
     }
 
     /// As [`Tables::lock`], if none of them is locked.
-    pub(super) fn try_lock(&self, mut indexes: SmallVec<[usize; 2]>) -> Option<LockedShards<'_>> {
-        indexes.sort_unstable();
-        indexes.dedup();
-        let guard = |index: usize| self.shards[index].try_write().map(|guard| (index, guard));
-        Some(LockedShards { guards: indexes.into_iter().map(guard).collect::<Option<_>>()? })
+    pub(super) fn try_lock(&self, shards: ShardSet) -> Option<LockedShards<'_>> {
+        let mut guards = SmallVec::with_capacity(shards.len());
+        for index in shards.iter() {
+            guards.push((index, self.shards[index].try_write()?));
+        }
+        Some(LockedShards::new(guards))
     }
 
     /// Locks the shards `sorted` for a look at them, each once.
@@ -158,7 +216,7 @@ impl Tables {
         for index in [first, second].into_iter().flatten() {
             guards.push((index, self.shards[index].write()));
         }
-        LockedShards { guards }
+        LockedShards { guards, places: None }
     }
 
     /// Locks all shards, for an instant.
@@ -227,7 +285,7 @@ impl Tables {
         slots: KnownSlots,
         stamp: Stamp,
         key_hash: u64,
-    ) -> (TransactionId, Parts) {
+    ) -> (TransactionId, PlainParts) {
         let Movement { currency, amount, debit, credit, .. } = *movement;
         let (id, at) = (transaction_of(stamp.seq), stamp.time);
         let plain = PlainMovement { id, at, currency, amount, key_hash };

@@ -27,11 +27,11 @@ impl Transfers {
         let bands = bands.unwrap_or(1);
         if bands == 1 {
             // Few, or of one shard: in their order.
-            return Transfers { classes: Grouped::by(0, 1, |_| 0), dependent: (0..count as u32).collect() };
+            return Transfers { classes: Grouped::by(1, [].into_iter()), dependent: (0..count as u32).collect() };
         }
         let mut touched = Accounts::of_transfers(count);
         let dependent = bands * bands;
-        let mut classes = Grouped::by(count, dependent + 1, |index| {
+        let class_of = |index: usize| {
             let Touched { accounts, shards: [one, other] } = of(index);
             // Both are noted, whatever the first says.
             let touches = accounts.map(|account| touched.note(account));
@@ -40,7 +40,8 @@ impl Transfers {
             }
             let (one, other) = (one * bands / shards, other * bands / shards);
             one.min(other) * bands + one.max(other)
-        });
+        };
+        let mut classes = Grouped::by(dependent + 1, (0..count).map(class_of));
         let dependent = classes.take_last();
         Transfers { classes, dependent }
     }

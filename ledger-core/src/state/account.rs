@@ -8,7 +8,7 @@
 use super::arena::Chunked;
 use super::history::{HistoryList, Sums};
 use super::holds::{Held, Schedule};
-use super::slots::SlotIndex;
+use super::slots::{SlotIndex, Start};
 use crate::types::{Currency, INTEGER_MAX, Seq, Timestamp, UserId};
 
 /// An account's place in its shard.
@@ -55,9 +55,9 @@ impl Account {
 
     /// Its parts at any time from its last entry on; `None` where something is held.
     #[inline]
-    pub(crate) fn parts_without_holds(&self) -> Option<Parts> {
+    pub(crate) fn parts_without_holds(&self) -> Option<PlainParts> {
         let Account { total, held, reserved, .. } = *self;
-        (held == 0).then_some(Parts { total, held, reserved, next_release_at: None, matured: false })
+        (held == 0).then_some(PlainParts { total, reserved })
     }
 }
 
@@ -89,6 +89,20 @@ pub(crate) struct Parts {
 impl Parts {
     pub(crate) const fn withdrawable(&self) -> u64 {
         self.total - self.held - self.reserved
+    }
+}
+
+/// The parts of an account of which nothing is held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct PlainParts {
+    pub(crate) total: u64,
+    pub(crate) reserved: u64,
+}
+
+impl From<PlainParts> for Parts {
+    #[inline]
+    fn from(PlainParts { total, reserved }: PlainParts) -> Parts {
+        Parts { total, held: 0, reserved, next_release_at: None, matured: false }
     }
 }
 
@@ -138,7 +152,19 @@ impl AccountTable {
 
     /// Where the account is, if it was ever used. It never moves from there.
     pub(crate) fn find(&self, hash: u64, user: UserId, currency: Currency) -> Option<Slot> {
-        self.index.find(hash, |slot| {
+        self.find_from(self.start(hash), user, currency)
+    }
+
+    /// As [`SlotIndex::start`].
+    #[inline]
+    pub(crate) fn start(&self, hash: u64) -> Start {
+        self.index.start(hash)
+    }
+
+    /// As [`AccountTable::find`], from where the search begins.
+    #[inline]
+    pub(crate) fn find_from(&self, start: Start, user: UserId, currency: Currency) -> Option<Slot> {
+        self.index.find_from(start, |slot| {
             let account = self.get(slot);
             account.user == user && self.currency_of(account) == currency
         })
@@ -155,8 +181,9 @@ impl AccountTable {
     }
 
     /// As [`SlotIndex::touch`].
-    pub(crate) fn touch(&self, hash: u64) -> u64 {
-        self.index.touch(hash)
+    #[inline]
+    pub(crate) fn touch(&self, start: Start) -> u64 {
+        self.index.touch(start)
     }
 
     /// About so many accounts will be restored.
@@ -207,7 +234,7 @@ impl AccountTable {
     /// As [`Account::parts_without_holds`].
     #[inline]
     pub(crate) fn parts_without_holds(&self, slot: Slot) -> Option<Parts> {
-        self.get(slot).parts_without_holds()
+        self.get(slot).parts_without_holds().map(Parts::from)
     }
 
     /// The account's parts at `now`, which is not before its last entry.
@@ -218,7 +245,7 @@ impl AccountTable {
     /// As [`AccountTable::parts`], of an account of this table.
     #[inline]
     pub(crate) fn parts_of(&self, account: &Account, now: Timestamp) -> Parts {
-        account.parts_without_holds().unwrap_or_else(|| self.parts_with_holds(account, now))
+        account.parts_without_holds().map_or_else(|| self.parts_with_holds(account, now), Parts::from)
     }
 
     fn parts_with_holds(&self, account: &Account, now: Timestamp) -> Parts {

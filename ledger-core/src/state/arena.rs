@@ -149,27 +149,26 @@ impl<T: Copy + Default, const LOG2: u32> Arena<T, LOG2> {
     /// Adds a run that is given in parts, as [`Arena::push`] does.
     #[inline]
     pub(crate) fn push_parts(&mut self, parts: &[&[T]]) -> u64 {
-        let len = parts.iter().map(|part| part.len()).sum();
-        let address = self.next_address(len);
-        let chunk = self.chunk_for(len);
+        let chunk = self.chunk_for(parts.iter().map(|part| part.len()).sum());
+        let offset = chunk.len() as u64;
         parts.iter().for_each(|part| chunk.extend_from_slice(part));
-        address
+        self.last_chunk() + offset
     }
 
     /// As [`Arena::push`], of the first `len` of `items`. Where the chunk has room all of them are copied, since a copy of a
     /// fixed length needs no call.
     #[inline]
     pub(crate) fn push_first<const N: usize>(&mut self, items: &[T; N], len: usize) -> u64 {
-        let address = self.next_address(len);
         let chunk = self.chunk_for(len);
-        let end = chunk.len() + len;
+        let offset = chunk.len();
+        let end = offset + len;
         if chunk.len() + N <= Self::CHUNK_ITEMS {
             chunk.extend_from_slice(items);
             chunk.truncate(end);
         } else {
             chunk.extend_from_slice(&items[..len]);
         }
-        address
+        self.last_chunk() + offset as u64
     }
 
     /// As [`Arena::push_first`], if the last chunk has room for all of `items`; says whether it has.
@@ -195,7 +194,13 @@ impl<T: Copy + Default, const LOG2: u32> Arena<T, LOG2> {
         address
     }
 
+    /// Where the last chunk begins, of which there is one.
+    fn last_chunk(&self) -> u64 {
+        (self.chunks.len() as u64 - 1) << LOG2
+    }
+
     /// The chunk that a run of `len` items goes to: the last one, or a new one.
+    #[inline]
     fn chunk_for(&mut self, len: usize) -> &mut Vec<T> {
         if self.chunks.last().is_none_or(|last| last.len() + len > Self::CHUNK_ITEMS) {
             self.begin_chunk();

@@ -13,7 +13,7 @@
 use crate::types::{Seq, TransactionId};
 
 use super::arena::Arena;
-use super::slots::SlotIndex;
+use super::slots::{SlotIndex, Start};
 
 /// What is known of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,8 +39,47 @@ pub(crate) struct KeyShard {
     records: Arena<u8, 16>,
     /// Where the keys lie that later entries than their transactions' settled, and those entries' seqs, in that order.
     later: Vec<(u32, Seq)>,
-    /// Few, a window's worth for each thread: a walk beats a table.
-    claims: Vec<u64>,
+    claims: Claims,
+}
+
+/// The hashes that are claimed, each once. Few, a window's worth for each thread: a walk beats a table.
+#[derive(Debug)]
+struct Claims {
+    hashes: Vec<u64>,
+    /// For each of them one bit of 64, by which most others are told from them; it may stay while there are any.
+    bits: u64,
+}
+
+impl Claims {
+    const fn new() -> Claims {
+        Claims { hashes: Vec::new(), bits: 0 }
+    }
+
+    #[inline]
+    fn contains(&self, hash: u64) -> bool {
+        self.bits & bit_of(hash) != 0 && self.hashes.contains(&hash)
+    }
+
+    #[inline]
+    fn insert(&mut self, hash: u64) {
+        if !self.contains(hash) {
+            self.bits |= bit_of(hash);
+            self.hashes.push(hash);
+        }
+    }
+
+    #[inline]
+    fn remove(&mut self, hash: u64) {
+        if let Some(place) = self.hashes.iter().position(|claim| *claim == hash) {
+            self.hashes.swap_remove(place);
+            self.bits = if self.hashes.is_empty() { 0 } else { self.bits };
+        }
+    }
+}
+
+/// By other bits of the hash than those that chose the shard.
+const fn bit_of(hash: u64) -> u64 {
+    1 << (hash & 63)
 }
 
 /// What stands before the key's bytes in a record.
@@ -109,12 +148,19 @@ fn head(id: TransactionId, fingerprint: u64, len: usize) -> [u8; HEAD] {
 impl KeyShard {
     /// Without a key or an allocation.
     pub(crate) const fn new() -> KeyShard {
-        KeyShard { index: SlotIndex::new(), records: Arena::new(), later: Vec::new(), claims: Vec::new() }
+        KeyShard { index: SlotIndex::new(), records: Arena::new(), later: Vec::new(), claims: Claims::new() }
+    }
+
+    /// As [`SlotIndex::start`].
+    #[inline]
+    pub(crate) fn start(&self, hash: u64) -> Start {
+        self.index.start(hash)
     }
 
     /// As [`SlotIndex::touch`].
-    pub(crate) fn touch(&self, hash: u64) -> u64 {
-        self.index.touch(hash)
+    #[inline]
+    pub(crate) fn touch(&self, start: Start) -> u64 {
+        self.index.touch(start)
     }
 
     /// Reads the beginning of a record whose key has this hash, for its cache line, as [`KeyShard::touch`] does the slot.
@@ -130,35 +176,49 @@ impl KeyShard {
 
     /// What is known of `key`.
     pub(crate) fn lookup(&self, hash: u64, key: &str) -> Lookup {
-        if let Some(found) = self.index.find(hash, |reference| self.record(reference).key == key.as_bytes()) {
+        self.lookup_from(self.start(hash), hash, key)
+    }
+
+    /// As [`KeyShard::lookup`], from where the search for the hash begins.
+    #[inline]
+    pub(crate) fn lookup_from(&self, start: Start, hash: u64, key: &str) -> Lookup {
+        if let Some(found) = self.index.find_from(start, |reference| self.record(reference).key == key.as_bytes()) {
             let Record { id, fingerprint, .. } = self.record(found);
             return Lookup::Settled { id, fingerprint };
         }
         if self.is_claimed(hash) { Lookup::Claimed } else { Lookup::Free }
     }
 
-    /// Whether one more claim can be settled, with all that there are, however long their keys. Who claims asks first:
+    /// Whether so many claims more can be settled, with all that there are, however long their keys. Who claims asks first:
     /// when a claim is settled, its command is in the log and nothing may fail.
-    pub(crate) fn has_room(&self) -> bool {
-        has_room(self.records.next_address(0), self.claims.len() + 1)
+    pub(crate) fn has_room_for(&self, claims: usize) -> bool {
+        has_room(self.records.next_address(0), self.claims.hashes.len() + claims)
     }
 
     /// Notes that a command whose key has this hash is under way. The key was free.
     pub(crate) fn claim(&mut self, hash: u64) {
-        if !self.is_claimed(hash) {
-            self.claims.push(hash);
-        }
+        self.claims.insert(hash);
     }
 
     /// Whether a command whose key has this hash is under way.
     pub(crate) fn is_claimed(&self, hash: u64) -> bool {
-        self.claims.contains(&hash)
+        self.claims.contains(hash)
     }
 
     /// Gives a claim back: the command was rejected or abandoned. Does nothing where there is none.
     pub(crate) fn release(&mut self, hash: u64) {
-        if let Some(place) = self.claims.iter().position(|claim| *claim == hash) {
-            self.claims.swap_remove(place);
+        self.claims.remove(hash);
+    }
+
+    /// As [`KeyShard::release`] of each of these hashes, which are claimed and differ.
+    pub(crate) fn release_all(&mut self, hashes: &[u64]) {
+        debug_assert!(hashes.iter().all(|hash| self.is_claimed(*hash)), "who gives a claim back has it");
+        if hashes.len() == self.claims.hashes.len() {
+            // There are no others.
+            self.claims.hashes.clear();
+            self.claims.bits = 0;
+        } else {
+            hashes.iter().for_each(|hash| self.release(*hash));
         }
     }
 
@@ -167,16 +227,26 @@ impl KeyShard {
     ///
     /// # Panics
     ///
-    /// When the shard's keys have filled 4 GiB, which is 80 million of them: see [`KeyShard::has_room`]. Or from the id
+    /// When the shard's keys have filled 4 GiB, which is 80 million of them: see [`KeyShard::has_room_for`]. Or from the id
     /// 2^48.
-    pub(crate) fn settle(&mut self, hash: u64, key: &str, fingerprint: u64, id: TransactionId) {
-        debug_assert!(!matches!(self.lookup(hash, key), Lookup::Settled { .. }), "the key {key:?} was settled before");
-        let head = head(id, fingerprint, key.len());
-        let reference = u32::try_from(self.records.next_address(HEAD + key.len())).unwrap_or(u32::MAX);
-        assert!(reference <= SlotIndex::REFERENCE_MAX, "the keys of one shard have filled 4 GiB");
-        self.records.push_parts(&[&head, key.as_bytes()]);
-        self.index.insert(hash, reference);
+    fn settle(&mut self, hash: u64, key: &str, fingerprint: u64, id: TransactionId) -> u32 {
+        let reference = self.add(hash, key, fingerprint, id);
         self.release(hash);
+        reference
+    }
+
+    /// As [`KeyShard::settle`], of which the claim stays. Returns where the record lies.
+    ///
+    /// # Panics
+    /// As [`KeyShard::settle`].
+    #[inline]
+    pub(crate) fn add(&mut self, hash: u64, key: &str, fingerprint: u64, id: TransactionId) -> u32 {
+        debug_assert!(!matches!(self.lookup(hash, key), Lookup::Settled { .. }), "the key {key:?} was settled before");
+        let address = self.records.push_parts(&[&head(id, fingerprint, key.len()), key.as_bytes()]);
+        let reference = u32::try_from(address).unwrap_or(u32::MAX);
+        assert!(reference <= SlotIndex::REFERENCE_MAX, "the keys of one shard have filled 4 GiB");
+        self.index.insert(hash, reference);
+        reference
     }
 
     /// As [`KeyShard::settle`], by a later entry, `seq`, than the transaction's own.
@@ -184,10 +254,9 @@ impl KeyShard {
     /// # Panics
     /// As [`KeyShard::settle`].
     pub(crate) fn settle_by(&mut self, hash: u64, key: &str, fingerprint: u64, id: TransactionId, seq: Seq) {
-        let address = self.records.next_address(HEAD + key.len());
-        self.settle(hash, key, fingerprint, id);
+        let reference = self.settle(hash, key, fingerprint, id);
         if seq != id.seq() {
-            self.later.push((address as u32, seq));
+            self.later.push((reference, seq));
         }
     }
 
@@ -217,7 +286,7 @@ impl KeyShard {
 
     /// The hashes that are claimed now, in no order.
     pub(crate) fn claims(&self) -> Vec<u64> {
-        self.claims.clone()
+        self.claims.hashes.clone()
     }
 
     /// About so many keys will be restored.
@@ -228,7 +297,7 @@ impl KeyShard {
     /// Adds the key of a record that [`KeyShard::piece`] gave, which was settled by the entry `seq`, or by one after it and
     /// not after that of the next key; `false`: there is no room.
     pub(crate) fn restore(&mut self, hash: u64, record: &KeyRecord<'_>, seq: Seq) -> bool {
-        if !self.has_room() {
+        if !self.has_room_for(1) {
             return false;
         }
         let reference = u32::try_from(self.records.push(record.bytes)).expect("there is room");
@@ -244,7 +313,7 @@ impl KeyShard {
         self.index.bytes()
             + self.records.bytes()
             + self.later.capacity() * std::mem::size_of::<(u32, Seq)>()
-            + self.claims.capacity() * std::mem::size_of::<u64>()
+            + self.claims.hashes.capacity() * std::mem::size_of::<u64>()
     }
 
     /// Of those bytes, what no key has used yet.
@@ -326,7 +395,7 @@ mod tests {
                         }
                     }
                 }
-                prop_assert_eq!(shard.claims.len(), claims.len());
+                prop_assert_eq!(shard.claims.hashes.len(), claims.len());
             }
             for (key, &(id, fingerprint)) in &settled {
                 prop_assert_eq!(shard.lookup(hash_of(key), key), Lookup::Settled { id, fingerprint });
@@ -355,7 +424,7 @@ mod tests {
             shard.claim(hash.wrapping_mul(0x9E37_79B9_7F4A_7C15));
             shard.release(hash.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         }
-        assert_eq!((shard.index.bytes(), shard.claims.len()), (0, 0));
+        assert_eq!((shard.index.bytes(), shard.claims.hashes.len()), (0, 0));
         assert!(shard.bytes() < 1_000, "{}", shard.bytes());
     }
 
@@ -365,7 +434,9 @@ mod tests {
         let mut shard = KeyShard::new();
         let key = |i: u64| format!("payment-2024-{i:011}");
         let hash = |i: u64| (i ^ i << 40).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        (1..=N).for_each(|i| shard.settle(hash(i), &key(i), !i, id(i)));
+        for i in 1..=N {
+            shard.settle(hash(i), &key(i), !i, id(i));
+        }
         for i in 1..=N {
             assert_eq!(shard.lookup(hash(i), &key(i)), Lookup::Settled { id: id(i), fingerprint: !i });
             assert_eq!(shard.key_of(hash(i), id(i)), Some(&*key(i)));
@@ -378,6 +449,6 @@ mod tests {
     fn room_is_kept_for_every_claim() {
         let end = u64::from(SlotIndex::REFERENCE_MAX);
         assert!(has_room(end - 540, 1) && !has_room(end - 540, 2) && !has_room(end - 539, 1));
-        assert!(KeyShard::new().has_room());
+        assert!(KeyShard::new().has_room_for(1));
     }
 }

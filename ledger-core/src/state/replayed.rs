@@ -7,6 +7,7 @@ use super::account::Slot;
 use super::entry::{Party, Posting};
 use super::history::NewRecord;
 use super::shard::{Shard, TOUCHED_TOGETHER};
+use super::slots::Start;
 use crate::types::{Amount, Currency, Seq, Timestamp, TransactionId, UserId};
 use crate::view::{Direction, Status, TransactionKind};
 
@@ -81,15 +82,15 @@ impl Shard {
         &self,
         accounts: impl Iterator<Item = (UserId, Currency)> + Clone,
     ) -> [Option<Slot>; TOUCHED_TOGETHER] {
-        let (mut hashes, mut found) = ([0; TOUCHED_TOGETHER], [None; TOUCHED_TOGETHER]);
+        let (mut starts, mut found) = ([Start::default(); TOUCHED_TOGETHER], [None; TOUCHED_TOGETHER]);
         let mut touched = 0;
-        for (hash, (user, currency)) in hashes.iter_mut().zip(accounts.clone()) {
-            *hash = self.hash(user, currency);
-            touched ^= self.accounts.touch(*hash);
+        for (start, (user, currency)) in starts.iter_mut().zip(accounts.clone()) {
+            *start = self.accounts.start(self.hash(user, currency));
+            touched ^= self.accounts.touch(*start);
         }
         black_box(touched);
-        for ((found, hash), (user, currency)) in found.iter_mut().zip(hashes).zip(accounts) {
-            *found = self.accounts.find(hash, user, currency);
+        for ((found, start), (user, currency)) in found.iter_mut().zip(starts).zip(accounts) {
+            *found = self.accounts.find_from(start, user, currency);
         }
         let lists = found.iter().flatten().map(|&slot| self.history.touch(&self.accounts.get(slot).list));
         black_box(lists.fold(0, |sum, tail| sum ^ tail));

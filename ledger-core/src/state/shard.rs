@@ -12,6 +12,7 @@ use super::cut::Cut;
 use super::history::{History, RecordRef};
 use super::holds::Schedule;
 use super::register::Register;
+use super::slots::Start;
 use crate::types::{Currency, Seq, Timestamp, TransactionId, UserId};
 use crate::view::Memory;
 use crate::withdrawals::Withdrawal;
@@ -23,19 +24,20 @@ pub(crate) const TOUCHED_TOGETHER: usize = 16;
 /// large ledger; one after the other they would be waited for, as reads that do not depend on each other they overlap.
 pub(crate) fn find_together(accounts: &[(&Shard, UserId, Currency)]) -> FoundAhead {
     // Of a transfer there are two.
-    let mut hashes: SmallVec<[u64; 2 * TOUCHED_TOGETHER]> = SmallVec::new();
     let mut touched = 0;
-    for &(shard, user, currency) in accounts {
-        let hash = shard.hash(user, currency);
-        touched ^= shard.accounts.touch(hash);
-        hashes.push(hash);
-    }
+    let starts: SmallVec<[Start; 2 * TOUCHED_TOGETHER]> = accounts
+        .iter()
+        .map(|&(shard, user, currency)| {
+            let start = shard.accounts.start(shard.hash(user, currency));
+            touched ^= shard.accounts.touch(start);
+            start
+        })
+        .collect();
     black_box(touched);
-    let mut found = FoundAhead::new();
-    for (&hash, &(shard, user, currency)) in hashes.iter().zip(accounts) {
-        found.push(shard.accounts.find(hash, user, currency));
-    }
-    found
+    let find = |(&start, &(shard, user, currency)): (&Start, &(&Shard, UserId, Currency))| {
+        shard.accounts.find_from(start, user, currency)
+    };
+    starts.iter().zip(accounts).map(find).collect()
 }
 
 /// As [`find_together`], and brings the ends of the accounts' lists into the cache, too: what a command needs of them.

@@ -37,6 +37,14 @@ pub(crate) struct SlotIndex {
     tables: Vec<Table>,
 }
 
+/// Where the search for a hash begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Start {
+    hash: u32,
+    table: u32,
+    home: u32,
+}
+
 #[derive(Debug)]
 struct Table {
     /// Zero is an empty slot. Behind the first `capacity` there is room for those that the last homes push out.
@@ -77,32 +85,43 @@ impl SlotIndex {
 
     /// The first reference under `hash` that `is_meant`. It is asked about few others: those that share 32 bits.
     pub(crate) fn find(&self, hash: u64, is_meant: impl FnMut(u32) -> bool) -> Option<u32> {
-        let hash = fold(hash);
-        let table = self.directory.get(self.place(hash))?;
-        self.tables[*table as usize].find(hash, is_meant)
+        self.find_from(self.start(hash), is_meant)
     }
 
-    /// Reads the slot at which the search for `hash` begins, for its cache line: the sum of several such reads is of no
-    /// use but that they were all under way at once.
-    pub(crate) fn touch(&self, hash: u64) -> u64 {
+    /// Where the search for `hash` begins. Good until a reference is added.
+    #[inline]
+    pub(crate) fn start(&self, hash: u64) -> Start {
         let hash = fold(hash);
-        self.directory.get(self.place(hash)).map_or(0, |table| {
-            let table = &self.tables[*table as usize];
-            table.slots[table.home(hash)]
-        })
+        // In an index without tables there is none of that number either.
+        let table = self.directory.get(self.place(hash)).copied().unwrap_or_default();
+        Start { hash, table, home: self.tables.get(table as usize).map_or(0, |table| table.home(hash) as u32) }
+    }
+
+    /// As [`SlotIndex::find`], from where the search begins.
+    #[inline]
+    pub(crate) fn find_from(&self, start: Start, is_meant: impl FnMut(u32) -> bool) -> Option<u32> {
+        self.tables.get(start.table as usize)?.find_from(start.home as usize, start.hash, is_meant)
+    }
+
+    /// Reads the slot at which a search begins, for its cache line: the sum of several such reads is of no use but that they
+    /// were all under way at once.
+    #[inline]
+    pub(crate) fn touch(&self, start: Start) -> u64 {
+        let table = self.tables.get(start.table as usize);
+        table.and_then(|table| table.slots.get(start.home as usize)).copied().unwrap_or_default()
     }
 
     /// Adds a reference (at most [`SlotIndex::REFERENCE_MAX`]) under `hash`, beside any that are there.
     pub(crate) fn insert(&mut self, hash: u64, reference: u32) {
         debug_assert!(reference <= Self::REFERENCE_MAX, "a slot of zero is empty");
-        let hash = fold(hash);
         if self.tables.is_empty() {
             self.directory.push(0);
             self.tables.push(Table::new(CAPACITY_MIN, 0));
         }
-        let index = self.directory[self.place(hash)] as usize;
+        let Start { hash, table: index, home } = self.start(hash);
+        let index = index as usize;
         let table = &mut self.tables[index];
-        table.insert(u64::from(hash) << 32 | u64::from(reference + 1));
+        table.insert(home as usize, u64::from(hash) << 32 | u64::from(reference + 1));
         if !table.is_full() {
             return;
         }
@@ -171,8 +190,9 @@ impl Table {
         (((hash << self.depth) as u64 * self.capacity as u64) >> 32) as usize
     }
 
-    fn find(&self, hash: u32, mut is_meant: impl FnMut(u32) -> bool) -> Option<u32> {
-        for slot in &self.slots[self.home(hash)..] {
+    #[inline]
+    fn find_from(&self, home: usize, hash: u32, mut is_meant: impl FnMut(u32) -> bool) -> Option<u32> {
+        for slot in self.slots.get(home..)? {
             let here = (slot >> 32) as u32;
             if *slot == 0 || here > hash {
                 return None;
@@ -185,23 +205,26 @@ impl Table {
         None
     }
 
-    fn insert(&mut self, slot: u64) {
+    #[inline]
+    fn insert(&mut self, home: usize, slot: u64) {
         self.used += 1;
-        let home = self.home((slot >> 32) as u32);
-        // It takes the place of the first that is larger, and those from there on move by one, up to an empty slot.
-        let place = self.slots[home..]
-            .iter()
-            .position(|here| *here == 0 || *here > slot | u64::from(u32::MAX))
-            .map_or(self.slots.len(), |p| home + p);
+        // It takes the place of the first that is larger, and those from there on move by one, up to an empty slot. One less
+        // than an empty slot is larger than all.
+        let largest = slot | u64::from(u32::MAX);
+        let place = self.slots[home..].iter().position(|here| here.wrapping_sub(1) >= largest);
+        let place = place.map_or(self.slots.len(), |p| home + p);
         let end = self.slots[place..].iter().position(|here| *here == 0).map(|p| place + p);
         let end = end.unwrap_or_else(|| {
             self.slots.reserve_exact(64);
             self.slots.push(0);
             self.slots.len() - 1
         });
-        self.slots.copy_within(place..end, place + 1);
+        if end > place {
+            self.slots.copy_within(place..end, place + 1);
+        }
         self.slots[place] = slot;
     }
+
     /// A table of those slots whose hash is `wanted`, in one sweep: they are in order already.
     fn rebuilt(&self, wanted: impl Fn(u32) -> bool, capacity: u32, depth: u32) -> Table {
         let mut table = Table::new(capacity, depth);

@@ -70,7 +70,7 @@ fn nothing_is_let_in_after_a_halt_and_what_was_let_in_before_is_told_of_it() {
     loom::model(|| {
         let wal = undriven(Durability::Sync);
         let caller = spawn(&wal, |wal| {
-            let (stamp, _) = wal.shared().append(Timestamp::MIN, &[b"record"], Need::default())?;
+            let (stamp, _) = wal.shared().append(Timestamp::MIN, &Bundle::of(&[b"record"]), Need::default())?;
             wal.wait(stamp.seq, Level::Durable)
         });
         wal.shared().halt("the disk is gone");
@@ -94,7 +94,7 @@ fn a_sleeping_thread_of_the_log_is_woken_by_what_was_appended() {
                 shared.committer.sleep(Wake::ForAnything, || if has_batch() { Due::Now } else { Due::Never });
             }
         });
-        wal.shared().append(Timestamp::MIN, &[b"record"], Need::default()).unwrap();
+        wal.shared().append(Timestamp::MIN, &Bundle::of(&[b"record"]), Need::default()).unwrap();
         wal.shared().wake_committer();
         sleeper.join().unwrap();
     });
@@ -113,8 +113,10 @@ fn time_that_was_read_is_not_behind_what_is_appended_later() {
             })
         };
         let was_answered = seen.load(Ordering::Acquire) == 1;
-        let (stamp, _) =
-            wal.shared().append(Timestamp::from_micros(3).unwrap(), &[b"record"], Need::default()).unwrap();
+        let (stamp, _) = wal
+            .shared()
+            .append(Timestamp::from_micros(3).unwrap(), &Bundle::of(&[b"record"]), Need::default())
+            .unwrap();
         assert!(!was_answered || stamp.time.micros() >= 5, "an entry is earlier than a read that was answered before");
         reader.join().unwrap();
     });

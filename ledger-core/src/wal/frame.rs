@@ -213,7 +213,8 @@ pub(super) fn push_record(payload: &mut Vec<u8>, after: Timestamp, time: Timesta
     payload.extend_from_slice(record);
 }
 
-fn push_varint(to: &mut Vec<u8>, mut value: u64) {
+/// Appends a number to a payload.
+pub(super) fn push_varint(to: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         to.push(value as u8 | 0x80);
         value >>= 7;

@@ -102,6 +102,7 @@
 //! The one gap: the last acknowledged frame rots *and* the power fails before the mark was synced behind it (100 ms).
 
 mod background;
+mod bundle;
 mod copy;
 mod frame;
 mod group_commit;
@@ -146,6 +147,7 @@ use crate::sync::{Arc, Mutex, thread};
 use crate::sys::{DirectoryLock, ReadFrom, Storage};
 use crate::types::{Epoch, Head, Seq, Timestamp};
 use background::Background;
+pub(crate) use bundle::Bundle;
 pub(crate) use copy::{copy, epochs_skipped};
 pub(crate) use frame::{Chain, FramePlace};
 use group_commit::Committer;
@@ -526,7 +528,12 @@ impl Wal {
         not_before: Timestamp,
         record: &[u8],
     ) -> Result<Stamp, Halted> {
-        self.append_together(reservation, not_before, &[record])
+        self.append_together(reservation, not_before, &Bundle::of(&[record]))
+    }
+
+    /// A bundle for records of this log, without any yet.
+    pub(crate) fn bundle(&self) -> Bundle {
+        Bundle::new(!self.shared().in_memory)
     }
 
     /// Appends records with adjacent seqs and one time, in one frame; the stamp is the first one's.
@@ -537,20 +544,20 @@ impl Wal {
         &self,
         reservation: &mut Reservation<'_>,
         not_before: Timestamp,
-        records: &[&[u8]],
+        bundle: &Bundle,
     ) -> Result<Stamp, Halted> {
         let shared = self.shared();
         if shared.in_memory {
-            return shared.append(not_before, records, Need::default()).map(|(stamp, _)| stamp);
+            return shared.append(not_before, bundle, Need::default()).map(|(stamp, _)| stamp);
         }
-        let need = Need::of_together(records.len(), records.iter().map(|record| record.len()).sum());
-        if records.is_empty() || !reservation.left.covers(need) {
+        let need = Need::of_together(bundle.count(), bundle.bytes());
+        if bundle.count() == 0 || !bundle.is_kept() || !reservation.left.covers(need) {
             // The caller's mistake. Appending all the same could leave a commit without room on the disk.
             shared.halt("more was appended than was reserved");
         }
-        let (stamp, is_first) = shared.append(not_before, records, need)?;
+        let (stamp, is_first) = shared.append(not_before, bundle, need)?;
         reservation.left.subtract(need);
-        let is_alone = is_first && records.len() == 1;
+        let is_alone = is_first && bundle.count() == 1;
         reservation.wakes |= !is_alone || shared.options.durability != Durability::Sync;
         Ok(stamp)
     }

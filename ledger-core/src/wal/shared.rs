@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::frame::{self, Chain, HEADER_BYTES};
+use super::bundle::Bundle;
+use super::frame::{Chain, HEADER_BYTES};
 use super::group_commit::Due;
 use super::head::HeadHash;
 use super::options::{Durability, WalOptions};
@@ -119,12 +120,12 @@ impl Shared {
 
     // Appending.
 
-    /// Appends all of `records` or none, adjacent and in one frame. Room for them was promised. Says too whether they are
+    /// Appends all of the bundle's records or none, adjacent and in one frame. Room for them was promised. Says too whether they are
     /// the first since the last commit.
     pub(super) fn append(
         &self,
         not_before: Timestamp,
-        records: &[&[u8]],
+        bundle: &Bundle,
         promised: Need,
     ) -> Result<(Stamp, bool), Halted> {
         let mut front = self.front.lock();
@@ -135,7 +136,7 @@ impl Shared {
         let raised = Timestamp::from_micros(self.time.load(Ordering::Acquire)).expect("only timestamps are stored");
         let time = not_before.max(raised);
         let first = Stamp { seq: front.last.seq.next(), time };
-        let last = Stamp { seq: Seq::new(front.last.seq.get() + records.len() as u64), time };
+        let last = Stamp { seq: Seq::new(front.last.seq.get() + bundle.count() as u64), time };
         let is_first = front.count == 0;
         if !self.in_memory {
             let after = if is_first {
@@ -144,12 +145,8 @@ impl Shared {
             } else {
                 front.last.time
             };
-            let mut before = after;
-            for record in records {
-                frame::push_record(&mut front.buf, before, time, record);
-                before = time;
-            }
-            front.count += records.len() as u32;
+            bundle.push_to(&mut front.buf, after, time);
+            front.count += bundle.count() as u32;
             front.promised.add(promised);
         }
         front.last = last;

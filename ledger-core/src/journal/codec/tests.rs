@@ -298,7 +298,7 @@ proptest! {
             batch: None,
         };
         let (mut plain, mut general) = (before.clone(), before);
-        encode_plain(kind, key, fingerprint, &movement, &mut plain);
+        encode_plain(key.as_str(), fingerprint, &movement, &mut plain);
         encode_transaction(&entry, &mut general);
         prop_assert_eq!(plain, general);
     }

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::wal::Bundle;
 use crate::withdrawals::Policy;
 
 const MARK: &str = "durable.mark";
@@ -40,7 +41,7 @@ fn long_log(entries: usize) -> (SimDisk, Vec<u8>) {
         let records: Vec<Vec<u8>> = keys.iter().map(encoded).collect();
         let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
         let mut reservation = wal.reserve(records.len(), records.concat().len()).unwrap();
-        let stamp = wal.append_together(&mut reservation, time(1), &records).unwrap();
+        let stamp = wal.append_together(&mut reservation, time(1), &Bundle::of(&records)).unwrap();
         drop(reservation);
         wal.wait(Seq::new(stamp.seq.get() + records.len() as u64 - 1), Level::Durable).unwrap();
     }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::state::apply::Applied;
-use crate::state::plain::PlainMovement;
+use crate::state::plain::{PlainCharge, PlainMovement};
 use crate::state::{Party, Posting, TransactionEntry, audit};
 use crate::types::{Amount, Epoch, Fingerprint, INTEGER_MAX, IdempotencyKey};
 use crate::view::{CurrencyAudit, Status, TransactionKind};
@@ -380,13 +380,13 @@ proptest! {
                 let slot = plain.slot(from, currency).unwrap();
                 prop_assert!(plain.pays_plain(slot, amount));
                 let parts = plain.debit_plain(slot, &movement, to);
-                prop_assert_eq!((parts, id.seq()), general.parts(from, currency, at));
+                prop_assert_eq!((parts.into(), id.seq()), general.parts(from, currency, at));
             }
             let slot = general.credit(&entry, &posting, to, None, &applied);
             match plain.slot(to, currency) {
                 Some(slot) if plain.takes_plain(slot, amount) => {
                     let parts = plain.credit_plain(slot, &movement, from);
-                    prop_assert_eq!((parts, id.seq()), general.parts(to, currency, at));
+                    prop_assert_eq!((parts.into(), id.seq()), general.parts(to, currency, at));
                 }
                 known => prop_assert_eq!(plain.credit(&entry, &posting, to, known, &applied), slot),
             }
@@ -394,6 +394,63 @@ proptest! {
         prop_assert_eq!(told(&plain), told(&general));
         prop_assert_eq!(plain.history.bytes(), general.history.bytes());
     }
+
+    #[test]
+    fn charges_together_do_what_each_does_alone(
+        groups in prop::collection::vec(
+            prop::collection::vec((1..30u64, any::<bool>(), 1..INTEGER_MAX / 8_000, any::<u64>()), 1..=TOUCHED_TOGETHER),
+            0..400,
+        ),
+    ) {
+        let (mut together, mut alone) = (Shard::new(RandomState::default()), Shard::new(RandomState::default()));
+        alone.hasher = together.hasher.clone();
+        for (user, currency) in (1..30).flat_map(|number| [(user(number), eur()), (user(number), Currency::USD)]) {
+            assert_eq!(together.slot_opened(user, currency), alone.slot_opened(user, currency));
+        }
+        let mut last = 0;
+        for (number, group) in groups.into_iter().enumerate() {
+            let at = time(1_700_000_000 + number as u64);
+            let charges: Vec<PlainCharge> = group.into_iter().map(|(number, is_eur, minor, key_hash)| {
+                let currency = if is_eur { eur() } else { Currency::USD };
+                let slot = together.slot(user(number), currency).unwrap();
+                PlainCharge { slot, currency, amount: Amount::new(minor).unwrap(), key_hash }
+            }).collect();
+            prop_assert!(together.takes_charges(&charges));
+            let mut told = Vec::new();
+            together.apply_charges(&charges, Seq::new(last + 1), at, |number, id, parts| {
+                told.push((number, id, parts));
+            });
+            let mut expected = Vec::new();
+            for (number, charge) in charges.iter().enumerate() {
+                last += 1;
+                let PlainCharge { slot, currency, amount, key_hash } = *charge;
+                let id = TransactionId::new(last).unwrap();
+                let movement = PlainMovement { id, at, currency, amount, key_hash };
+                expected.push((number, id, alone.credit_plain(slot, &movement, None)));
+            }
+            prop_assert_eq!(told, expected);
+        }
+        prop_assert_eq!(told(&together), told(&alone));
+        prop_assert_eq!(together.history.bytes(), alone.history.bytes());
+    }
+}
+
+#[test]
+fn charges_are_taken_together_where_all_of_them_are_plain_and_have_room_together() {
+    let mut stage = Stage::new();
+    let (free, held) = (stage.charge(1, Currency::USD, 0), stage.charge(2, Currency::USD, 10));
+    let takes = |charges: &[(Slot, u64)]| {
+        let charge = |&(slot, minor): &(Slot, u64)| {
+            let amount = Amount::new(minor).unwrap();
+            PlainCharge { slot, currency: Currency::USD, amount, key_hash: 0 }
+        };
+        stage.shard.takes_charges(&charges.iter().map(charge).collect::<Vec<_>>())
+    };
+    let room = INTEGER_MAX - 101;
+    assert!(takes(&[(free, room)]) && !takes(&[(free, room + 1)]));
+    assert!(takes(&[(free, room - 1), (free, 1)]));
+    assert!(!takes(&[(free, room - 1), (free, 2)]), "there is no room for both");
+    assert!(!takes(&[(free, 1), (held, 1)]), "something is held of the second");
 }
 
 #[test]

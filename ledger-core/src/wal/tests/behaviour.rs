@@ -65,7 +65,7 @@ fn one_reservation_serves_a_batch_and_one_frame_holds_it() {
     let (wal, ..) = open(&disk, &manual()).unwrap();
     let mut reservation = wal.reserve(5, 50).unwrap();
     let together: Vec<&[u8]> = vec![b"1", b"2", b"3"];
-    let first = wal.append_together(&mut reservation, time(3), &together).unwrap();
+    let first = wal.append_together(&mut reservation, time(3), &Bundle::of(&together)).unwrap();
     let last = wal.append(&mut reservation, time(3), b"4").unwrap();
     assert_eq!((first.seq, last.seq), (Seq::new(1), Seq::new(4)));
     assert!(wal.stats().in_flight_bytes > 0);
@@ -221,7 +221,7 @@ fn what_was_appended_together_holds_the_room_of_one_frame() {
     // A segment is of 1 MiB: a promise of 4 KiB to each would be used up by two of these, and the third make a commit.
     for _ in 0..50 {
         let mut reservation = wal.reserve(100, 1_000).unwrap();
-        wal.append_together(&mut reservation, time(1), &[b"0123456789".as_slice(); 100]).unwrap();
+        wal.append_together(&mut reservation, time(1), &Bundle::of(&[b"0123456789".as_slice(); 100])).unwrap();
     }
     assert_eq!(wal.durable(), Seq::new(1));
     wal.close().unwrap();
@@ -252,7 +252,7 @@ proptest! {
                 (_, Some((mut reservation, left, bytes))) => {
                     let group = records.min(left);
                     let record = vec![7; bytes];
-                    wal.append_together(&mut reservation, time(1), &vec![&record[..]; group]).unwrap();
+                    wal.append_together(&mut reservation, time(1), &Bundle::of(&vec![&record[..]; group])).unwrap();
                     appended += group;
                     if left > group {
                         open_ones.insert(0, (reservation, left - group, bytes));

@@ -58,7 +58,7 @@ fn of_the_last_frame_only_what_is_wanted_is_copied() {
     for at in 0..3 {
         let mut reservation = wal.reserve(3, 90).unwrap();
         let records: [&[u8]; 3] = [&[at; 30], &[at + 50; 20], &[]];
-        let stamp = wal.append_together(&mut reservation, time(i64::from(at)), &records).unwrap();
+        let stamp = wal.append_together(&mut reservation, time(i64::from(at)), &Bundle::of(&records)).unwrap();
         wal.wait(Seq::new(stamp.seq.get() + 2), Level::Durable).unwrap();
     }
     let records = scan_records(&disk).unwrap().1;

@@ -36,7 +36,8 @@ fn small_log(left: Left, options: &WalOptions) -> (SimDisk, Records) {
         for at in 0..if left == Left::Unmarked { 3 } else { 4 } {
             let mut reservation = wal.reserve(3, 300).unwrap();
             let records: [&[u8]; 3] = [&[round; 100], &[at; 60], &[]];
-            let stamp = wal.append_together(&mut reservation, time(i64::from(at) * 1_000), &records).unwrap();
+            let stamp =
+                wal.append_together(&mut reservation, time(i64::from(at) * 1_000), &Bundle::of(&records)).unwrap();
             wal.wait(Seq::new(stamp.seq.get() + 2), Level::Durable).unwrap();
         }
         if left == Left::Closed || round < 2 {

@@ -271,7 +271,7 @@ pub(super) fn history(rounds: &[(Vec<usize>, bool)]) -> (SimDisk, Vec<Head>) {
             let records: Vec<Vec<u8>> =
                 (0..*count).map(|n| vec![(at / 1_000) as u8 ^ n as u8; (at / 500) as usize % 60]).collect();
             let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
-            let stamp = wal.append_together(&mut reservation, time(at), &records).unwrap();
+            let stamp = wal.append_together(&mut reservation, time(at), &Bundle::of(&records)).unwrap();
             let last = Seq::new(stamp.seq.get() + *count as u64 - 1);
             wal.wait(last, Level::Durable).unwrap();
             let head = wal.head().unwrap();

@@ -44,7 +44,7 @@ fn a_record_that_is_alone_is_left_to_who_waits_and_all_others_wake_the_log() {
     let wal = fresh();
     let together = || {
         let mut reservation = wal.reserve(2, 2).unwrap();
-        wal.append_together(&mut reservation, time(1), &[b"a", b"b"]).unwrap();
+        wal.append_together(&mut reservation, time(1), &Bundle::of(&[b"a", b"b"])).unwrap();
     };
     assert!(wakes(&wal, together), "they are two");
     let wal = fresh();

@@ -23,13 +23,13 @@ fn records_are_appended_at_the_logs_time_and_counted_until_the_next_commit() {
     let shared = undriven(manual());
     let promised = Need { pipe: 5, disk: 7 };
     let stamp = |seq, at| Stamp { seq: Seq::new(seq), time: time(at) };
-    assert_eq!(shared.append(time(10), &[b"a"], promised), Ok((stamp(3, 20), true)));
-    assert_eq!(shared.append(time(30), &[b"b", b"c"], promised), Ok((stamp(4, 30), false)));
+    assert_eq!(shared.append(time(10), &Bundle::of(&[b"a"]), promised), Ok((stamp(3, 20), true)));
+    assert_eq!(shared.append(time(30), &Bundle::of(&[b"b", b"c"]), promised), Ok((stamp(4, 30), false)));
     shared.raise_time(time(25));
     assert_eq!(shared.time(), time(30));
     shared.raise_time(time(40));
     assert_eq!(shared.time(), time(40));
-    assert_eq!(shared.append(time(35), &[b"d"], promised), Ok((stamp(6, 40), false)));
+    assert_eq!(shared.append(time(35), &Bundle::of(&[b"d"]), promised), Ok((stamp(6, 40), false)));
     let mut front = shared.front.lock();
     assert_eq!((front.count, front.first_seq, front.base_time, front.last), (4, Seq::new(3), time(20), stamp(6, 40)));
     assert_eq!(front.promised, Need { pipe: 15, disk: 21 });
@@ -37,11 +37,11 @@ fn records_are_appended_at_the_logs_time_and_counted_until_the_next_commit() {
     assert_eq!((front.count, front.promised), (0, Need::default()));
     drop(front);
     assert_eq!((shared.durable(), shared.acknowledged()), (Seq::new(2), Seq::new(2)));
-    assert_eq!(shared.append(time(1), &[b"e"], promised).map(|(_, is_first)| is_first), Ok(true));
+    assert_eq!(shared.append(time(1), &Bundle::of(&[b"e"]), promised).map(|(_, is_first)| is_first), Ok(true));
     assert!(shared.is_open() && !shared.is_closing() && !shared.is_stopping() && !shared.wants_closing_frame());
     shared.stop_appends(true);
     assert!(!shared.is_open() && shared.is_closing() && !shared.is_stopping() && shared.wants_closing_frame());
-    let refused = shared.append(time(1), &[b"f"], promised).unwrap_err();
+    let refused = shared.append(time(1), &Bundle::of(&[b"f"]), promised).unwrap_err();
     assert_eq!((refused.outcome_unknown, &*refused.reason), (false, "the log is closed"));
     shared.stop_background();
     assert!(!shared.is_open() && shared.is_closing() && shared.is_stopping());
@@ -74,7 +74,7 @@ fn what_is_reached_is_answered_and_what_is_not_is_waited_for() {
     assert_eq!((halted.outcome_unknown, &*halted.reason), (false, "first"));
     assert_eq!(shared.reached(seq, durable), Some(Ok(())));
     assert!(shared.reached(Seq::new(5), durable).unwrap().unwrap_err().outcome_unknown);
-    assert_eq!(&*shared.append(time(1), &[b"x"], Need::default()).unwrap_err().reason, "first");
+    assert_eq!(&*shared.append(time(1), &Bundle::of(&[b"x"]), Need::default()).unwrap_err().reason, "first");
     // Synced at once, what is durable is acknowledged as well; else that is for who writes to say.
     for (options, acknowledged) in [(manual(), 4), (interval(), 2)] {
         let shared = undriven(options);

@@ -219,7 +219,7 @@ fn the_records_of_one_frame_are_shown_one_by_one() {
     let (wal, ..) = open(&disk, &manual()).unwrap();
     let mut reservation = wal.reserve(4, 40).unwrap();
     let records: [&[u8]; 4] = [b"a", b"b", b"c", b"d"];
-    wal.append_together(&mut reservation, time(1), &records).unwrap();
+    wal.append_together(&mut reservation, time(1), &Bundle::of(&records)).unwrap();
     drop(reservation);
     wal.close().unwrap();
     let (taken, seqs, _) = take(&disk);

@@ -106,8 +106,8 @@ fn the_bytes_are_those_of_the_parts() {
     let mut shard = told(100);
     (0..9).for_each(|n| shard.claim(n));
     let parts = shard.index.bytes() + shard.records.bytes();
-    assert!(shard.later.capacity() > 1 && shard.claims.capacity() > 1);
-    assert_eq!(shard.bytes(), parts + shard.later.capacity() * 16 + shard.claims.capacity() * 8);
+    assert!(shard.later.capacity() > 1 && shard.claims.hashes.capacity() > 1);
+    assert_eq!(shard.bytes(), parts + shard.later.capacity() * 16 + shard.claims.hashes.capacity() * 8);
     assert_eq!(shard.unfilled_bytes(), (1 << 16) - shard.end() as usize);
     assert_eq!((KeyShard::new().bytes(), KeyShard::new().unfilled_bytes()), (0, 0));
 }
@@ -115,11 +115,11 @@ fn the_bytes_are_those_of_the_parts() {
 #[test]
 fn what_is_touched_is_read() {
     let mut shard = KeyShard::new();
-    assert_eq!((shard.touch(7), shard.touch_record(7)), (0, 0));
+    assert_eq!((shard.touch(shard.start(7)), shard.touch_record(7)), (0, 0));
     shard.settle(7, "a key of nineteen b", 1, id(1));
     assert_eq!(shard.touch_record(7), 19, "its length");
-    assert_eq!((shard.touch(7), shard.touch_record(8)), (shard.index.touch(7), 0));
-    assert!(shard.touch(7) > 1);
+    assert!(shard.touch(shard.start(7)) > 1);
+    assert_eq!(shard.touch_record(8), 0);
 }
 
 #[test]
@@ -139,4 +139,24 @@ fn claims_are_noted_once_and_given_back_one_by_one() {
     shard.settle(9, "nine", 0, id(1));
     assert_eq!(sorted(&shard), [3]);
     assert_eq!((shard.lookup(3, "three"), shard.lookup(9, "other")), (Lookup::Claimed, Lookup::Free));
+}
+
+#[test]
+fn claims_given_back_together_leave_those_of_others() {
+    // 8 and 72 are told apart by more than their bit, and so are 1 and 65.
+    for others in [vec![], vec![8, 72]] {
+        let mut shard = KeyShard::new();
+        [1, 65, 3].iter().chain(&others).for_each(|hash| shard.claim(*hash));
+        shard.add(1, "one", 0, id(1));
+        assert_eq!(shard.lookup(1, "other"), Lookup::Claimed, "it is settled, and claimed still");
+        shard.release_all(&[1, 65, 3]);
+        let mut left = shard.claims();
+        left.sort_unstable();
+        assert_eq!(left, others);
+        assert_eq!(shard.lookup(1, "one"), Lookup::Settled { id: id(1), fingerprint: 0 });
+        for hash in [1, 3, 8, 65, 72, 129] {
+            let expected = if others.contains(&hash) { Lookup::Claimed } else { Lookup::Free };
+            assert_eq!(shard.lookup(hash, "other"), expected, "{hash}");
+        }
+    }
 }

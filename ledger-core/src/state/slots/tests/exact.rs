@@ -186,16 +186,16 @@ fn only_who_shares_the_hash_is_asked_about() {
 #[test]
 fn the_place_that_is_touched_is_where_a_search_begins() {
     let mut index = SlotIndex::new();
-    assert_eq!(index.touch(unfold(1 << 31)), 0);
+    assert_eq!(index.touch(index.start(unfold(1 << 31))), 0);
     index.insert(unfold(1 << 31), 6);
-    assert_eq!(index.touch(unfold(1 << 31)), 1 << 63 | 7);
-    assert_eq!(index.touch(unfold(1 << 30)), 0);
+    assert_eq!(index.touch(index.start(unfold(1 << 31))), 1 << 63 | 7);
+    assert_eq!(index.touch(index.start(unfold(1 << 30))), 0);
     fill(&mut index, 0, 0, 6_300);
     assert_eq!(index.tables.len(), 2);
     for slot in index.tables.iter().flat_map(|table| &table.slots).filter(|slot| **slot != 0) {
         let hash = (slot >> 32) as u32;
-        assert!(index.touch(unfold(hash)) >> 32 <= u64::from(hash));
-        assert_ne!(index.touch(unfold(hash)), 0);
+        assert!(index.touch(index.start(unfold(hash))) >> 32 <= u64::from(hash));
+        assert_ne!(index.touch(index.start(unfold(hash))), 0);
     }
 }
 
