@@ -218,7 +218,11 @@ pub async fn run(
         }
     };
     let usual = ServeOptions::default();
-    let options = ServeOptions { connections_max: connections_max(usual.connections_max), ..usual };
+    let options = ServeOptions {
+        connections_max: connections_max(usual.connections_max),
+        wakes_together: config.commit_delay.is_zero(),
+        ..usual
+    };
     // Begun with the stop, beside the connections: no attempt starts while they end.
     let draining = async { payouts.shutdown(config.shutdown_timeout).await };
     let mut teller = checkpoints::Teller::new(ledger.clone());

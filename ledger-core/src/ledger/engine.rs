@@ -288,7 +288,9 @@ impl Engine {
 
     /// By how much an opening has become longer since the last checkpoint.
     pub(super) fn opening_bytes_since(&self) -> u64 {
-        self.opening_bytes() - self.checkpoints.lock().opening_bytes
+        // The tally first: a checkpoint in between would note more than was read before.
+        let tally = self.checkpoints.lock();
+        self.opening_bytes() - tally.opening_bytes
     }
 
     pub(super) fn checkpoints(&self) -> Checkpoints {

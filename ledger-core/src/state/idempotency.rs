@@ -4,7 +4,8 @@
 //! of chunks that never move, found by an index of 8-byte slots. A claim is only a hash in a small set: a flood of
 //! rejected commands leaves nothing behind.
 //!
-//! What must hold: a key is settled once. Whoever claims gives the claim back by `settle` or by `release`. Two keys
+//! What must hold: a key is settled once. Whoever claims gives the claim back by `settle` or by `release`, or
+//! of several keys by `release_all`. Two keys
 //! with the same hash of 64 bits, which is rare, share a claim: one command then waits for the other, without need but
 //! without harm.
 //!

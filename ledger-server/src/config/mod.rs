@@ -63,7 +63,7 @@ pub struct Config {
     pub duplicates: Duplicates,
     /// The size of one file of the log.
     pub segment_bytes: u64,
-    /// By how much the log grows until a snapshot is written.
+    /// By how much the log grows until a snapshot is written, with a quarter of what pads commits.
     pub checkpoint_bytes: u64,
     /// Whether snapshots replace none of the log.
     pub keeps_log: bool,

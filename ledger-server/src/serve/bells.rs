@@ -8,13 +8,16 @@
 //! is about to look. So nobody sleeps past his seq, nor past a halt, which wakes everybody.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::future::{Future, IntoFuture, poll_fn};
+use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use ledger_core::{CommitFuture, Ledger, Seq};
+use smallvec::SmallVec;
 use tokio::task::AbortHandle;
 
 /// The bells of a runtime's workers. Their tasks end with this.
@@ -25,9 +28,10 @@ pub(super) struct Bells {
 }
 
 impl Bells {
-    /// Bells for `workers` threads that wait for `ledger`. Called within their runtime.
+    /// Bells for `workers` threads that wait for `ledger`. Called within their runtime. Without one, each request asks the log
+    /// for itself.
     pub(super) fn hang(ledger: Ledger, workers: usize) -> Arc<Bells> {
-        let bells: Box<[Arc<Bell>]> = (0..workers.max(1)).map(|_| Arc::default()).collect();
+        let bells: Box<[Arc<Bell>]> = (0..workers).map(|_| Arc::default()).collect();
         let task = |bell: &Arc<Bell>| {
             let (bell, ledger) = (Arc::clone(bell), ledger.clone());
             tokio::spawn(poll_fn(move |cx| bell.ring(&ledger, cx))).abort_handle()
@@ -36,9 +40,9 @@ impl Bells {
         Arc::new(Bells { ledger, bells, tasks })
     }
 
-    /// Ready when an answer that rests on `seq` may leave, or never can.
+    /// Ready when an answer that rests on `seq` may leave, or never can, or is to be asked for where there are no bells.
     pub(super) fn poll(&self, seq: Seq, cx: &mut Context<'_>) -> Poll<()> {
-        if self.ledger.acknowledged() >= seq {
+        if self.bells.is_empty() || self.ledger.acknowledged() >= seq {
             return Poll::Ready(());
         }
         let mut state = self.bells[worker() % self.bells.len()].lock();
@@ -56,8 +60,9 @@ impl Bells {
             }
         }
         // A connection is polled for other reasons too.
-        if !state.waiting.iter().any(|(other, waker)| *other == seq && waker.will_wake(cx.waker())) {
-            state.waiting.push((seq, cx.waker().clone()));
+        let here = state.waiting.entry(seq).or_default();
+        if !here.iter().any(|waker| waker.will_wake(cx.waker())) {
+            here.push(cx.waker().clone());
         }
         Poll::Pending
     }
@@ -79,7 +84,8 @@ struct State {
     task: Option<Waker>,
     /// What the log was asked for, in the task's name.
     asked: Option<Asked>,
-    waiting: Vec<(Seq, Waker)>,
+    /// By what they wait for: mostly one each, and more where reads rest on one entry.
+    waiting: BTreeMap<Seq, SmallVec<[Waker; 1]>>,
 }
 
 impl Bell {
@@ -89,14 +95,20 @@ impl Bell {
 
     /// The task: wakes who need not wait any more, and asks the log for the others. It has no end.
     fn ring(&self, ledger: &Ledger, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.lock();
-        state.task = Some(cx.waker().clone());
         loop {
-            let reached = if ledger.halted().is_some() { Seq::new(u64::MAX) } else { ledger.acknowledged() };
-            let woken: Vec<_> = state.waiting.extract_if(.., |(seq, _)| *seq <= reached).collect();
-            state.asked = state.waiting.iter().map(|(seq, _)| *seq).min().map(|seq| Asked::of(ledger, seq));
+            let mut state = self.lock();
+            state.task = Some(cx.waker().clone());
+            let woken = match ledger.halted() {
+                Some(_) => mem::take(&mut state.waiting),
+                None => {
+                    let waiting = state.waiting.split_off(&ledger.acknowledged().next());
+                    mem::replace(&mut state.waiting, waiting)
+                }
+            };
+            state.asked = state.waiting.keys().next().map(|seq| Asked::of(ledger, *seq));
             let is_reached = state.asked.as_mut().is_some_and(|asked| asked.poll(cx).is_ready());
-            woken.into_iter().for_each(|(_, waker)| waker.wake());
+            drop(state);
+            woken.into_values().flatten().for_each(Waker::wake);
             if !is_reached {
                 return Poll::Pending;
             }

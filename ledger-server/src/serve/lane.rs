@@ -45,7 +45,8 @@ impl Lane {
         what != Decidable::Balance || self.commands == 0
     }
 
-    /// Decides a request. It is on its way to the disk when the first one here is polled next.
+    /// Decides a request. It is on its way to the disk when the first one here is polled next, or with the commit that another
+    /// request of this worker has asked for.
     pub(super) fn begin(&mut self, what: Decidable, asked: &Asked<'_>, body: &[u8], now: Instant) {
         self.begun.push_back(self.http.decide(what, asked, body, now));
         self.commands += usize::from(what != Decidable::Balance);

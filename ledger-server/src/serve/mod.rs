@@ -53,6 +53,9 @@ pub struct ServeOptions {
     pub linger_deadline: Duration,
     /// How many connections are open at once; more wait in the operating system's queue.
     pub connections_max: usize,
+    /// Whether a commit wakes each of the runtime's workers once, for all requests that wait there. Not where the log counts who
+    /// waits for it ([`ledger_core::Options::commit_delay`]).
+    pub wakes_together: bool,
 }
 
 impl Default for ServeOptions {
@@ -63,6 +66,7 @@ impl Default for ServeOptions {
             write_deadline: Duration::from_secs(30),
             linger_deadline: Duration::from_secs(5),
             connections_max: 10_000,
+            wakes_together: true,
         }
     }
 }
@@ -99,7 +103,7 @@ pub async fn serve(
     work: impl Future<Output = ()>,
     drain_max: Duration,
 ) {
-    let workers = tokio::runtime::Handle::current().metrics().num_workers();
+    let workers = if options.wakes_together { tokio::runtime::Handle::current().metrics().num_workers() } else { 0 };
     let bells = Bells::hang(http.ledger().clone(), workers);
     let acceptor =
         Acceptor { listener, http, bells, options, places: Arc::new(Semaphore::new(options.connections_max)) };

@@ -88,6 +88,16 @@ async fn a_halt_wakes_everybody_and_nobody_waits_after_it() {
     }
 }
 
+#[tokio::test]
+async fn without_a_bell_each_asks_for_himself() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ledger, _disk) = open(directory.path());
+    let bells = Bells::hang(ledger.clone(), 0);
+    let first = charge(&ledger, "first");
+    assert!(Arc::<Woken>::default().poll(&bells, first.seq()).is_ready());
+    assert!(first.try_wait().is_err(), "it is for him to ask");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_sleeps_past_his_commit_while_all_come_and_go() {
     let directory = tempfile::tempdir().unwrap();
