@@ -117,6 +117,10 @@ mod tests {
                     assert_eq!(is_printable_ascii(&key), (0x20..0x7F).contains(&byte), "{byte:#x} at {at} of {len}");
                 }
             }
+            // What two words find does not cancel out.
+            for byte in [0, 0x1F, 0x7F, 0x80, 0xFF] {
+                assert!(!is_printable_ascii(&vec![byte; len]), "{len} times {byte:#x}");
+            }
         }
     }
 }

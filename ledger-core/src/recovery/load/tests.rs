@@ -532,7 +532,7 @@ fn a_locator_that_is_wrong_is_refused() {
     let change = |what: &str, words: &str, change: &dyn Fn(&mut Vec<u8>)| {
         refuses(what, words, |forged| change(&mut forged.histories[0].of_kind(Kind::Locator).next().unwrap().2));
     };
-    change("a shard that is not there", "is said to be in shard 5", &|bytes| bytes[3] = SHARDS as u8 + 1);
+    change("a shard that is not there", "seq 4 is said to be in shard 5", &|bytes| bytes[3] = SHARDS as u8 + 1);
     change("one seq more", "is said to be in shard", &|bytes| bytes.push(1));
     change("one seq less", "it locates the seqs up to", &|bytes| bytes.truncate(bytes.len() - 1));
     verify_alone_refuses("another shard", |forged| {
@@ -565,5 +565,89 @@ fn records_that_do_not_follow_are_refused() {
                 anchor[..8].copy_from_slice(&seq.saturating_add_signed(by).max(1).to_le_bytes());
             }
         });
+    }
+}
+
+#[test]
+fn books_that_do_not_come_to_zero_are_refused() {
+    const SUM_MAX: i128 = 1 << 100;
+    let loaded = |change: &dyn Fn(&mut FrozenSums)| {
+        let mut forged = Forged::new();
+        forged.change_sums(|rows| change(&mut rows[0].1));
+        load_forged(&forged.seal_snapshot()).map_err(|refused| refused.split_once(": ").unwrap().1.to_owned())
+    };
+    let currency = {
+        let mut found = None;
+        Forged::new().change_sums(|rows| found = Some(rows[0].1.currency));
+        found.unwrap()
+    };
+    let come_to = |sum: i128| Err(format!("its accounts in {currency} come to {sum}, not to zero"));
+    let cannot_be = Err(format!("its sums in {currency} cannot be"));
+    assert_eq!(loaded(&|_| {}), Ok(()));
+    assert_eq!(loaded(&|sums| sums.external += 7), come_to(7));
+    assert_eq!(loaded(&|sums| sums.suspense -= 7), come_to(-7));
+    // Paid after it was released: what suspense lacks came from the world outside.
+    assert_eq!(loaded(&|sums| (sums.suspense, sums.external) = (sums.suspense - 7, sums.external + 7)), Ok(()));
+    let no_more = |sum: i128| (SUM_MAX + 1) * sum.signum();
+    for sign in [1, -1] {
+        assert_eq!(loaded(&|sums| sums.suspense = no_more(sign)), cannot_be);
+        assert_eq!(loaded(&|sums| sums.external = no_more(sign)), cannot_be);
+        assert_eq!(loaded(&|sums| sums.suspense += SUM_MAX * sign), come_to(SUM_MAX * sign));
+    }
+}
+
+#[test]
+fn a_snapshot_of_a_newer_format_is_not_passed_over() {
+    let Forged { disk, snapshot: Parts { name, .. }, .. } = Forged::new();
+    let mut header = disk.read(&name).unwrap()[..64].to_vec();
+    header[10] = 2;
+    let checksum = xxhash_rust::xxh3::xxh3_64_with_seed(&header[..56], xxhash_rust::xxh3::xxh3_64(&header[16..32]));
+    header[56..].copy_from_slice(&checksum.to_le_bytes());
+    disk.overwrite(&name, 0, &header);
+    match options(&SimClock::at(START)).open_on(disk.after_kill()).map(drop) {
+        Err(OpenError::Unsupported { file, .. }) => assert_eq!(file, name),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_kept_is_the_snapshot_that_was_loaded_and_the_one_before_it() {
+    let Forged { disk, uuid, seq, snapshot, .. } = Forged::new();
+    let kept = |disk: &SimDisk| {
+        let loaded = load(disk, Some(uuid), &options(&SimClock::at(START))).unwrap();
+        (loaded.kept.iter().map(|kept| kept.base.seq).collect::<Vec<_>>(), loaded.passed_over.len())
+    };
+    let all = snapshots(&disk).unwrap();
+    assert_eq!((all.len(), all[0]), (2, seq));
+    assert_eq!(kept(&disk), (vec![all[1], seq], 0));
+    disk.flip_bit(&snapshot.name, 70, 0);
+    assert_eq!(kept(&disk), (vec![all[1]], 1));
+    disk.erase(&snapshot.name);
+    assert_eq!(kept(&disk), (vec![all[1]], 0));
+}
+
+#[test]
+fn every_byte_of_a_snapshot_and_of_what_it_names_is_verified() {
+    let Forged { disk, uuid, seq, .. } = Forged::new();
+    let verify = |disk: &SimDisk| Opened::new(disk, uuid, seq).unwrap().verify();
+    verify(&disk).unwrap();
+    for name in Opened::new(&disk, uuid, seq).unwrap().file_names() {
+        let bad = disk.after_kill();
+        // In the payload of its first block.
+        bad.flip_bit(&name, 64 + 16 + 3, 0);
+        assert!(verify(&bad).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn progress_is_told_every_four_mebibytes_by_the_share_that_was_read() {
+    let told = std::sync::Mutex::new(Vec::new());
+    let tell = |progress: Progress| told.lock().unwrap().push((progress.done, progress.total));
+    const MIB: u64 = 1 << 20;
+    let progress = Told { tell: &tell, read: AtomicU64::new(0), bytes: 10 * MIB, entries: 1_000 };
+    for (bytes, then) in [(MIB, None), (3 * MIB - 1, None), (1, Some(400)), (3 * MIB, None), (2 * MIB, Some(900))] {
+        let before = told.lock().unwrap().len();
+        progress.read(bytes as usize);
+        assert_eq!(told.lock().unwrap()[before..], then.map(|done| (done, 1_000)).into_iter().collect::<Vec<_>>());
     }
 }

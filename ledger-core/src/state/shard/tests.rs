@@ -7,9 +7,10 @@ use uuid::Uuid;
 use super::*;
 use crate::state::apply::Applied;
 use crate::state::plain::{PlainCharge, PlainMovement};
+use crate::state::replayed::PlainSide;
 use crate::state::{Party, Posting, TransactionEntry, audit};
 use crate::types::{Amount, Epoch, Fingerprint, INTEGER_MAX, IdempotencyKey};
-use crate::view::{CurrencyAudit, Status, TransactionKind};
+use crate::view::{CurrencyAudit, Direction, Status, TransactionKind};
 use crate::withdrawals::{BankReference, Event, InquiryAnswer, ReturnCredit, Substatus, Withdrawal, WithdrawalEntry};
 
 const EUR: &str = "EUR";
@@ -50,15 +51,20 @@ impl Stage {
         credit: Party,
         release_at: Option<Timestamp>,
     ) -> Slot {
+        let amount = Amount::new(101 + self.last).unwrap();
+        let side = if debit.user().is_some() { Direction::Debit } else { Direction::Credit };
+        self.post_side(kind, Posting { currency, amount, debit, credit, release_at }, side)
+    }
+
+    fn post_side(&mut self, kind: TransactionKind, posting: Posting, side: Direction) -> Slot {
         self.last += 1;
         let status = if kind == TransactionKind::Withdrawal { Status::Pending } else { Status::Completed };
-        let amount = Amount::new(100 + self.last).unwrap();
         let entry = TransactionEntry {
             kind,
             status,
             key: IdempotencyKey::new("key").unwrap(),
             fingerprint: Fingerprint::new(0),
-            postings: smallvec![Posting { currency, amount, debit, credit, release_at }],
+            postings: smallvec![posting],
             destination: None,
             metadata: None,
             batch: None,
@@ -66,11 +72,14 @@ impl Stage {
         let id = TransactionId::new(self.last).unwrap();
         let reference = BankReference { ledger: Uuid::nil(), epoch: Epoch::new(1), id };
         let applied = Applied { seq: Seq::new(self.last), time: self.now(), key_hash: 0, reference };
-        let posting = &entry.postings[0];
-        match (debit.user(), credit.user()) {
-            (Some(user), _) => self.shard.debit(&entry, posting, user, None, &applied),
-            (None, Some(user)) => self.shard.credit(&entry, posting, user, None, &applied),
-            (None, None) => unreachable!("somebody's money"),
+        let somebody = "somebody's money";
+        match side {
+            Direction::Debit => {
+                self.shard.debit(&entry, &posting, posting.debit.user().expect(somebody), None, &applied)
+            }
+            Direction::Credit => {
+                self.shard.credit(&entry, &posting, posting.credit.user().expect(somebody), None, &applied)
+            }
         }
     }
 
@@ -329,10 +338,10 @@ fn told(shard: &Shard) -> Vec<String> {
         let parts = shard.parts_of(Some(slot), Timestamp::MAX);
         format!("{} {:?} {parts:?} {records:?}", account.user, shard.accounts.currency_of(account))
     });
-    let sums = shard
-        .sums()
-        .iter()
-        .map(|sums| format!("{} {} {} {} {}", sums.currency, sums.accounts, sums.total, sums.external, sums.reserved));
+    let sums = shard.sums().iter().map(|sums| {
+        let (held, moved) = (sums.holds.total(), (sums.external, sums.suspense));
+        format!("{} {} {} {} {held} {moved:?}", sums.currency, sums.accounts, sums.total, sums.reserved)
+    });
     accounts.chain(sums).collect()
 }
 
@@ -463,4 +472,42 @@ fn a_plain_movement_is_for_accounts_with_room_or_money_of_which_nothing_is_held(
     let pays = |slot, minor| stage.shard.pays_plain(slot, amount(minor));
     assert!(pays(free, 101) && !pays(free, 102));
     assert!(!takes(held, 1) && !pays(held, 1));
+}
+
+#[test]
+fn a_plain_side_does_what_its_posting_says() {
+    use Direction::{Credit, Debit};
+    let (owner, other) = (Party::User(user(1)), Party::User(user(2)));
+    // Seconds from the entry's own time to its release.
+    let sides = [
+        (Credit, Party::External, None),
+        (Credit, Party::External, Some(-1)),
+        (Credit, Party::External, Some(0)),
+        (Credit, Party::External, Some(1)),
+        (Credit, other, None),
+        (Credit, other, Some(9)),
+        (Credit, Party::Suspense, None),
+        (Debit, other, None),
+        (Debit, other, Some(0)),
+        (Debit, other, Some(9)),
+        (Debit, Party::External, None),
+        (Debit, Party::Suspense, None),
+    ];
+    let (mut plain, mut general) = (Shard::new(RandomState::default()), Stage::new());
+    general.shard.hasher = plain.hasher.clone();
+    for (direction, other, release) in sides {
+        let kind = if other.user().is_some() { TransactionKind::Transfer } else { TransactionKind::Charge };
+        let (seq, now) = (Seq::new(general.last + 1), time(general.last + 1));
+        let release_at =
+            release.map(|seconds: i64| Timestamp::from_micros(now.micros() + seconds * 1_000_000).unwrap());
+        let (debit, credit) = if direction == Debit { (owner, other) } else { (other, owner) };
+        let amount = Amount::new(100 + seq.get()).unwrap();
+        let posting = Posting { currency: Currency::USD, amount, debit, credit, release_at };
+        let side = PlainSide::new(kind, &posting, (user(1), direction), (now, 0), 0);
+        plain.replay_plain(&side, None, seq).unwrap();
+        general.post_side(kind, posting, direction);
+        assert_eq!(told(&plain), told(&general.shard), "{direction:?} {other:?} {release:?}");
+    }
+    let sums = &plain.sums()[0];
+    assert_eq!((sums.holds.total() > 0, sums.external < 0, sums.suspense), (true, true, 112 - 107));
 }

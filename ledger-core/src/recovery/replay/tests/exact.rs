@@ -1,6 +1,7 @@
 //! When a stretch is begun, by whom it is applied, and which refusal is told.
 
 use super::*;
+use crate::state::locator::Locator;
 
 const RECORDS: usize = 2 * ALONE;
 
@@ -146,4 +147,30 @@ fn of_two_that_are_refused_the_first_is_told_whichever_part_they_are_of() {
     given.take(&[0xFF; 9]).unwrap();
     given.charges(4);
     assert_eq!(given.settled(), Err((5, 5)));
+    // Who has no other thread is told so at once, however few were gathered.
+    let mut given = Given::new(1);
+    given.charges(4);
+    assert!(given.take(&[0xFF; 9]).is_err());
+}
+
+#[test]
+fn a_seq_that_no_shard_can_be_found_by_is_refused() {
+    let mut given = Given::new(1);
+    given.last = Locator::SEQ_END - 3;
+    given.charges(1);
+    assert_eq!(given.settled(), Ok(()));
+    given.charges(1);
+    assert_eq!(given.settled(), Ok(()));
+    assert!(given.take(&encode(7, Move::new(None, 1_000, 5))).is_err());
+    assert_eq!(given.settled(), Err((Locator::SEQ_END, Locator::SEQ_END)));
+}
+
+#[test]
+fn a_ledger_of_one_shard_finds_its_transactions() {
+    let mut given = Given::new(1);
+    given.replay = Replay::in_stretches(Tables::seeded(1, 7), 1, RECORDS);
+    given.charges(3);
+    assert_eq!(given.settled(), Ok(()));
+    let tables = given.replay.into_tables();
+    assert_eq!([0, 1, 3, 4].map(|seq| tables.locator.get(Seq::new(seq))), [None, Some(0), Some(0), None]);
 }

@@ -143,3 +143,15 @@ fn the_first_that_is_not_before_is_found_in_every_length() {
         }
     }
 }
+
+#[test]
+fn what_is_pushed_here_begins_where_the_last_chunk_ends_if_that_has_room_for_all_that_is_copied() {
+    let mut arena: Arena<u8, 4> = Arena::new();
+    assert!(!arena.push_here(&[1; 4], 2), "there is no chunk");
+    arena.push(&[7; 9]);
+    assert!(!arena.push_here(&[1; 8], 2), "17 of 16");
+    assert!(arena.push_here(&[1; 7], 2) && arena.next_address(0) == 11);
+    assert!(arena.push_here(&[2, 3, 4, 5, 6], 5) && arena.next_address(0) == 16);
+    assert_eq!(arena.rest(9), [1, 1, 2, 3, 4, 5, 6]);
+    assert!(!arena.push_here(&[1], 1), "it is full");
+}

@@ -30,3 +30,18 @@ fn what_is_kept_free_is_counted_from_the_last_seq() {
     assert!(has_room(end - (1 << 32) - 3, 2) && !has_room(end - (1 << 32) - 3, 3));
     assert_eq!(Locator::SEQ_END, end);
 }
+
+#[test]
+fn a_run_goes_on_in_the_next_chunk() {
+    let chunk = 1 << CHUNK_LOG2;
+    for (first, len) in [(0, chunk + 1), (1, chunk), (chunk - 3, 7), (chunk + 2, 2 * chunk), (5, 3)] {
+        let locator = Locator::new();
+        // Of shards of their own, and every seventh is no transaction.
+        let shards: Vec<u8> = (0..len).map(|n| (n % 7 * 30) as u8).collect();
+        locator.set_run(Seq::new(first), &shards);
+        for (n, shard) in shards.iter().enumerate() {
+            assert_eq!(locator.get(Seq::new(first + n as u64)), shard.checked_sub(1), "{n} from {first} on");
+        }
+        assert_eq!(locator.get(Seq::new(first + len)), None);
+    }
+}
