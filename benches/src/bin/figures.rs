@@ -101,7 +101,10 @@ fn memory_used(flag: &str) -> String {
 
 fn print_table(arguments: &Arguments) -> ExitCode {
     let flag = arguments.scale.flag;
-    println!("{}\n\n`cargo run --release -p ledger-benches --bin figures -- {flag}`:", machine::describe());
+    let chosen = arguments.measurements.len() < ALL.len();
+    let rows: String =
+        arguments.measurements.iter().filter(|_| chosen).map(|row| format!(" --row {}", row.name)).collect();
+    println!("{}\n\n`cargo run --release -p ledger-benches --bin figures -- {flag}{rows}`:", machine::describe());
     println!("{} pairs, {} accounts.{}\n\n{HEAD}", arguments.scale.pairs, arguments.scale.accounts, memory_used(flag));
     let mut all_well = true;
     for measurement in &arguments.measurements {
