@@ -352,8 +352,8 @@ mod tests {
     use crate::serve::head::tests::looks;
     use crate::wire::operation::Terms;
 
-    #[tokio::test]
-    async fn a_request_that_waits_for_its_turn_is_looked_at_once() {
+    #[test]
+    fn a_request_that_waits_for_its_turn_is_looked_at_once() {
         let mut ahead = ahead();
         let charge = "POST /charge HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}";
         let list = "GET /transactions?user_id=1 HTTP/1.1\r\n\r\n";
@@ -363,8 +363,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_short_request_of_which_a_part_came_is_waited_for_and_then_given_to_hyper() {
+    #[test]
+    fn a_short_request_of_which_a_part_came_is_waited_for_and_then_given_to_hyper() {
         let mut ahead = ahead();
         ahead.input = Bytes::from("POST /charge HTTP/1.1\r\ncontent-length: 2\r\n\r\n{");
         for _ in 0..2 {
@@ -388,7 +388,7 @@ mod tests {
         let terms = Terms { currency: Currency::USD, currencies: vec![Currency::USD], destination_required: false };
         let http = app(App::new(Ledger::options().in_memory().unwrap(), AppOptions::new(terms)));
         let patience = Arc::new(Patience::new(Duration::from_secs(5), Duration::from_secs(75)));
-        let bells = Bells::hang(http.ledger().clone(), 1);
+        let bells = Bells::hang(http.ledger().clone(), 0);
         Ahead::new(http.clone(), bells, Turns::new(http), patience)
     }
 }
