@@ -9,7 +9,7 @@ It is compared twice. Charges come in the first half of the time, until there ar
 tables the allocator may lose so much with each. Then come only requests that leave nothing, of every kind, and nothing may
 grow but some buffers. What is lost may fill what the allocator has free already before it shows; each run tells with its counts
 the least loss that shows even so. In an hour that is some ten bytes a charge and some tens a request; in the seconds of the short
-form it is hundreds or thousands, so that shows only what is gross, and that the check runs.
+form so little comes that it is hundreds or thousands: that shows only what is gross, and that the check runs.
 
 A run of hours leaves the machine to others: server and client take a quarter of one core together.
 """
@@ -66,7 +66,7 @@ def soak(world):
     counts = {"runs": 1} | load.counts | {"bytes a charge": round(load.bytes_a_charge, 1), "looks": len(growing + still)}
     for growth, what in ((compared(growing), "charges"), (compared(still), "requests")):
         shows = f"{growth.least_loss():.1f} bytes of each would show"
-        counts[f"within {growth.charges or growth.requests} {what}"] = f"{growth.bytes >> 10} KiB more beside ({shows})"
+        counts[f"within {growth.charges or growth.requests} {what} KiB more beside"] = f"{growth.bytes >> 10} ({shows})"
         assert growth.is_allowed(), f"something grows beside the tables: {counts}"
     return counts
 
@@ -80,7 +80,8 @@ class Look(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """By how many bytes more is left over after so many more charges and requests, than what was at first."""
+    """By how many bytes more is left over in the later half than in the earlier, which begins so many charges and requests before
+    it, and how much that was at first."""
 
     bytes: int
     charges: int
@@ -97,7 +98,7 @@ class Growth(NamedTuple):
 
 
 def compared(looks):
-    """The look of the later half at which least was left over, with that of the earlier half.
+    """The least that was left over in the later half, with the least of the earlier half.
 
     The allocator's own loss, and what comes and goes:
 
@@ -122,9 +123,9 @@ def compared(looks):
     False
     """
     half = len(looks) // 2
-    before, after = min(looks[:half]), min(looks[half:])
-    more = [now - then for now, then in zip(after, before)]
-    return Growth(*more, before.beside)
+    before, after = (min(look.beside for look in looks) for looks in (looks[:half], looks[half:]))
+    begun, later = looks[0], looks[half]
+    return Growth(after - before, later.charges - begun.charges, later.requests - begun.requests, before)
 
 
 class Kept(Client):
