@@ -33,6 +33,7 @@ class Book:
         self.checkpoints = 0
         self.troubles = 0
         self.halted = False
+        self.gone = False
         self.fault = None
 
     def command(self):
