@@ -67,7 +67,7 @@ def soak(world):
     for growth, what in ((compared(growing), "charges"), (compared(still), "requests")):
         shows = f"{growth.least_loss():.1f} bytes of each would show"
         counts[f"within {growth.charges or growth.requests} {what} KiB more beside"] = f"{growth.bytes >> 10} ({shows})"
-        assert growth.is_allowed(), f"something grows beside the tables: {counts}"
+        assert growth.is_allowed(), f"something grows beside the tables with {what}: {growth}, {counts}"
     return counts
 
 
