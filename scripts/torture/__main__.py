@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
@@ -91,9 +92,17 @@ class World:
     def attempt(self, what, judged):
         try:
             judged()
-        except (AssertionError, Gone) as fault:
-            print(f"LOST  {what}: {fault}", flush=True)
+        except Exception as fault:
+            print(f"LOST  {what}: {told(fault)}", flush=True)
             self.lost.append(what)
+
+
+def told(fault):
+    """What did not hold; of what was not foreseen, also where."""
+    if isinstance(fault, (AssertionError, Gone)):
+        return str(fault)
+    traceback.print_exception(fault)
+    return repr(fault)
 
 
 def lacks(tool):
@@ -140,8 +149,8 @@ def main():
             except AnotherNight as why:
                 counts = {"NOT RUN:": str(why)}
                 missing.append(name)
-            except (AssertionError, Gone) as fault:
-                counts, world.lost = {"failed": str(fault)[:300]}, world.lost + [name]
+            except Exception as fault:
+                counts, world.lost = {"failed": told(fault)[:300]}, world.lost + [name]
             lost += len(world.lost)
         counts |= {"lost": len(world.lost), "seconds": round(time.monotonic() - begun)}
         rows.append((name, ", ".join(f"{what} {count}" for what, count in counts.items())))

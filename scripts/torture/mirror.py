@@ -3,7 +3,7 @@
 import shutil
 
 from book import Book, judge, verify
-from calls import at_every_call, failed, mirror_of, sides, undone
+from calls import at_every_call, failed, halted, mirror_of, sides, undone
 from faults import kill_once, merged
 
 
@@ -33,7 +33,7 @@ def kills(world):
 
 def eio(world):
     """The Nth call fails, on whichever side it is: halted at once, and the two are made one again at the next opening."""
-    return at_every_call(world, "error=EIO", failed, mirrored=True)
+    return at_every_call(world, "error=EIO", halted, mirrored=True)
 
 
 def goes_on(world):

@@ -60,9 +60,16 @@ class Server:
         self.signal(signal.SIGTERM)
         return self.wait()
 
+    def end(self):
+        """Asks it to end, which it must do in good order."""
+        code = self.stop()
+        assert code == 0, f"a clean stop exits with {code}"
+
     def kill(self):
+        """Kills it, which must be what it dies of."""
         self.signal(signal.SIGKILL)
-        return self.wait()
+        code = self.wait()
+        assert code == -signal.SIGKILL, f"it had ended by itself, with {code}, before it was killed"
 
     def wait(self):
         try:

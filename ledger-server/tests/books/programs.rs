@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -50,6 +51,13 @@ fn program() -> Command {
     command
 }
 
+/// Kills it, which must be what it dies of.
+fn kill(child: &mut Child) {
+    child.kill().unwrap();
+    let ended = child.wait().unwrap();
+    assert_eq!(ended.signal(), Some(9), "it had ended by itself before it was killed: {ended}");
+}
+
 /// Starts `command` and returns when it listens.
 fn listening(command: &mut Command) -> Child {
     let mut child = command.spawn().unwrap();
@@ -74,8 +82,7 @@ impl Server {
     }
 
     pub(crate) fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        kill(&mut self.0);
     }
 
     /// The most memory that it had so far, in bytes.
@@ -109,8 +116,7 @@ impl Bank {
     }
 
     pub(crate) fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        kill(&mut self.0);
     }
 
     pub(crate) fn address(&self) -> String {

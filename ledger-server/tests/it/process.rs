@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -213,7 +214,7 @@ fn what_was_acknowledged_is_there_after_a_kill() {
     let directory = tempfile::tempdir().unwrap();
     let mut running = Running::start(serving(directory.path()));
     assert!(running.charge("a").starts_with("HTTP/1.1 200 OK"));
-    running.signal("KILL");
+    assert_eq!(running.signal("KILL").signal(), Some(9));
     let running = Running::start(serving(directory.path()));
     assert!(running.get("/balance?user_id=1").contains("\"total\":5,"));
 }

@@ -6,6 +6,7 @@ mod client;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -47,9 +48,11 @@ impl Server {
         Server { address: address.expect("the program says where it listens"), child }
     }
 
+    /// Kills it, which must be what it dies of.
     fn kill(mut self) {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        let ended = self.child.wait().unwrap();
+        assert_eq!(ended.signal(), Some(9), "it had ended by itself before it was killed: {ended}");
     }
 }
 
