@@ -6,7 +6,7 @@ use ledger_core::sim::PlantedBug;
 
 pub(crate) const USAGE: &str = "\
 usage: simulate [--seeds N] [--seed S] [--jobs J] [--seconds T] [--resume] [--state FILE]
-       simulate --seed S --trace
+       simulate --seed S [--planted BUG] --trace
        simulate --planted all|BUG
 
   --seeds N       run N seeds (default 1000), beginning with S
@@ -15,7 +15,7 @@ usage: simulate [--seeds N] [--seed S] [--jobs J] [--seconds T] [--resume] [--st
   --seconds T     begin no new seeds after T seconds
   --resume        go on where the state file says that the last run stopped
   --state FILE    the state file (default target/simulate.state)
-  --trace         run seed S alone and print all that happens
+  --trace         run seed S alone, twice, and print all that happens
   --planted BUG   run the ledger with a bug planted, until a check that looks for what it breaks catches it
   --images N      fail if fewer than N crash images were opened
   --cells N       fail if fewer than N cells of the coverage table were hit

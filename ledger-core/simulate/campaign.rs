@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::arguments::Arguments;
-use crate::coverage::{Coverage, SEEDS_MIN};
+use crate::coverage::{Coverage, SEEDS_MIN, SEEDS_MIN_OF_OUTCOMES};
 use crate::promise::Violation;
 use crate::run::{Outcome, Tally, run};
 
@@ -56,6 +56,11 @@ impl Report {
         let hit = Coverage::cells_needed() - missing.len();
         if (hit as u64) < cells_min {
             writeln!(why, "only {hit} cells hit, not {cells_min}").expect("a string takes all");
+        }
+        let never = self.tally.coverage.never_seen();
+        if self.seeds >= SEEDS_MIN_OF_OUTCOMES && !never.is_empty() {
+            writeln!(why, "{} outcomes came under no fault:\n  {}", never.len(), never.join("\n  "))
+                .expect("a string takes all");
         }
         if self.seeds >= SEEDS_MIN && !missing.is_empty() {
             writeln!(why, "{} cells were never hit:\n  {}", missing.len(), missing.join("\n  "))

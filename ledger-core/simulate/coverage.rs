@@ -6,8 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use ledger_core::sim::Fault as DiskFault;
+
 /// From so many seeds on a cell that stayed empty is a failure. The rarest was hit twice by 24,000.
 pub(crate) const SEEDS_MIN: u64 = 50_000;
+/// From so many on an outcome is a failure that came under no fault.
+pub(crate) const SEEDS_MIN_OF_OUTCOMES: u64 = 4_000;
 
 /// The fault that a ledger lives under from one opening to the next.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -59,6 +63,17 @@ impl Fault {
         }
     }
 
+    /// Whether it is there when the disk has this.
+    pub(crate) const fn is_by(self, fault: DiskFault) -> bool {
+        match self {
+            Fault::Eio => matches!(fault, DiskFault::Eio | DiskFault::EioForever),
+            Fault::ShortWrite => matches!(fault, DiskFault::ShortWrite),
+            Fault::LostPages => matches!(fault, DiskFault::FailedFsyncLosesPages),
+            Fault::Full => matches!(fault, DiskFault::Enospc | DiskFault::EnospcForever),
+            Fault::Calm | Fault::Kill | Fault::Power | Fault::PowerTwice | Fault::Clock => false,
+        }
+    }
+
     /// Whether the ledger may halt under it.
     pub(crate) const fn may_halt(self) -> bool {
         !matches!(self, Fault::Calm | Fault::Kill | Fault::Clock)
@@ -78,6 +93,8 @@ enum Under {
     Power,
     /// Those that end the process, or the power, while calls are under way.
     Ending,
+    Twice,
+    Clock,
 }
 
 impl Under {
@@ -89,6 +106,8 @@ impl Under {
             Under::Striking => fault.may_halt() && fault != Fault::Full,
             Under::Power => matches!(fault, Fault::Power | Fault::PowerTwice),
             Under::Ending => fault.may_halt() || fault == Fault::Kill,
+            Under::Twice => fault == Fault::PowerTwice,
+            Under::Clock => fault == Fault::Clock,
         }
     }
 }
@@ -232,6 +251,16 @@ const REACHABLE: &[(&str, Under, &[&str])] = &[
     ("transfer", Under::Full, &["storage full"]),
     ("withdrawal", Under::Full, &["storage full"]),
     ("atomic", Under::Full, &["storage full"]),
+    // A fault that is planned may find nothing to strike.
+    ("fault", Under::Halting, &["strikes"]),
+    ("fault", Under::Striking, &["a second one strikes"]),
+    (
+        "clock",
+        Under::Clock,
+        &["leap not believed", "set back", "small step", "set right", "accepted", "opening refused"],
+    ),
+    ("recovery", Under::Any, &["cut off", "a read fails, refused", "a read fails, opened"]),
+    ("recovery", Under::Twice, &["cut off, life after life"]),
     ("charge", Under::Ending, &["kept", "lost"]),
     ("transfer", Under::Ending, &["kept", "lost"]),
     ("withdrawal", Under::Ending, &["kept", "lost"]),
@@ -283,6 +312,16 @@ impl Coverage {
     pub(crate) fn missing(&self) -> Vec<String> {
         let empty = needed().filter(|(command, outcome, fault)| self.count(command, outcome, *fault) == 0);
         empty.map(|(command, outcome, fault)| format!("{command}, {outcome}, {}", fault.as_str())).collect()
+    }
+
+    /// The outcomes that must be hit and were not, under any fault.
+    pub(crate) fn never_seen(&self) -> Vec<String> {
+        let seen = |command, outcome| Fault::ALL.iter().any(|fault| self.count(command, outcome, *fault) > 0);
+        let rows =
+            REACHABLE.iter().flat_map(|(command, _, outcomes)| outcomes.iter().map(move |outcome| (command, outcome)));
+        rows.filter(|(command, outcome)| !seen(command, outcome))
+            .map(|(command, outcome)| format!("{command}, {outcome}"))
+            .collect()
     }
 
     /// The cell that must be hit and was hit least, and how often.

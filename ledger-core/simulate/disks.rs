@@ -1,8 +1,9 @@
 //! What a ledger lies on: a disk, or a mirror of two that one power supply feeds.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use ledger_core::sim::{Fault, SimDisk, Supply};
+use ledger_core::sim::{Fault, SimClock, SimDisk, Supply};
 use ledger_core::{Ledger, OnSideFailure, OpenError, Options, Storage};
 
 /// One disk, or the primary directory and the mirror.
@@ -72,6 +73,21 @@ impl Disks {
     /// Lets an operation of those that are struck go wrong, `after` so many of their own.
     pub(crate) fn fail(&self, side: Option<usize>, after: u64, fault: Fault) {
         self.struck(side).for_each(|side| side.fail_at(side.operations() + after, fault));
+    }
+
+    /// Which faults have struck those that are struck.
+    pub(crate) fn have_struck(&self, side: Option<usize>) -> Vec<Fault> {
+        self.struck(side).flat_map(SimDisk::struck).collect()
+    }
+
+    /// See [`SimDisk::slow_down`].
+    pub(crate) fn slow_down(&self, how: Option<(&SimClock, Duration, u64)>) {
+        self.sides.iter().for_each(|side| side.slow_down(how));
+    }
+
+    /// How often all sides were read.
+    pub(crate) fn reads(&self) -> u64 {
+        self.sides.iter().map(SimDisk::reads).sum()
     }
 
     pub(crate) fn heal(&self) {

@@ -51,21 +51,50 @@ impl Run {
 
     /// The power fails during the recovery of `image`, at any of its operations.
     fn crash_recovery(&mut self, image: &Disks, bounds: Bounds) -> Checked {
-        self.open_while_the_power_fails(image, 20)?;
+        self.open_while_the_power_fails(image, "cut off")?;
         let left = image.survivor(self.chance.next());
         self.open_image(&left, bounds).map(drop)
     }
 
-    /// The power fails within so many operations of an opening of `disks`, and of a disk; if there are so many.
-    pub(crate) fn open_while_the_power_fails(&mut self, disks: &Disks, within: u64) -> Checked {
-        disks.power_fails(self.chance.below(within * disks.sides().len() as u64));
+    /// The power fails during an opening of `disks`: within a few operations more than the last opening took, so not always.
+    pub(crate) fn open_while_the_power_fails(&mut self, disks: &Disks, outcome: &'static str) -> Checked {
+        disks.power_fails(self.chance.below(self.opening.0 + 4));
         self.tally.images += 1;
         match disks.open(self.options().accept_clock(true)) {
             Ok(ledger) => drop(ledger),
-            Err(OpenError::Io { .. }) => {}
+            Err(OpenError::Io { .. }) => self.tally.coverage.hit("recovery", outcome, self.fault),
             Err(error) if is_too_far_behind(&error) => {}
             Err(error) => return Err(Violation::new("not opened", format!("while the power fails: {error}"))),
         }
+        Ok(())
+    }
+
+    /// A read fails while the next life's disks are opened on the side: that is refused, or makes no difference; and whatever the
+    /// opening did, everything is there for the next.
+    pub(crate) fn open_while_a_read_fails(&mut self, bounds: Bounds) -> Checked {
+        let disks = self.disks.after_kill();
+        let sides = disks.sides();
+        let (side, read) = (self.chance.below(sides.len() as u64) as usize, self.chance.below(self.opening.1 + 1));
+        sides[side].fail_read_at(read);
+        self.tally.images += 1;
+        let opened = disks.open(self.options().accept_clock(true));
+        let has_struck = disks.sides()[side].reads() > read;
+        let what = |why: String| Violation::new("a read fails", format!("read {read} of side {side}: {why}"));
+        let outcome = match opened {
+            Ok(ledger) => {
+                self.recovered(&ledger, bounds).map_err(|violation| what(format!("opened, {violation}")))?;
+                "a read fails, opened"
+            }
+            Err(OpenError::Io { .. } | OpenError::Damaged { .. }) if has_struck => "a read fails, refused",
+            Err(error) if is_too_far_behind(&error) => return Ok(()),
+            Err(error) => return Err(what(error.to_string())),
+        };
+        if has_struck {
+            self.tally.coverage.hit("recovery", outcome, self.fault);
+            self.trace.line(format_args!("read {read} of side {side}: {outcome}"));
+        }
+        disks.heal();
+        self.open_image(&disks.after_kill(), bounds).map_err(|violation| what(format!("then {violation}")))?;
         Ok(())
     }
 

@@ -21,18 +21,26 @@ impl Run {
         if self.fault == Fault::PowerTwice {
             for _ in 0..1 + self.chance.below(2) {
                 let disks = self.disks.clone();
-                self.open_while_the_power_fails(&disks, 25)?;
+                self.open_while_the_power_fails(&disks, "cut off, life after life")?;
                 self.disks = disks.survivor(self.chance.next());
                 self.is_after_power_cut = true;
             }
         }
         let bounds = Bounds { least: self.kept_at_least(), most: self.decided() };
+        if self.chance.below(100) < self.swarm.failing_reads {
+            self.open_while_a_read_fails(bounds)?;
+        }
+        let before = (self.disks.operations(), self.disks.reads());
         let (ledger, is_refused) = self.open_by_clock()?;
+        self.opening = (self.disks.operations() - before.0, self.disks.reads() - before.1);
         self.tally.images += 1;
         let last = self.recovered(&ledger, bounds)?;
         self.sides_agree(last)?;
         let mut model = self.prefix(last, ledger.uuid());
         self.check_clock(is_refused, model.time())?;
+        if is_refused {
+            self.tally.coverage.hit("clock", "opening refused", self.last_fault);
+        }
         for (seq, command) in std::mem::take(&mut self.unacknowledged) {
             self.tally.coverage.hit(command, if seq <= last { "kept" } else { "lost" }, self.last_fault);
         }
@@ -102,6 +110,7 @@ impl Run {
         let is_closed = ends_well && !has_halted && !self.disks.is_off() && self.close()?;
         self.look_at_photographs(promised)?;
         self.last_fault = self.fault;
+        self.count_faults();
         let is_degraded = self.count_mirror();
         if !is_closed {
             // A process that dies does no more: what the ledger writes when it is let go reaches a disk nobody looks at.
@@ -129,7 +138,7 @@ impl Run {
             self.check_image(&image, bounds)?;
         }
         // Pages that were lost are lost to the next process too.
-        self.is_after_power_cut = power_fails || self.fault == Fault::LostPages && self.struck.is_none();
+        self.is_after_power_cut = power_fails || self.loses_pages();
         self.disks = match self.struck {
             _ if power_fails => self.disks.survivor(self.chance.next()),
             Some(side) if is_power => self.disks.survivor_of_side(side, self.chance.next()),

@@ -43,6 +43,7 @@ use std::process::ExitCode;
 
 use arguments::{Arguments, USAGE};
 use it::{model, pair, stage};
+use ledger_core::sim::PlantedBug;
 
 /// How many lines of a failing run's trace are printed.
 const TRACE_LINES: usize = 60;
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
     };
     panics::keep();
     let result = if arguments.trace {
-        trace(arguments.seed)
+        trace(arguments.seed, arguments.planted.first().copied())
     } else if arguments.planted.is_empty() {
         simulate(&arguments)
     } else {
@@ -72,12 +73,20 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs one seed and prints all that happens.
-fn trace(seed: u64) -> Result<(), String> {
-    let outcome = run::run(seed, None, true);
-    println!("{}", outcome.trace.tail(usize::MAX));
+/// Runs one seed and prints all that happens; and runs it again, for what differs.
+fn trace(seed: u64, planted: Option<PlantedBug>) -> Result<(), String> {
+    let [outcome, again] = [(), ()].map(|()| run::run(seed, planted, true));
+    println!("{}\n\ntrace {:016x}", outcome.trace.tail(usize::MAX), outcome.trace.hash());
+    if again.trace.hash() != outcome.trace.hash() {
+        let (one, other) = (outcome.trace.tail(usize::MAX), again.trace.tail(usize::MAX));
+        let differ = one.lines().zip(other.lines()).find(|(one, other)| one != other);
+        return Err(format!("two runs of the seed differ, first in {differ:?}"));
+    }
     outcome.violation.map_or(Ok(()), |violation| Err(violation.to_string()))
 }
+
+/// The build that this is: another one checks less, or more.
+const PROFILE: &str = if cfg!(debug_assertions) { "--profile ci" } else { "--release" };
 
 fn simulate(arguments: &Arguments) -> Result<(), String> {
     let report = campaign::campaign(arguments)?;
@@ -86,7 +95,7 @@ fn simulate(arguments: &Arguments) -> Result<(), String> {
         let again = run::run(*seed, None, true);
         println!("\nseed {seed}: {violation}\n{}", again.trace.tail(TRACE_LINES));
         println!(
-            "to see all of it: cargo run --release -p ledger-core --features sim --bin simulate -- --seed {seed} --trace"
+            "to see all of it: cargo run {PROFILE} -p ledger-core --features sim --bin simulate -- --seed {seed} --trace"
         );
     }
     report.verdict(arguments.images_min, arguments.cells_min)

@@ -86,6 +86,10 @@ pub(crate) struct Run {
     /// The fault of this life, and the side of a mirror that it strikes; `None`: all that there is.
     pub(crate) fault: Fault,
     pub(crate) struck: Option<usize>,
+    /// Another one of the disk in the same life.
+    pub(crate) second: Option<DiskFault>,
+    /// How many operations and reads of the disk the last opening took.
+    pub(crate) opening: (u64, u64),
     pub(crate) planted: Option<PlantedBug>,
     /// The calls of each client that were decided and not answered.
     pub(crate) in_flight: Vec<Vec<Pending>>,
@@ -150,6 +154,8 @@ impl Run {
             promise: Promise::new(swarm.durability),
             fault: Fault::Calm,
             struck: None,
+            second: None,
+            opening: (20, 20),
             planted,
             in_flight: (0..swarm.clients).map(|_| Vec::new()).collect(),
             asked: Vec::new(),
@@ -174,10 +180,22 @@ impl Run {
 
     fn lives(&mut self) -> Checked {
         for _ in 0..self.swarm.lives {
-            self.fault = self.chance.pick(&Fault::ALL);
+            self.fault = self.draw_fault();
             self.live()?;
         }
         self.come_to_rest()
+    }
+
+    fn draw_fault(&mut self) -> Fault {
+        let weights = self.swarm.faults;
+        let mut draw = self.chance.below(weights.iter().sum());
+        for (fault, weight) in Fault::ALL.into_iter().zip(weights) {
+            match draw.checked_sub(weight) {
+                Some(rest) => draw = rest,
+                None => return fault,
+            }
+        }
+        unreachable!("the weights add up to more than what was drawn")
     }
 
     fn live(&mut self) -> Checked {
@@ -246,14 +264,13 @@ impl Run {
             },
             Fault::Eio => {
                 let fault = self.chance.pick(&[DiskFault::Eio, DiskFault::EioForever]);
-                self.disks.fail(struck, soon, fault);
+                self.arm(soon, fault);
             }
-            // Only a write can stop half-way: the next one does.
-            Fault::ShortWrite => (soon..soon + 4).for_each(|n| self.disks.fail(struck, n, DiskFault::ShortWrite)),
-            Fault::LostPages => self.disks.fail(struck, soon, DiskFault::FailedFsyncLosesPages),
+            Fault::ShortWrite => self.arm(soon, DiskFault::ShortWrite),
+            Fault::LostPages => self.arm(soon, DiskFault::FailedFsyncLosesPages),
             Fault::Full => match self.chance.below(4) {
-                0 => self.disks.fail(struck, soon, DiskFault::Enospc),
-                1 => self.disks.fail(struck, soon, DiskFault::EnospcForever),
+                0 => self.arm(soon, DiskFault::Enospc),
+                1 => self.arm(soon, DiskFault::EnospcForever),
                 small => {
                     // Or not even for a checkpoint.
                     let room = self.chance.below(if small == 2 { 1 << 20 } else { 1 << 14 });
@@ -261,6 +278,7 @@ impl Run {
                 }
             },
         }
+        self.plan_second_fault();
         for _ in 0..self.swarm.photographs {
             let (after, seed) = (self.chance.below(60), self.chance.next());
             self.disks.photograph(after, seed);
@@ -268,6 +286,45 @@ impl Run {
         let (fault, side) =
             (self.fault.as_str(), self.struck.map_or("", |side| [" of the primary", " of the mirror"][side]));
         self.trace.line(format_args!("the fault of this life is {fault}{side}"));
+    }
+
+    /// Lets an operation of what is struck go wrong, `soon` so many from here.
+    fn arm(&self, soon: u64, fault: DiskFault) {
+        // Only a write can stop half-way: the next one does.
+        let next = if fault == DiskFault::ShortWrite { 4 } else { 1 };
+        (soon..soon + next).for_each(|n| self.disks.fail(self.struck, n, fault));
+    }
+
+    /// Sometimes a disk that is to fail fails in another way as well.
+    fn plan_second_fault(&mut self) {
+        self.second = None;
+        if !self.fault.may_halt() || self.fault == Fault::Full || self.chance.below(100) >= self.swarm.second_faults {
+            return;
+        }
+        let all = [DiskFault::Eio, DiskFault::EioForever, DiskFault::ShortWrite, DiskFault::FailedFsyncLosesPages];
+        let others: Vec<DiskFault> = all.into_iter().filter(|fault| !self.fault.is_by(*fault)).collect();
+        let (second, soon) = (self.chance.pick(&others), self.chance.below(self.swarm.fault_within));
+        self.arm(soon, second);
+        self.second = Some(second);
+    }
+
+    /// Counts which of the planned faults of this life have struck.
+    pub(crate) fn count_faults(&mut self) {
+        let struck = self.disks.have_struck(self.struck);
+        let power_failed = self.disks.struck(self.struck).any(SimDisk::is_off);
+        if struck.iter().any(|fault| self.fault.is_by(*fault)) || power_failed {
+            self.tally.coverage.hit("fault", "strikes", self.fault);
+        }
+        if self.second.is_some_and(|second| struck.contains(&second)) {
+            self.tally.coverage.hit("fault", "a second one strikes", self.fault);
+        }
+        self.trace.line(format_args!("what struck: {struck:?}"));
+    }
+
+    /// Whether what a failed sync should have written is lost to the next process, too.
+    pub(crate) fn loses_pages(&self) -> bool {
+        let is_planned = self.fault == Fault::LostPages || self.second == Some(DiskFault::FailedFsyncLosesPages);
+        is_planned && self.struck.is_none()
     }
 
     /// Whether the ledger goes on where its side of a mirror fails. For a full disk it does not: that is the callers' to handle.
@@ -353,7 +410,16 @@ impl Run {
         }
         let interval_is_over = self.chance.below(8) == 0;
         let before = self.disks.operations();
+        // Not when a caller writes: he would decide at another moment than the model is told.
+        let is_slow = !self.swarm.disk_latency_max.is_zero();
+        if is_slow {
+            let seed = self.chance.next();
+            self.disks.slow_down(Some((&self.clock, self.swarm.disk_latency_max, seed)));
+        }
         let worked = self.ledger().step_log(interval_is_over);
+        if is_slow {
+            self.disks.slow_down(None);
+        }
         let (operations, durable) = (self.disks.operations() - before, self.ledger().durable());
         if worked {
             self.trace.line(format_args!("log: {operations} operations, durable {durable}"));
@@ -447,15 +513,16 @@ impl Run {
         let wall = self.clock.wall();
         let years = DAY * 365 * (1 + self.chance.below(10) as u32);
         let seconds = Duration::from_secs(1 + self.chance.below(100));
-        let to = match self.chance.below(6) {
-            0 => wall.saturating_add(years),
-            1 => wall.saturating_sub(years),
-            2 => wall.saturating_add(seconds),
-            3 => wall.saturating_sub(seconds),
-            4 => START.saturating_add(self.clock.monotonic()),
+        let (to, outcome) = match self.chance.below(6) {
+            0 => (wall.saturating_add(years), "leap not believed"),
+            1 => (wall.saturating_sub(years), "set back"),
+            2 => (wall.saturating_add(seconds), "small step"),
+            3 => (wall.saturating_sub(seconds), "small step"),
+            4 => (START.saturating_add(self.clock.monotonic()), "set right"),
             _ => {
                 self.ledger().accept_clock();
                 self.time.accepted(&self.clock);
+                self.tally.coverage.hit("clock", "accepted", self.fault);
                 self.trace.line(format_args!("the wall clock is accepted at {wall}"));
                 return self.now().map(drop);
             }
@@ -463,6 +530,11 @@ impl Run {
         self.clock.set_wall(to);
         self.time.stepped(wall, to);
         self.trace.line(format_args!("the wall clock is set from {wall} to {to}"));
-        self.now().map(drop)
+        let now = self.now()?;
+        // Where it was far behind, a leap ahead may lead to what is right.
+        if outcome != "leap not believed" || to.saturating_since(now) > DAY {
+            self.tally.coverage.hit("clock", outcome, self.fault);
+        }
+        Ok(())
     }
 }

@@ -10,6 +10,7 @@ use ledger_core::withdrawals::Policy;
 use ledger_core::{Durability, OnSideFailure};
 
 use crate::bank::Rates;
+use crate::coverage::Fault;
 use crate::stage::Chance;
 
 #[derive(Clone, Debug)]
@@ -43,8 +44,15 @@ pub(crate) struct Swarm {
     pub(crate) is_bulky: bool,
     /// The highest amount; very high ones meet the limit of a balance.
     pub(crate) amount_max: u64,
+    /// How often a life is under each fault, in the order of [`Fault::ALL`].
+    pub(crate) faults: [u64; Fault::ALL.len()],
     /// A fault of the disk strikes within so many of its operations.
     pub(crate) fault_within: u64,
+    /// In percent: a second fault in a life that has one, and a read that fails while the ledger is opened.
+    pub(crate) second_faults: u64,
+    pub(crate) failing_reads: u64,
+    /// What an operation of the disk takes at most.
+    pub(crate) disk_latency_max: Duration,
     /// How many crash images of each life are opened on the side.
     pub(crate) photographs: u64,
 }
@@ -108,7 +116,11 @@ impl Swarm {
             misuses: chance.pick(&[1, 4]),
             is_bulky,
             amount_max: if chance.below(10) == 0 { 1 << 53 } else { 1_000 },
-            fault_within: 50,
+            faults: faults(chance),
+            fault_within: chance.pick(&[20, 50, 50, 100]),
+            second_faults: chance.pick(&[0, 0, 30]),
+            failing_reads: chance.pick(&[0, 0, 0, 50]),
+            disk_latency_max: Duration::from_millis(chance.pick(&[0, 0, 5, 2_000])),
             photographs: 1 + chance.below(3),
         };
         drawn.for_rare_cells(chance)
@@ -161,6 +173,12 @@ impl Swarm {
             ..self
         }
     }
+}
+
+fn faults(chance: &mut Chance) -> [u64; Fault::ALL.len()] {
+    let mut weights = Fault::ALL.map(|_| chance.pick(&[0, 1, 1, 4]));
+    weights[Fault::Calm as usize] = weights[Fault::Calm as usize].max(1);
+    weights
 }
 
 fn policy(chance: &mut Chance) -> Policy {

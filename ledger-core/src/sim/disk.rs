@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
+use std::time::Duration;
 
-use super::Random;
-use super::Supply;
 use super::file::{Content, Data, FileImage};
+use super::{Random, SimClock, Supply};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::sys::{DirectoryLock, ReadFrom, Storage, StorageFile};
 
@@ -59,9 +59,22 @@ pub(super) struct Inner {
     power_off_at: Option<u64>,
     is_off: bool,
     faults: Vec<(u64, Fault)>,
+    /// What has gone wrong so far.
+    struck: Vec<Fault>,
+    reads: u64,
+    read_fails_at: Option<u64>,
     capacity: Option<u64>,
+    latency: Option<Latency>,
     to_photograph: BTreeMap<u64, u64>,
     photographs: Vec<SimDisk>,
+}
+
+/// How long operations take.
+#[derive(Clone)]
+struct Latency {
+    clock: SimClock,
+    most: Duration,
+    random: Random,
 }
 
 #[derive(Clone)]
@@ -101,7 +114,11 @@ impl SimDisk {
             power_off_at: None,
             is_off: false,
             faults: Vec::new(),
+            struck: Vec::new(),
+            reads: 0,
+            read_fails_at: None,
             capacity: None,
+            latency: None,
             to_photograph: BTreeMap::new(),
             photographs: Vec::new(),
         })
@@ -145,9 +162,34 @@ impl SimDisk {
         self.inner.lock().faults.push((n, fault));
     }
 
-    /// Takes every fault back that [`SimDisk::fail_at`] planned.
+    /// How often bytes of a file were read so far, or were to be.
+    pub fn reads(&self) -> u64 {
+        self.inner.lock().reads
+    }
+
+    /// Lets read `n` (counted from 0 over the disk's life) fail, once, as of a sector that cannot be read.
+    pub fn fail_read_at(&self, n: u64) {
+        self.inner.lock().read_fails_at = Some(n);
+    }
+
+    /// Each operation that changes or syncs something takes a time of up to so much from here on, drawn by the seed, by which the
+    /// clock moves on; or none.
+    pub fn slow_down(&self, how: Option<(&SimClock, Duration, u64)>) {
+        let latency =
+            |(clock, most, seed): (&SimClock, _, _)| Latency { clock: clock.clone(), most, random: Random::new(seed) };
+        self.inner.lock().latency = how.map(latency);
+    }
+
+    /// Takes everything back that [`SimDisk::fail_at`], [`SimDisk::fail_read_at`] and [`SimDisk::slow_down`] planned.
     pub fn heal(&self) {
-        self.inner.lock().faults.clear();
+        let mut inner = self.inner.lock();
+        inner.faults.clear();
+        (inner.read_fails_at, inner.latency) = (None, None);
+    }
+
+    /// Which faults have struck so far: planned ones, and [`Fault::Enospc`] where there was no room.
+    pub fn struck(&self) -> Vec<Fault> {
+        self.inner.lock().struck.clone()
     }
 
     /// How many bytes all files together may have, holes included.
@@ -182,8 +224,10 @@ impl SimDisk {
     #[must_use]
     pub fn after_kill(&self) -> SimDisk {
         let mut inner = self.inner.lock().clone();
-        (inner.operations, inner.power_off_at, inner.is_off) = (0, None, false);
+        (inner.operations, inner.reads, inner.power_off_at, inner.is_off) = (0, 0, None, false);
+        (inner.read_fails_at, inner.latency) = (None, None);
         inner.faults.clear();
+        inner.struck.clear();
         inner.to_photograph.clear();
         inner.photographs.clear();
         SimDisk::of(inner)
@@ -309,6 +353,10 @@ impl Inner {
             power_off_at: None,
             is_off: false,
             faults: Vec::new(),
+            struck: Vec::new(),
+            reads: 0,
+            read_fails_at: None,
+            latency: None,
             to_photograph: BTreeMap::new(),
             photographs: Vec::new(),
             ..*self
@@ -326,6 +374,9 @@ impl Inner {
     /// Counts an operation and says how it goes.
     fn begin(&mut self, operation: Operation) -> io::Result<Course> {
         self.check_power()?;
+        if let Some(Latency { clock, most, random }) = &mut self.latency {
+            clock.advance(Duration::from_micros(random.below(most.as_micros() as u64 + 1)));
+        }
         let n = self.operations;
         if let Some(seed) = self.to_photograph.remove(&n) {
             let survivor = self.survivor(seed);
@@ -341,19 +392,37 @@ impl Inner {
         };
         if let Some(found) = self.faults.iter().position(loses) {
             self.faults.remove(found);
+            self.strikes(Fault::FailedFsyncLosesPages);
             return Ok(Course::LosesPages);
         }
-        for &(at, fault) in &self.faults {
-            match fault {
-                Fault::Eio if n == at => return Err(eio()),
-                Fault::EioForever if n >= at => return Err(eio()),
-                Fault::Enospc if n == at => return Err(enospc()),
-                Fault::EnospcForever if n >= at && operation != Operation::Sync => return Err(enospc()),
-                Fault::ShortWrite if n == at && operation == Operation::Write => return Ok(Course::Half),
-                _ => {}
-            }
+        let strikes = |&&(at, fault): &&(u64, Fault)| match fault {
+            Fault::Eio | Fault::Enospc => n == at,
+            Fault::EioForever => n >= at,
+            Fault::EnospcForever => n >= at && operation != Operation::Sync,
+            Fault::ShortWrite => n == at && operation == Operation::Write,
+            Fault::FailedFsyncLosesPages => false,
+        };
+        let Some(&(_, fault)) = self.faults.iter().find(strikes) else { return Ok(Course::Whole) };
+        self.strikes(fault);
+        match fault {
+            Fault::Enospc | Fault::EnospcForever => Err(enospc()),
+            Fault::ShortWrite => Ok(Course::Half),
+            _ => Err(eio()),
         }
-        Ok(Course::Whole)
+    }
+
+    fn strikes(&mut self, fault: Fault) {
+        if !self.struck.contains(&fault) {
+            self.struck.push(fault);
+        }
+    }
+
+    /// Counts a read, and says whether it succeeds.
+    fn begin_read(&mut self) -> io::Result<()> {
+        self.check_power()?;
+        let n = self.reads;
+        self.reads += 1;
+        if self.read_fails_at == Some(n) { Err(unreadable()) } else { Ok(()) }
     }
 
     fn change_names(&mut self, change: NameChange) {
@@ -513,6 +582,7 @@ impl SimFile {
 
     /// As [`SimFile::seen`], where the device can read all of it.
     fn read<T>(&self, offset: u64, length: u64, look: impl FnOnce(&FileImage) -> T) -> io::Result<T> {
+        self.disk.inner.lock().begin_read()?;
         self.seen(|image| image.can_read(offset, length).then(|| look(image)))?.ok_or_else(unreadable)
     }
 
@@ -523,6 +593,7 @@ impl SimFile {
         let course = inner.begin(Operation::Write)?;
         let grown = (offset + length).saturating_sub(inner.files[&self.id].seen.len);
         if inner.capacity.is_some_and(|capacity| grown > 0 && inner.used() + grown > capacity) {
+            inner.strikes(Fault::Enospc);
             return Err(enospc());
         }
         let length = if matches!(course, Course::Half) { length / 2 } else { length };
@@ -636,6 +707,37 @@ mod tests {
         assert_eq!((cached, device[3], device[4]), ([7; 100], 6, 7));
         assert_eq!(disk.after_kill().read("x").unwrap(), [7; 100]);
         assert_eq!(disk.survivor(0).read("x").unwrap(), device);
+    }
+
+    #[test]
+    fn a_read_fails_once_and_what_strikes_is_told_until_the_process_ends() {
+        let (disk, file) = disk_with(&[7; 100]);
+        disk.fail_read_at(disk.reads() + 1);
+        file.read_at(&mut [0], 0).unwrap();
+        assert_eq!(file.read_at(&mut [0], 0).unwrap_err().raw_os_error(), Some(5));
+        file.read_at(&mut [0], 0).unwrap();
+        assert_eq!((disk.reads(), disk.struck()), (3, vec![]));
+        disk.fail_at(disk.operations() + 1, Fault::Eio);
+        file.sync_data().unwrap();
+        assert_eq!(disk.struck(), []);
+        file.sync_data().unwrap_err();
+        disk.set_capacity(100);
+        file.write_at(&[0], 100).unwrap_err();
+        assert_eq!(disk.struck(), [Fault::Eio, Fault::Enospc]);
+        assert_eq!((disk.after_kill().struck(), disk.after_kill().reads()), (vec![], 0));
+    }
+
+    #[test]
+    fn a_slow_disk_takes_time_until_it_is_healed() {
+        let (disk, file) = disk_with(&[7; 100]);
+        let clock = SimClock::at(crate::types::Timestamp::MIN);
+        disk.slow_down(Some((&clock, Duration::from_secs(1), 3)));
+        (0..20).for_each(|_| file.sync_data().unwrap());
+        let taken = crate::sys::Clock::monotonic(&clock);
+        assert!(taken > Duration::from_secs(3) && taken <= Duration::from_secs(20), "{taken:?}");
+        disk.heal();
+        file.sync_data().unwrap();
+        assert_eq!(crate::sys::Clock::monotonic(&clock), taken);
     }
 
     #[test]
