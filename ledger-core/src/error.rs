@@ -311,3 +311,86 @@ impl std::error::Error for OpenError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    /// What each refusal is told by, and the page of docs/runbook.md that says so: who is refused searches for it. What an option
+    /// cannot be is said in words of its own.
+    macro_rules! pages {
+        ($($variant:pat => [$(($refusal:expr, $words:literal, $page:literal)),+],)+) => {
+            /// Does not compile where one has no page.
+            const fn has_a_page(refusal: &OpenError) {
+                match refusal {
+                    $($variant => {})+
+                }
+            }
+
+            fn pages() -> Vec<(OpenError, &'static str, &'static str)> {
+                vec![$($(($refusal, $words, $page)),+),+]
+            }
+        };
+    }
+
+    fn refused_by_the_system(errno: Errno) -> OpenError {
+        OpenError::Io { context: "opening a file".to_owned(), source: errno.into() }
+    }
+
+    pages! {
+        OpenError::InUse { .. } => [
+            (OpenError::InUse { directory: "data".to_owned() }, "is in use", "The directory is in use")
+        ],
+        OpenError::Io { .. } => [
+            (refused_by_the_system(Errno::NOSPC), "No space left on device", "The disk is full"),
+            (refused_by_the_system(Errno::MFILE), "Too many open files", "No file descriptor is left"),
+            (refused_by_the_system(Errno::IO), "Input/output error", "The log is damaged"),
+            (refused_by_the_system(Errno::ACCESS), "Permission denied", "The server does not start"),
+            (refused_by_the_system(Errno::ROFS), "Read-only file system", "The server does not start"),
+            (refused_by_the_system(Errno::NOTDIR), "Not a directory", "The server does not start")
+        ],
+        OpenError::Damaged { .. } => [
+            (
+                OpenError::Damaged { file: "a file".to_owned(), offset: 1, seq: None, reason: "it rots".to_owned() },
+                "is damaged at byte",
+                "The log is damaged"
+            )
+        ],
+        OpenError::OtherHistory { .. } => [
+            (
+                OpenError::OtherHistory { seq: 1, reason: "it is another".to_owned() },
+                "is not the one that the head was given for",
+                "The history is another one"
+            )
+        ],
+        OpenError::Unsupported { .. } => [
+            (
+                OpenError::Unsupported { file: "a file".to_owned(), reason: "it is newer".to_owned() },
+                "cannot be read by this version",
+                "The files are of a newer version"
+            )
+        ],
+        OpenError::Clock { .. } => [
+            (OpenError::Clock { reason: "it is wrong".to_owned() }, "accept", "The clock is refused")
+        ],
+        OpenError::InvalidOption { .. } => [
+            (OpenError::InvalidOption { reason: String::new() }, "", "The server does not start")
+        ],
+    }
+
+    #[test]
+    fn every_refusal_of_an_opening_has_a_page_of_the_runbook_that_says_it() {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/runbook.md");
+        let runbook = std::fs::read_to_string(file).expect("the runbook");
+        for (refusal, words, page) in pages() {
+            has_a_page(&refusal);
+            let text = runbook.split("\n## ").find_map(|text| text.strip_prefix(page)?.strip_prefix('\n'));
+            let text =
+                text.unwrap_or_else(|| panic!("no page {page}")).split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(refusal.to_string().contains(words), "{refusal}");
+            assert!(text.contains(words), "{page} does not say {words:?}");
+        }
+    }
+}

@@ -87,7 +87,7 @@ pub enum Code {
     Halted,
     /// The server is stopping.
     ShuttingDown,
-    /// The log's disk is full.
+    /// The log has no room: its disk is full, or the process has no descriptor for its next file.
     StorageFull,
 }
 
@@ -170,7 +170,7 @@ impl Code {
             Code::Overloaded => ("overloaded", 503, "The server is overloaded"),
             Code::Halted => ("halted", 503, "The ledger halted"),
             Code::ShuttingDown => ("shutting_down", 503, "The server is stopping"),
-            Code::StorageFull => ("storage_full", 507, "The disk is full"),
+            Code::StorageFull => ("storage_full", 507, "The log has no room"),
         }
     }
 

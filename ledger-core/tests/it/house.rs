@@ -192,30 +192,69 @@ fn every_module_says_what_it_is() {
     }
 }
 
-/// Each page of the runbook names the tests that go through its failure; they must exist under these names. The first of each
-/// is one that types the page's own lines.
+/// Each page of the runbook has a row that names the tests which go through its failure. They must be tests, of these names, that are
+/// run; the first of each types the page's own lines.
 #[test]
-fn every_rehearsal_that_the_runbook_names_exists() {
+fn every_page_of_the_runbook_is_rehearsed_by_tests_that_are_run() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let runbook = std::fs::read_to_string(workspace.join("docs/runbook.md")).expect("the runbook");
-    let pages = runbook.lines().filter(|line| line.starts_with("## ") && !line.contains("Rehearsals")).count();
+    let titles: Vec<&str> = runbook.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let (last, pages) = titles.split_last().expect("pages");
+    assert_eq!(*last, "Rehearsals");
     let rows: Vec<&str> = runbook.lines().filter(|line| line.contains("::")).collect();
-    assert_eq!(rows.len(), pages, "a row for each page");
-    for row in rows {
-        assert!(row.contains("| `ledger-server`, `it`: `runbook::"), "nobody types what this page says: {row}");
+    assert_eq!(rows.len(), pages.len(), "a row for each page");
+    for (title, row) in pages.iter().zip(rows) {
+        let page = format!("| [{title}](#{}) | ", anchor(title));
+        let tests = row.strip_prefix(&page).unwrap_or_else(|| panic!("{row}\nis not of the page {title}"));
+        assert!(tests.starts_with("`ledger-server`, `it`: `runbook::"), "nobody types what this page says: {row}");
         let mut package = "";
         let mut target = "";
-        for word in row.split('`').skip(1).step_by(2) {
+        let mut types_the_page = true;
+        for word in tests.split('`').skip(1).step_by(2) {
             match word.rsplit_once("::") {
                 Some((module, test)) => {
-                    let module = format!("{}.rs", module.replace("::", "/"));
-                    let file = workspace.join(package).join("tests").join(target).join(module);
-                    let text = std::fs::read_to_string(&file).unwrap_or_else(|err| panic!("{}: {err}", file.display()));
-                    assert!(text.contains(&format!("fn {test}(")), "{} has no test {test}", file.display());
+                    let text = test_of(&workspace.join(package).join("tests").join(target), module, test);
+                    assert!(
+                        !types_the_page || text.contains(&format!("Page::of(\"{title}\")")),
+                        "{test}: not of {title}"
+                    );
+                    types_the_page = false;
                 }
                 None if word.starts_with("ledger-") => package = word,
                 None => target = word,
             }
         }
     }
+    for (at, _) in runbook.match_indices("](#") {
+        let link = runbook[at + "](#".len()..].split(')').next().unwrap_or_default();
+        assert!(pages.iter().any(|title| anchor(title) == link), "no page is linked to by #{link}");
+    }
+}
+
+fn anchor(title: &str) -> String {
+    title.to_lowercase().replace(' ', "-")
+}
+
+/// The text of a function that the harness runs: it has the attribute of a test and no other, and each module on the way to it is
+/// declared by the one before.
+fn test_of(root: &Path, module: &str, test: &str) -> String {
+    let mut file = root.join("main.rs");
+    let mut directory = root.to_owned();
+    for name in module.split("::") {
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|err| panic!("{}: {err}", file.display()));
+        let declares = |line: &str| line.ends_with(&format!("mod {name};"));
+        assert!(text.lines().any(declares), "{} does not declare {name}", file.display());
+        file = directory.join(format!("{name}.rs"));
+        directory.push(name);
+    }
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|err| panic!("{}: {err}", file.display()));
+    let lines: Vec<&str> = text.lines().collect();
+    let is_it = |line: &&str| line.trim_start_matches("async ").starts_with(&format!("fn {test}("));
+    let at = lines.iter().position(is_it).unwrap_or_else(|| panic!("{} has no {test}", file.display()));
+    let attributes = lines[..at].iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("///"));
+    let attributes: Vec<&str> = attributes.filter(|line| line.starts_with("#[")).copied().collect();
+    let is_test = matches!(attributes[..], [it] if it == "#[test]" || it.starts_with("#[tokio::test"));
+    assert!(is_test, "{test} in {} is no test: {attributes:?}", file.display());
+    let end = lines[at..].iter().position(|line| *line == "}").map_or(lines.len(), |length| at + length);
+    lines[at..end].join("\n")
 }

@@ -22,7 +22,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
@@ -74,6 +74,9 @@ impl Default for ServeOptions {
 /// How many connections may wait to be accepted, if the operating system allows as many. One that finds no place is dropped,
 /// and its client tries again after a second: with the 128 of tokio's own `bind`, 500 that came at once took that second.
 const BACKLOG: u32 = 4_096;
+
+/// How often it is told that no connection can be accepted: it is tried twenty times a second.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// What answers that are being written when the time of a stop is over may still take.
 const LAST_ANSWERS: Duration = Duration::from_millis(100);
@@ -142,6 +145,7 @@ impl Acceptor {
     /// Serves what comes until `end` is ready; each connection is told by `connections` that it is to end.
     async fn accept_until(&self, end: impl Future<Output = ()>, connections: &watch::Sender<()>, stage: Stage) {
         let mut end = pin!(end);
+        let mut told = Told::default();
         loop {
             // The end first: what it begins may not wait for connections.
             let accepted = tokio::select! {
@@ -156,7 +160,9 @@ impl Acceptor {
                 }
                 Err(fault) => {
                     // Mostly a lack of file descriptors: others will be closed soon.
-                    tracing::warn!(%fault, "no connection could be accepted");
+                    if told.is_due(Instant::now()) {
+                        tracing::warn!(%fault, "no connection could be accepted");
+                    }
                     tokio::select! {
                         () = &mut end => return,
                         () = tokio::time::sleep(Duration::from_millis(50)) => {}
@@ -164,6 +170,21 @@ impl Acceptor {
                 }
             }
         }
+    }
+}
+
+/// When something was told last.
+#[derive(Default)]
+struct Told(Option<Instant>);
+
+impl Told {
+    /// Whether it is to be told again, `now`.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.0.is_none_or(|last| now.duration_since(last) >= TELL_EVERY);
+        if is_due {
+            self.0 = Some(now);
+        }
+        is_due
     }
 }
 
@@ -246,4 +267,17 @@ fn spawn(
         }
         drop((place, stop));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_on_is_told_at_once_and_every_ten_seconds() {
+        let (begun, mut told) = (Instant::now(), Told::default());
+        let told: Vec<u64> =
+            (0..=20_050).step_by(50).filter(|millis| told.is_due(begun + Duration::from_millis(*millis))).collect();
+        assert_eq!(told, [0, 10_000, 20_000]);
+    }
 }

@@ -10,9 +10,11 @@ mod damage;
 mod disk;
 mod limits;
 mod page;
-mod shell;
+pub(crate) mod shell;
 
 use std::collections::BTreeSet;
+
+use ledger_server::error::Code;
 
 /// Who is woken by an alert searches the runbook for its name.
 #[test]
@@ -24,4 +26,55 @@ fn every_alert_has_a_page_that_names_it() {
     let named: BTreeSet<&str> = spans.filter(|span| span.starts_with("Ledger")).collect();
     assert!(!alerts.is_empty());
     assert_eq!(named, alerts, "what the pages name, and the alerts there are");
+}
+
+/// The page about a refusal that is the ledger's own affair; none where the caller has to mend what he asked for.
+fn page_of(code: Code) -> Option<&'static str> {
+    match code {
+        Code::InvalidJson
+        | Code::InvalidRequest
+        | Code::InvalidUserId
+        | Code::InvalidAmount
+        | Code::InvalidCurrency
+        | Code::InvalidReleaseAt
+        | Code::MissingIdempotencyKey
+        | Code::InvalidIdempotencyKey
+        | Code::InvalidPage
+        | Code::InvalidCursor
+        | Code::Unauthenticated
+        | Code::Forbidden
+        | Code::NotFound
+        | Code::TransactionNotFound
+        | Code::MethodNotAllowed
+        | Code::RequestTimeout
+        | Code::PayloadTooLarge
+        | Code::UnsupportedMediaType
+        | Code::DuplicateRequest
+        | Code::AlreadyResolved
+        | Code::NotCancellable
+        | Code::AttemptUnderWay
+        | Code::NeverAttempted
+        | Code::InsufficientBalance
+        | Code::BalanceOverflow
+        | Code::SameAccount
+        | Code::IdempotencyKeyReused
+        | Code::BatchRejected => None,
+        Code::OutcomeUnknown | Code::Internal | Code::Halted => Some("The ledger halted"),
+        Code::QueueFull => Some("The queue is full"),
+        Code::Overloaded => Some("The memory limit is reached"),
+        Code::ShuttingDown => Some("The server is stopping"),
+        Code::StorageFull => Some("The disk is full"),
+    }
+}
+
+/// Who meets a refusal searches the runbook for its status and code.
+#[test]
+fn every_refusal_that_is_the_ledgers_own_affair_has_a_page_that_names_it() {
+    for code in Code::ALL {
+        let page = page_of(code);
+        assert_eq!(page.is_some(), code.status() >= 500, "{code:?}");
+        if let Some(title) = page {
+            page::Page::of(title).says(&format!("{} `{}`", code.status(), code.as_str()));
+        }
+    }
 }

@@ -18,13 +18,13 @@ struct Far {
 }
 
 impl Far {
-    fn new() -> Far {
+    fn of(page: Page) -> Far {
         let shell = Shell::new();
         // The far end is this machine's; what is compressed comes back as it was.
         shell.install("ssh", "shift; exec sh -c \"$*\"");
         shell.install("zstd", "exec cat");
         std::fs::create_dir(shell.path("backups")).unwrap();
-        Far { shell, page: Page::of("The directory is lost") }
+        Far { shell, page }
     }
 
     /// Types the page's command, with what it leaves open filled in.
@@ -50,7 +50,7 @@ fn status_of(running: &Running, id: &str) -> Value {
 
 #[test]
 fn a_directory_that_is_lost() {
-    let far = Far::new();
+    let far = Far::of(Page::of("The directory is lost"));
     let (shell, page) = (&far.shell, &far.page);
     // A bank that does not come back to what it was given in this test's time.
     let running = shell.serve(&format!("{SERVE} --bank-latency 30s"));

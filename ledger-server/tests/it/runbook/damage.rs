@@ -1,7 +1,10 @@
 //! Bytes that are other ones than were written, and a history that is.
 
+use std::collections::BTreeMap;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::page::Page;
 use super::shell::{Running, Said, Shell, until};
@@ -62,7 +65,7 @@ fn a_damaged_log() {
 fn from_a_backup(page: &Page) {
     let shell = Shell::new();
     let log = damaged_at_five(&shell);
-    page.says("the server does not start, exits 1, and names a file, an offset and a seq");
+    page.says("the server does not start, exits 1, and says which file `is damaged at byte` …, and the seq there");
     let refused = shell.run(SERVE);
     assert_eq!(refused.code, 1, "{refused:?}");
     let place = format!("{} is damaged at byte {} (seq 5)", name(&log), offset(5));
@@ -295,6 +298,68 @@ fn a_history_that_is_another_one() {
     let judged = shell.run(&format!("ledger-server verify ledger-data --expect-head {later}"));
     is_another(&judged, "the log begins with seq ");
     shell.run(&format!("ledger-server verify ledger-data --expect-head {last}")).good();
+    page.is_done_but_for(&[]);
+}
+
+/// Raises the format in a file's header by one, and the header's checksum with it.
+fn renew(file: &Path, header_bytes: usize, format_at: usize) {
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes[format_at] += 1;
+    let (said, checksum) = bytes[..header_bytes].split_at_mut(header_bytes - 8);
+    checksum.copy_from_slice(&xxh3_64_with_seed(said, xxh3_64(&said[16..32])).to_le_bytes());
+    std::fs::write(file, bytes).unwrap();
+}
+
+/// All that is in a directory.
+fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    files.map(|file| (file.clone(), std::fs::read(&file).unwrap())).collect()
+}
+
+#[test]
+fn files_of_a_newer_version() {
+    let page = Page::of("The files are of a newer version");
+    let shell = Shell::new();
+    let running = shell.serve(SERVE);
+    charge(&running, 1..4);
+    shell.run("ledger-server backup backup --from ledger-data").good();
+    assert_eq!(running.stop(), Some(0));
+    let running = shell.serve(SERVE);
+    charge(&running, 4..7);
+    running.ask("POST /checkpoints").good();
+    assert_eq!(running.stop(), Some(0));
+    shell.run("mv ledger-data older").good();
+    let data = shell.path("ledger-data");
+    for (kind, what, header_bytes, format_at) in [
+        ("mark", "a mark of format 2", 4096, 8),
+        ("snapshot", "a snapshot of format 2", 64, 10),
+        ("segment", "a log of format 3", 4096, 10),
+    ] {
+        shell.run("rm -rf ledger-data && cp -a older ledger-data").good();
+        // Of the log, what the last start wrote.
+        let is_written =
+            |file: &PathBuf| kind != "segment" || std::fs::read(file).unwrap()[8192..].starts_with(b"LFRM");
+        let file = files(&data, kind).into_iter().rfind(is_written).unwrap();
+        renew(&file, header_bytes, format_at);
+        let before = contents(&data);
+        page.says(
+            "does not start, exits 1, and says of a file that it `cannot be read by this version: a log of format …`",
+        );
+        let refused = shell.run(SERVE);
+        let said = format!("{} cannot be read by this version: {what}", name(&file));
+        assert_eq!((refused.code, refused.error.contains(&said)), (1, true), "{kind}: {refused:?}");
+        let judged = shell.run(page.takes("ledger-server verify ledger-data"));
+        assert_eq!((judged.code, &judged.json()["file"]), (1, &name(&file).into()), "{kind}: {judged:?}");
+        page.says("Nothing is damaged, and nothing was changed");
+        assert!(contents(&data) == before, "{kind}");
+    }
+    page.says("it gives up what it cannot read, as if that were damaged");
+    let salvage = "ledger-server salvage ledger-data --into salvaged --i-accept-losing-entries";
+    assert_ne!(shell.run(salvage).good()["known_durable_lost"], 0);
+    let version = shell.run(page.takes("ledger-server --version"));
+    assert_eq!(version.out, concat!("ledger-server ", env!("CARGO_PKG_VERSION"), "\n"));
+    shell.run(page.takes("ledger-server restore backup --into ledger-data.new")).good();
+    assert_eq!(shell.serve("ledger-server --data-dir ledger-data.new").total(), 15);
     page.is_done_but_for(&[]);
 }
 

@@ -1,96 +1,81 @@
 //! A disk without room, and one that fails.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::json;
 
 use super::page::Page;
-use super::shell::{Running, Shell, until};
+use super::shell::{Answer, Shell, until};
 
 const SERVE: &str = "ledger-server --data-dir ledger-data";
 
-/// A file system of 16 MiB, in a mount namespace of its own, that `ledger-data` lies on, and whatever else there is on it.
-struct SmallDisk {
-    holder: Child,
-    ballast: PathBuf,
+/// A disk that is full while a test says so. (`scripts/torture` fills a real one, for which it has to be root.)
+struct Disk {
+    library: PathBuf,
+    full: PathBuf,
 }
 
-impl SmallDisk {
-    /// None where the kernel lets no user mount.
-    fn under(shell: &Shell) -> Option<SmallDisk> {
-        let place = shell.path("disk");
-        std::fs::create_dir(&place).unwrap();
-        let script = "mount -t tmpfs -o size=16m tmpfs \"$0\" && echo mounted && exec cat";
-        let holder = Command::new("unshare")
-            .args(["-Urm", "sh", "-c", script])
-            .arg(&place)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut holder = holder.ok()?;
-        let mut line = String::new();
-        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        // Seen from outside.
-        let inside = PathBuf::from(format!("/proc/{}/root{}", holder.id(), place.display()));
-        let disk = SmallDisk { holder, ballast: inside.join("ballast") };
-        if line != "mounted\n" || std::fs::create_dir(inside.join("data")).is_err() {
-            eprintln!("not rehearsed here, where no user can mount: scripts/torture has the fault `full`");
-            return None;
-        }
-        std::os::unix::fs::symlink(inside.join("data"), shell.path("ledger-data")).unwrap();
-        Some(disk)
+impl Disk {
+    fn under(shell: &Shell) -> Disk {
+        let disk = Disk { library: shell.path("full_disk.so"), full: shell.path("full") };
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/runbook/full_disk.c");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-o"]).arg(&disk.library).arg(source).arg("-ldl");
+        let output = compiler.output().expect("cc, which the program is built with, too");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        disk
     }
 
-    /// Takes the room that is left.
+    /// The command, on this disk.
+    fn on(&self, line: &str) -> String {
+        format!("env LD_PRELOAD={} FULL_DISK={} {line}", self.library.display(), self.full.display())
+    }
+
     fn fill(&self) {
-        let mut file = std::fs::File::create(&self.ballast).unwrap();
-        while file.write_all(&[1; 4096]).is_ok() {}
+        std::fs::File::create(&self.full).unwrap();
     }
 
     fn free(&self) {
-        std::fs::remove_file(&self.ballast).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
+        std::fs::remove_file(&self.full).unwrap();
     }
 }
 
 /// Charges until there is no room for more, each with as much as a charge can have; how many were taken.
-fn charge_until_full(running: &Running) -> u64 {
+pub(super) fn charge_until_full(mut post: impl FnMut(&str, &serde_json::Value) -> Answer) -> u64 {
     let mut taken = 0;
-    for batch in 0.. {
+    // Some 25 MiB: the segments that were ready take a tenth of that.
+    for batch in 0..100 {
         let charge = |n| {
             json!({"type": "charge", "user_id": 1, "amount": 5, "idempotency_key": format!("{batch} {n}"),
                 "metadata": {"note": "x".repeat(900)}})
         };
         let operations: Vec<_> = (0..200).map(charge).collect();
-        let done = running.post("/batch", &json!({"operations": operations})).good();
+        let done = post("/batch", &json!({"operations": operations})).good();
         let results = done["results"].as_array().unwrap();
         let codes: Vec<_> = results.iter().filter_map(|result| result["error"]["code"].as_str()).collect();
         assert!(codes.iter().all(|code| *code == "storage_full"), "{done}");
         taken += (results.len() - codes.len()) as u64;
-        if codes.len() == results.len() {
-            break;
+        if codes.len() < results.len() {
+            continue;
         }
+        // What is left may have room for a small one.
+        let small = |n| json!({"user_id": 1, "amount": 5, "idempotency_key": format!("small {n}")});
+        let refused = (0..100).find(|n| post("/charge", &small(*n)).status != 200);
+        return taken + refused.expect("a small charge that is refused");
     }
-    taken
+    panic!("{taken} charges were taken, and there is still room");
 }
 
 #[test]
 fn a_full_disk() {
     let page = Page::of("The disk is full");
     let shell = Shell::new();
-    let Some(disk) = SmallDisk::under(&shell) else { return };
-    let running = shell.serve(SERVE);
+    let disk = Disk::under(&shell);
+    let running = shell.serve(&disk.on(SERVE));
     assert_eq!(running.charge("first").status, 200);
     disk.fill();
-    let taken = 1 + charge_until_full(&running);
+    let taken = 1 + charge_until_full(|path, body| running.post(path, body));
     page.says("507 `storage_full` for new commands");
     let refused = running.charge("k");
     assert_eq!(refused.refusal(), (507, "storage_full".to_owned()));
@@ -108,7 +93,12 @@ fn a_full_disk() {
     running.ask(checkpoint).good();
     assert_eq!(running.stop(), Some(0));
     shell.run("ledger-server verify ledger-data").good();
-    assert_eq!(shell.serve(SERVE).total(), 5 * (taken + 1));
+    page.says("A server that is started on a full disk exits 1 with \"No space left on device\"");
+    disk.fill();
+    let refused = shell.run(&disk.on(SERVE));
+    assert_eq!((refused.code, refused.error.contains("No space left on device")), (1, true), "{refused:?}");
+    disk.free();
+    assert_eq!(shell.serve(&disk.on(SERVE)).total(), 5 * (taken + 1));
     page.is_done_but_for(&["df -h ledger-data"]);
 }
 
@@ -116,9 +106,9 @@ fn a_full_disk() {
 fn a_checkpoint_that_fails() {
     let page = Page::of("A checkpoint failed");
     let shell = Shell::new();
-    let Some(disk) = SmallDisk::under(&shell) else { return };
+    let disk = Disk::under(&shell);
     // One by itself with each new segment of the log; the next one is there before the disk is full.
-    let running = shell.serve(&format!("{SERVE} --checkpoint-size 64KiB"));
+    let running = shell.serve(&disk.on(&format!("{SERVE} --checkpoint-size 64KiB")));
     assert_eq!(running.charge("first").status, 200);
     let is_segment = |name: std::ffi::OsString| name.to_str().unwrap().ends_with(".segment");
     until(|| {
@@ -126,7 +116,7 @@ fn a_checkpoint_that_fails() {
         (files.filter(|file| is_segment(file.as_ref().unwrap().file_name())).count() >= 2).then_some(())
     });
     disk.fill();
-    let taken = 1 + charge_until_full(&running);
+    let taken = 1 + charge_until_full(|path, body| running.post(path, body));
     page.says("`a checkpoint failed` in the log, with the reason, and `ledger_checkpoint_failures_total` above zero");
     let line = running.logged("a checkpoint failed");
     assert!(line.contains("No space left on device"), "{line}");
@@ -156,7 +146,7 @@ fn a_halted_ledger() {
     let process = rustix::process::Pid::from_raw(running.id().try_into().unwrap());
     let nothing = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::prlimit(process, rustix::process::Resource::Fsize, nothing).unwrap();
-    page.says("500 `outcome_unknown` for the commands that were in flight, 503 for all others");
+    page.says("500 `outcome_unknown` for the commands that were in flight, 503 `halted` for all others");
     // Where the ledger had something of its own to write before, the command is one of the others.
     let refused = running.charge("in flight").refusal();
     assert!([(500, "outcome_unknown"), (503, "halted")].contains(&(refused.0, refused.1.as_str())), "{refused:?}");

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Spans that begin so, or with an option, and have more than one word are commands.
-const PROGRAMS: [&str; 14] =
-    ["ledger-server", "curl", "GET", "POST", "cp", "mv", "date", "df", "dmesg", "fuser", "lsof", "kill", "ps", "ssh"];
+const PROGRAMS: &str = "ledger-server curl GET POST cp mv ls date df dmesg fuser lsof kill ps ssh";
 
 /// A page of the runbook.
 pub(crate) struct Page {
@@ -77,5 +76,6 @@ fn commands(text: &str) -> BTreeSet<String> {
 }
 
 fn is_command(span: &str) -> bool {
-    span.split_once(' ').is_some_and(|(first, _)| first.starts_with("--") || PROGRAMS.contains(&first))
+    span.split_once(' ')
+        .is_some_and(|(first, _)| first.starts_with("--") || PROGRAMS.split(' ').any(|program| program == first))
 }

@@ -140,11 +140,8 @@ impl Running {
 
     fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        let mut request =
-            format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
-        headers.iter().for_each(|(name, value)| request.push_str(&format!("{name}: {value}\r\n")));
-        request.push_str(&format!("\r\n{body}"));
-        stream.write_all(request.as_bytes()).unwrap();
+        let headers = [&[("connection", "close")], headers].concat();
+        stream.write_all(written(method, path, &headers, body).as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, text) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{method} {path}: {answer:?}"));
@@ -162,6 +159,11 @@ impl Running {
 
     pub(crate) fn post_as(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         self.request("POST", path, headers, body)
+    }
+
+    /// A connection that stays open.
+    pub(crate) fn connect(&self) -> Connection {
+        Connection(BufReader::new(TcpStream::connect(&self.address).unwrap()))
     }
 
     /// What is in a file of the shell's directory.
@@ -249,6 +251,37 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// On which one asks again and again.
+pub(crate) struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        self.0.get_mut().write_all(written(method, path, headers, body).as_bytes()).unwrap();
+        let head: Vec<String> =
+            self.0.by_ref().lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+        let status = head[0].split(' ').nth(1).unwrap().parse().unwrap();
+        let length = head.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        let mut text = vec![0; length.parse().unwrap()];
+        self.0.read_exact(&mut text).unwrap();
+        Answer { status, text: String::from_utf8(text).unwrap() }
+    }
+
+    pub(crate) fn get(&mut self, path: &str) -> Answer {
+        self.request("GET", path, &[], "")
+    }
+
+    pub(crate) fn post(&mut self, path: &str, body: &Value) -> Answer {
+        self.request("POST", path, &[("content-type", "application/json")], &body.to_string())
+    }
+}
+
+/// A request as it is sent.
+fn written(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n", body.len());
+    headers.iter().for_each(|(name, value)| request.push_str(&format!("{name}: {value}\r\n")));
+    request + "\r\n" + body
 }
 
 /// What is to come about soon.
