@@ -1,5 +1,8 @@
 //! How many files and connections this process may have open.
 
+use std::io;
+
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Allows as many as the system lets it: many a system begins with 1,024, which is meant for programs that cannot count
@@ -26,4 +29,9 @@ pub(crate) fn connections_max(wanted: usize) -> usize {
         );
     }
     wanted.min((files / 2).max(1))
+}
+
+/// Whether there are as many open as this process, or the machine, may have.
+pub(crate) fn is_out_of_descriptors(fault: &io::Error) -> bool {
+    matches!(fault.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::MFILE | Errno::NFILE))
 }
