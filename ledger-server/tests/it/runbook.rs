@@ -10,7 +10,7 @@ mod damage;
 mod disk;
 mod limits;
 mod page;
-mod shell;
+pub(crate) mod shell;
 
 use std::collections::BTreeSet;
 
