@@ -211,7 +211,8 @@ pub enum OpenError {
         /// Its error.
         source: io::Error,
     },
-    /// A file is damaged: opening it would silently lose or change what was acknowledged.
+    /// A file is damaged: opening it would silently lose or change what was acknowledged. What can be done about it depends on who
+    /// met it, and is not said here.
     Damaged {
         /// Which file.
         file: String,
@@ -250,7 +251,7 @@ pub enum OpenError {
 
 impl OpenError {
     /// Whether a file is damaged, or has bytes that the device cannot read: another copy may be sound.
-    pub(crate) fn is_damage(&self) -> bool {
+    pub fn is_damage(&self) -> bool {
         match self {
             OpenError::Damaged { .. } => true,
             OpenError::Io { source, .. } => crate::sys::is_unreadable(source),
@@ -286,7 +287,7 @@ impl fmt::Display for OpenError {
                 if let Some(seq) = seq {
                     write!(f, " (seq {seq})")?;
                 }
-                write!(f, ": {reason}; nothing was changed: restore the directory from a copy")
+                write!(f, ": {reason}")
             }
             OpenError::OtherHistory { seq, reason } => {
                 write!(f, "the history up to seq {seq} is not the one that the head was given for: {reason}; ")?;

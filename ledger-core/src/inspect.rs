@@ -76,7 +76,8 @@ pub fn verify_storage(storage: &dyn Storage) -> Result<Verified, OpenError> {
 /// entries up to it are those that it was given for.
 ///
 /// # Errors
-/// As [`verify`]'s, and [`OpenError::OtherHistory`].
+/// As [`verify`]'s, and [`OpenError::OtherHistory`]; [`OpenError::InvalidOption`] where all else is sound, and `earlier` is of before what
+/// is kept of the log, so that nothing can be said of it.
 pub fn verify_since(path: impl AsRef<Path>, earlier: Head) -> Result<Verified, OpenError> {
     check_directory(path.as_ref())?;
     let (verified, scanned) = check(&DirectoryStorage::new(path), Some(earlier.seq))?;
@@ -86,7 +87,12 @@ pub fn verify_since(path: impl AsRef<Path>, earlier: Head) -> Result<Verified, O
         Some(found) => differs(format!("the head there is {}", found.hex())),
         None if earlier.seq > scanned.last_seq => differs(format!("the log ends with seq {}", scanned.last_seq)),
         None if earlier.seq < scanned.first_seq => {
-            differs(format!("the log begins with seq {}, and what was before it cannot be checked", scanned.first_seq))
+            let reason = format!(
+                "the head at seq {} cannot be checked, which says neither yes nor no: the log begins with seq {}, and snapshots have \
+                 replaced what was before; take a later head, and to have all of them checked, keep the log (--keep-log)",
+                earlier.seq, scanned.first_seq
+            );
+            Err(OpenError::InvalidOption { reason })
         }
         None => differs("no commit ended there".to_owned()),
     }
@@ -173,6 +179,17 @@ pub fn inspect(
         Ok(())
     })?;
     Ok(())
+}
+
+/// Whether a ledger lies in the directory `path`, sound or not. Nothing is made, and no directory is no fault.
+///
+/// # Errors
+/// It cannot be looked into.
+pub fn is_there(path: impl AsRef<Path>) -> Result<bool, OpenError> {
+    match wal::is_there(&DirectoryStorage::new(path)) {
+        Err(OpenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        looked => looked,
+    }
 }
 
 fn check_directory(path: &Path) -> Result<(), OpenError> {

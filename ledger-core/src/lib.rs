@@ -59,7 +59,7 @@ pub use checkpoint::{Checkpoint, CheckpointError};
 pub use command::{CancelWithdrawal, Charge, Command, Notice, ResolveWithdrawal, Transfer, Withdraw};
 pub use commit::{Commit, CommitFuture};
 pub use error::{Error, Halted, OpenError, Rejection};
-pub use inspect::{Inspected, Verified, inspect, verify, verify_since, verify_storage};
+pub use inspect::{Inspected, Verified, inspect, is_there, verify, verify_since, verify_storage};
 pub use ledger::{Checkpoints, Ledger};
 pub use mirror::{MirroredStorage, OnSideFailure};
 pub use options::Options;

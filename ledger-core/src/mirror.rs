@@ -44,8 +44,8 @@ impl MirroredStorage {
     ///
     /// # Errors
     /// [`OpenError::InUse`]; [`OpenError::Damaged`] if both sides are damaged, if they tell different histories, or if the
-    /// sound one lacks what the damaged one had, or may have had where it cannot be read; [`OpenError::InvalidOption`] if a
-    /// restore would be undone: nothing was changed then.
+    /// sound one lacks what the damaged one had, or may have had where it cannot be read; [`OpenError::InvalidOption`] if they
+    /// are two ledgers, or if a restore would be undone: nothing was changed then.
     pub fn open(
         primary: Arc<dyn Storage>,
         mirror: Arc<dyn Storage>,
@@ -69,14 +69,16 @@ impl MirroredStorage {
         backup::check_may_go_on(&*mirror)?;
         wal::reconcile(&*primary, &*mirror, &options.wal())?;
         remove_surplus(&*primary, &*mirror)?;
-        let pair = Pair { on_side_failure, lost: AtomicU8::new(NONE), reasons: [OnceLock::new(), OnceLock::new()] };
+        let directories = [primary.describe(), mirror.describe()];
+        let reasons = [OnceLock::new(), OnceLock::new()];
+        let pair = Pair { on_side_failure, lost: AtomicU8::new(NONE), directories, reasons };
         let held = Mutex::new(Some(DirectoryLock::new(held)));
         let leftovers = Mutex::new(BTreeSet::new());
         Ok(MirroredStorage { sides: [primary, mirror], pair: Arc::new(pair), leftovers, held })
     }
 
-    fn on_sides<T>(&self, act: impl Fn(&dyn Storage) -> io::Result<T>) -> io::Result<[Option<T>; 2]> {
-        self.pair.on_sides(|side| act(&*self.sides[side]))
+    fn on_sides<T>(&self, doing: Doing<'_>, act: impl Fn(&dyn Storage) -> io::Result<T>) -> io::Result<[Option<T>; 2]> {
+        self.pair.on_sides(doing, |side| act(&*self.sides[side]))
     }
 
     /// [`MirroredStorage::on_sides`] of what makes or removes the file `name`. Who holds `leftovers` keeps others from making a file
@@ -84,10 +86,10 @@ impl MirroredStorage {
     fn done_to<T>(
         &self,
         leftovers: &mut BTreeSet<String>,
-        name: &str,
+        (what, name): Doing<'_>,
         act: impl Fn(&dyn Storage) -> io::Result<T>,
     ) -> io::Result<[Option<T>; 2]> {
-        let done = self.on_sides(act);
+        let done = self.on_sides((what, name), act);
         match done.is_ok() {
             true => _ = leftovers.remove(name),
             false => _ = leftovers.insert(name.to_owned()),
@@ -105,7 +107,7 @@ impl MirroredStorage {
 
     /// Whether one of them had the file.
     fn remove_from_sides(&self, leftovers: &mut BTreeSet<String>, name: &str) -> io::Result<bool> {
-        let removed = self.done_to(leftovers, name, |side| match side.remove(name) {
+        let removed = self.done_to(leftovers, ("removing", name), |side| match side.remove(name) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
             removed => removed.map(|()| true),
         })?;
@@ -172,11 +174,16 @@ fn io_error(what: &str, name: &str, source: io::Error) -> OpenError {
 
 const NONE: u8 = 2;
 
+/// What is done on both sides, and to which of their files; to none: to the directory.
+type Doing<'a> = (&'static str, &'a str);
+
 /// What the files of a pair share.
 struct Pair {
     on_side_failure: OnSideFailure,
     /// The side that is no longer written to.
     lost: AtomicU8,
+    /// How each side is called in messages.
+    directories: [String; 2],
     /// Why, for each side.
     reasons: [OnceLock<String>; 2],
 }
@@ -184,7 +191,7 @@ struct Pair {
 impl Pair {
     /// Does the same on each side that is there. A full disk is no failure of a side,
     /// and neither is a process without a descriptor: they are the caller's to handle.
-    fn on_sides<T>(&self, act: impl Fn(usize) -> io::Result<T>) -> io::Result<[Option<T>; 2]> {
+    fn on_sides<T>(&self, doing: Doing<'_>, act: impl Fn(usize) -> io::Result<T>) -> io::Result<[Option<T>; 2]> {
         // Acquire: pairs with the Release of the loss, whose reason is then there.
         let lost = usize::from(self.lost.load(Ordering::Acquire));
         let (mut done, mut failed) = ([None, None], None);
@@ -197,7 +204,7 @@ impl Pair {
         match failed {
             None => Ok(done),
             Some((side, fault)) if self.goes_without(&fault) && done[1 - side].is_some() => {
-                self.lose(side, fault)?;
+                self.lose(side, doing, fault)?;
                 Ok(done)
             }
             Some((_, fault)) => Err(fault),
@@ -205,13 +212,13 @@ impl Pair {
     }
 
     /// Reads from the first side that is there.
-    fn read<T>(&self, mut act: impl FnMut(usize) -> io::Result<T>) -> io::Result<T> {
+    fn read<T>(&self, name: &str, mut act: impl FnMut(usize) -> io::Result<T>) -> io::Result<T> {
         let lost = usize::from(self.lost.load(Ordering::Acquire)); // As in `on_sides`.
         let side = usize::from(lost == 0);
         match act(side) {
             Err(fault) if lost == usize::from(NONE) && self.goes_without(&fault) => {
                 let value = act(1 - side)?;
-                self.lose(side, fault)?;
+                self.lose(side, ("reading", name), fault)?;
                 Ok(value)
             }
             read => read,
@@ -224,8 +231,11 @@ impl Pair {
 
     /// Goes on without `side`. Two threads may find the two sides failing at once: the second one cannot, and gets the
     /// fault back.
-    fn lose(&self, side: usize, fault: io::Error) -> io::Result<()> {
-        let _ = self.reasons[side].set(format!("the {} is lost: {fault}", ["primary directory", "mirror"][side]));
+    fn lose(&self, side: usize, (what, name): Doing<'_>, fault: io::Error) -> io::Result<()> {
+        let which = ["primary directory", "mirror"][side];
+        let file = if name.is_empty() { String::new() } else { format!("{name} in ") };
+        let reason = format!("the {which} is lost: {what} {file}{}: {fault}", self.directories[side]);
+        let _ = self.reasons[side].set(reason);
         match self.lost.compare_exchange(NONE, side as u8, Ordering::Release, Ordering::Relaxed) {
             Err(lost) if usize::from(lost) != side => Err(fault),
             _ => Ok(()),
@@ -237,13 +247,13 @@ impl Storage for MirroredStorage {
     fn lock(&self) -> io::Result<DirectoryLock> {
         match self.held.lock().take() {
             Some(held) => Ok(held),
-            None => Ok(DirectoryLock::new(self.on_sides(|side| side.lock())?)),
+            None => Ok(DirectoryLock::new(self.on_sides(("locking", ""), |side| side.lock())?)),
         }
     }
 
     /// What both sides have: what one has alone, it was not made here.
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(match self.on_sides(|side| side.list())? {
+        Ok(match self.on_sides(("listing", ""), |side| side.list())? {
             [Some(one), Some(two)] => one.into_iter().filter(|name| two.contains(name)).collect(),
             [one, two] => one.or(two).unwrap_or_default(),
         })
@@ -252,13 +262,13 @@ impl Storage for MirroredStorage {
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
         let mut leftovers = self.leftovers.lock();
         self.remove_leftovers(&mut leftovers);
-        let files = self.done_to(&mut leftovers, name, |side| side.create(name))?;
-        Ok(Arc::new(MirroredFile { files, pair: Arc::clone(&self.pair) }))
+        let files = self.done_to(&mut leftovers, ("creating", name), |side| side.create(name))?;
+        Ok(Arc::new(MirroredFile { files, name: name.to_owned(), pair: Arc::clone(&self.pair) }))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        let files = self.on_sides(|side| side.open(name))?;
-        Ok(Arc::new(MirroredFile { files, pair: Arc::clone(&self.pair) }))
+        let files = self.on_sides(("opening", name), |side| side.open(name))?;
+        Ok(Arc::new(MirroredFile { files, name: name.to_owned(), pair: Arc::clone(&self.pair) }))
     }
 
     /// On both sides, or, if one cannot, on neither: a segment that one side alone has, and that is never used, would be a hole in
@@ -266,7 +276,7 @@ impl Storage for MirroredStorage {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut leftovers = self.leftovers.lock();
         let is_renamed = [Cell::new(false), Cell::new(false)];
-        let done = self.pair.on_sides(|side| {
+        let done = self.pair.on_sides(("renaming", from), |side| {
             self.sides[side].rename(from, to)?;
             is_renamed[side].set(true);
             Ok(())
@@ -293,7 +303,7 @@ impl Storage for MirroredStorage {
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        self.on_sides(|side| side.sync_directory()).map(drop)
+        self.on_sides(("syncing", ""), |side| side.sync_directory()).map(drop)
     }
 
     fn describe(&self) -> String {
@@ -309,6 +319,8 @@ impl Storage for MirroredStorage {
 struct MirroredFile {
     /// A side that was lost before has none.
     files: [Option<Arc<dyn StorageFile>>; 2],
+    /// The one that it was opened by, for messages.
+    name: String,
     pair: Arc<Pair>,
 }
 
@@ -320,26 +332,26 @@ impl MirroredFile {
 
 impl StorageFile for MirroredFile {
     fn len(&self) -> io::Result<u64> {
-        self.pair.read(|side| self.file(side)?.len())
+        self.pair.read(&self.name, |side| self.file(side)?.len())
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.pair.read(|side| self.file(side)?.read_at(buf, offset))
+        self.pair.read(&self.name, |side| self.file(side)?.read_at(buf, offset))
     }
 
     fn read_device_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.pair.read(|side| self.file(side)?.read_device_at(buf, offset))
+        self.pair.read(&self.name, |side| self.file(side)?.read_device_at(buf, offset))
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.pair.on_sides(|side| self.file(side)?.write_at(bytes, offset)).map(drop)
+        self.pair.on_sides(("writing", &self.name), |side| self.file(side)?.write_at(bytes, offset)).map(drop)
     }
 
     fn write_device_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.pair.on_sides(|side| self.file(side)?.write_device_at(bytes, offset)).map(drop)
+        self.pair.on_sides(("writing", &self.name), |side| self.file(side)?.write_device_at(bytes, offset)).map(drop)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.pair.on_sides(|side| self.file(side)?.sync_data()).map(drop)
+        self.pair.on_sides(("syncing", &self.name), |side| self.file(side)?.sync_data()).map(drop)
     }
 }

@@ -1,11 +1,6 @@
 //! Tells in the log of checkpoints that failed: those that the ledger makes by itself have nobody else to tell.
 
-use std::time::Duration;
-
 use ledger_core::{Checkpoints, Ledger};
-
-/// How often it is looked whether one did.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Who tells of a ledger's failed checkpoints.
 pub(crate) struct Teller {
@@ -16,14 +11,6 @@ pub(crate) struct Teller {
 impl Teller {
     pub(crate) fn new(ledger: Ledger) -> Teller {
         Teller { ledger, told: 0 }
-    }
-
-    /// Looks now and again, for ever.
-    pub(crate) async fn run(&mut self) {
-        loop {
-            self.look();
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
     }
 
     /// Writes a line for what failed since the last look.

@@ -20,6 +20,7 @@ pub mod inspect;
 pub mod metrics;
 pub mod payouts;
 pub mod progress;
+pub mod remedy;
 pub mod route;
 pub mod salvage;
 pub mod serve;
@@ -35,6 +36,7 @@ mod origin;
 mod reconciliation;
 mod routes;
 mod run;
+mod watch;
 mod wire;
 
 pub use origin::Origin;

@@ -1,6 +1,7 @@
 //! Arguments, allocator, signals.
 #![forbid(unsafe_code)]
 
+use std::env::temp_dir;
 use std::io::{self, Write};
 use std::path::Path;
 use std::pin::pin;
@@ -10,8 +11,10 @@ use std::sync::Arc;
 use ledger_core::OpenError;
 use ledger_server::bank::{self, BankArguments, BankError};
 use ledger_server::config::{Command, CommandLine, Config, Settings, command_line};
+use ledger_server::remedy::{self, Job};
+use ledger_server::salvage::{self, SalvageError};
 use ledger_server::serve::listen;
-use ledger_server::{Ended, StartError, copies, files, inspect, open_unless, run, salvage, telemetry, verify};
+use ledger_server::{Ended, StartError, copies, exit_code, files, inspect, open_unless, run, telemetry, verify};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -30,31 +33,43 @@ fn main() -> ExitCode {
             match verify::verify(&directory, expect_head, &mut io::stdout()) {
                 Ok(true) => ExitCode::SUCCESS,
                 Ok(false) => ExitCode::from(1),
-                Err(fault) => fail(2, &fault),
+                Err(fault) => fail(2, &remedy::of_job(&fault, Job::Verify(&directory))),
             }
         }
         Some(Command::Bank(arguments)) => play_bank(*arguments),
-        Some(Command::Backup { directory, from }) if is_stream(&directory) => {
-            told(copies::backup_to_stream(&from, &mut io::stdout().lock(), &mut io::stderr()))
+        Some(Command::Backup { directory, from }) if is_stream(&directory) => told(
+            copies::backup_to_stream(&from, &mut io::stdout().lock(), &mut io::stderr()),
+            Job::Backup(&from, &temp_dir()),
+        ),
+        Some(Command::Backup { directory, from }) => {
+            told(copies::backup(&from, &directory, &mut io::stdout()), Job::Backup(&from, &directory))
         }
-        Some(Command::Backup { directory, from }) => told(copies::backup(&from, &directory, &mut io::stdout())),
         Some(Command::Restore { directory, into, to_seq, to_time }) => {
             match copies::until(to_seq, to_time.as_deref()) {
                 Ok(until) if is_stream(&directory) => {
-                    told(copies::restore_from_stream(&mut io::stdin().lock(), &into, until, &mut io::stdout()))
+                    let done = copies::restore_from_stream(&mut io::stdin().lock(), &into, until, &mut io::stdout());
+                    told(done, Job::Restore(&temp_dir(), &into))
                 }
-                Ok(until) => told(copies::restore(&directory, &into, until, &mut io::stdout())),
+                Ok(until) => {
+                    let done = copies::restore(&directory, &into, until, &mut io::stdout());
+                    told(done, Job::Restore(&directory, &into))
+                }
                 Err(fault) => fail(2, &fault),
             }
         }
-        Some(Command::Release { directory }) => told(copies::release(&directory, &mut io::stdout(), &mut io::stderr())),
+        Some(Command::Release { directory }) => {
+            told(copies::release(&directory, &mut io::stdout(), &mut io::stderr()), Job::Release(&directory))
+        }
         Some(Command::Salvage { directory, into, .. }) => {
             match salvage::salvage(&directory, &into, &mut io::stdout()) {
                 Ok(()) => ExitCode::SUCCESS,
+                Err(SalvageError::Ledger(fault)) => told(Err(fault), Job::Salvage(&directory, &into)),
                 Err(fault) => fail(fault.exit_code(), &fault),
             }
         }
-        Some(Command::Inspect { directory }) => told(inspect::inspect(&directory, &mut io::stdout())),
+        Some(Command::Inspect { directory }) => {
+            told(inspect::inspect(&directory, &mut io::stdout()), Job::Inspect(&directory))
+        }
     }
 }
 
@@ -64,10 +79,10 @@ fn is_stream(directory: &Path) -> bool {
 }
 
 /// The exit code of a command that has said all when it went well.
-fn told(done: Result<(), OpenError>) -> ExitCode {
-    match done.map_err(StartError::Open) {
+fn told(done: Result<(), OpenError>, job: Job<'_>) -> ExitCode {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => fail(fault.exit_code(), &fault),
+        Err(fault) => fail(exit_code(&fault), &remedy::of_job(&fault, job)),
     }
 }
 
@@ -90,6 +105,7 @@ fn serve(flags: Settings) -> ExitCode {
     match ended {
         Ok(Ended::Cleanly) => ExitCode::SUCCESS,
         Ok(Ended::Halted) => ExitCode::from(1),
+        Err(StartError::Open(fault)) => fail(exit_code(&fault), &remedy::of_start(&fault, &config)),
         Err(fault) => fail(fault.exit_code(), &fault),
     }
 }

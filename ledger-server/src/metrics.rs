@@ -43,6 +43,11 @@ pub(crate) fn count_rejection(code: Code) {
     REJECTIONS[code as usize].fetch_add(1, Ordering::Relaxed);
 }
 
+/// How many there were so far.
+pub(crate) fn rejections(code: Code) -> u64 {
+    REJECTIONS[code as usize].load(Ordering::Relaxed)
+}
+
 impl Metrics {
     /// Counts one answered request. Every counter stands alone, so all orderings are relaxed.
     pub fn observe(&self, route: Route, status: StatusCode, took: Duration) {
@@ -91,7 +96,7 @@ pub struct ServerFigures {
 pub fn text(metrics: &Metrics, stats: &Stats, server: &ServerFigures) -> String {
     let mut page = Page { text: String::with_capacity(16 << 10) };
     requests(&mut page, metrics);
-    rejections(&mut page);
+    all_rejections(&mut page);
     engine(&mut page, stats);
     withdrawals(&mut page, stats, server);
     money(&mut page, stats);
@@ -137,11 +142,11 @@ fn requests(page: &mut Page, metrics: &Metrics) {
     }
 }
 
-fn rejections(page: &mut Page) {
+fn all_rejections(page: &mut Page) {
     let help = "Requests, and operations of batches, that were answered with an error, by its code.";
     page.head("ledger_rejections_total", "counter", help);
     for code in Code::ALL {
-        let count = REJECTIONS[code as usize].load(Ordering::Relaxed);
+        let count = rejections(code);
         page.line("ledger_rejections_total", &format!("code=\"{}\"", code.as_str()), count);
     }
 }

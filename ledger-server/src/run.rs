@@ -8,16 +8,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ledger_core::withdrawals::Policy;
-use ledger_core::{DirectoryStorage, Durability, Ledger, MirroredStorage, OnSideFailure, OpenError, WhenFull};
+use ledger_core::{DirectoryStorage, Durability, Epoch, Ledger, MirroredStorage, OnSideFailure, OpenError, WhenFull};
 use tokio::net::TcpListener;
 
 use crate::app::{App, AppOptions, app};
-use crate::checkpoints;
 use crate::config::{BankConfig, Config, Duplicates, DurabilityMode, SimulatedBankConfig};
+use crate::error::name_directories;
 use crate::files::connections_max;
 use crate::payouts::{NoPayouts, Payouts};
 use crate::progress;
 use crate::serve::{ServeOptions, serve};
+use crate::watch::Watch;
 use crate::withdrawals::{
     ChosenBank, Executor, ExecutorOptions, Gateway, HttpBank, Latency, SimulatedBank, SimulatedBankOptions,
 };
@@ -32,8 +33,8 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// The process's exit code: 2 where the operator can mend it by what the server is told or by stopping another one,
-    /// 1 where the data is damaged.
+    /// The process's exit code: 2 where the operator can mend it by what the server is told, by permissions or by stopping another
+    /// one, 1 where the data is damaged or the disk refuses something.
     pub fn exit_code(&self) -> u8 {
         match self {
             StartError::Listen(_) => 2,
@@ -109,6 +110,9 @@ pub fn open(config: &Config) -> Result<Ledger, OpenError> {
         DurabilityMode::Interval(span) => options.durability(Durability::Interval(span.0)),
         DurabilityMode::Memory => return options.in_memory(),
     };
+    if config.must_exist {
+        check_is_there(config)?;
+    }
     let ledger = match &config.mirror_dir {
         None => options.open(&config.data_dir),
         Some(mirror) => {
@@ -117,8 +121,32 @@ pub fn open(config: &Config) -> Result<Ledger, OpenError> {
             options.open_on(MirroredStorage::open(primary, mirror, on_side_failure)?)
         }
     }?;
-    tell_what_was_found(&ledger);
+    tell_what_was_found(&ledger, config);
     Ok(ledger)
+}
+
+/// Refuses a directory without a ledger, which an opening would make: a disk that is not mounted looks like that.
+fn check_is_there(config: &Config) -> Result<(), OpenError> {
+    for directory in std::iter::once(&config.data_dir).chain(&config.mirror_dir) {
+        if !ledger_core::is_there(directory)? {
+            let reason = format!(
+                "there is no ledger in {}, and must-exist is given: is its disk mounted, and the name right? Without --must-exist a \
+                 start makes one there, or fills it from the mirror",
+                directory.display()
+            );
+            return Err(OpenError::InvalidOption { reason });
+        }
+    }
+    Ok(())
+}
+
+/// The directories of the log, for messages.
+fn place(config: &Config) -> String {
+    match &config.mirror_dir {
+        _ if config.durability == DurabilityMode::Memory => "memory".to_owned(),
+        None => config.data_dir.display().to_string(),
+        Some(mirror) => format!("{} or {}", config.data_dir.display(), mirror.display()),
+    }
 }
 
 /// As [`open`], on a thread of its own; `None` if `stop` is ready before that is done. Then the process ought to end: the opening
@@ -146,7 +174,7 @@ pub async fn open_unless(config: Arc<Config>, stop: impl Future<Output = ()>) ->
 }
 
 /// What an operator should know of the directory that was opened.
-fn tell_what_was_found(ledger: &Ledger) {
+fn tell_what_was_found(ledger: &Ledger, config: &Config) {
     let found = ledger.recovered();
     tracing::info!(
         snapshot = found.snapshot.get(),
@@ -156,6 +184,13 @@ fn tell_what_was_found(ledger: &Ledger) {
         ledger.uuid(),
         ledger.appended()
     );
+    if ledger.epoch() == Epoch::new(1) {
+        tracing::warn!(
+            "a new ledger was made in {}: there was none. If there should be one, stop this server and look for it (is its disk \
+             mounted?); --must-exist refuses such a start",
+            config.data_dir.display()
+        );
+    }
     for snapshot in &found.passed_over {
         tracing::warn!("a snapshot was passed over, and more of the log was read: {snapshot}");
     }
@@ -199,6 +234,9 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> io::Result<Ended> {
     let payouts = payouts(&ledger, config)?;
+    if config.mirror_dir.is_some() {
+        name_directories(&place(config));
+    }
     let options = AppOptions {
         replay_duplicates: config.duplicates == Duplicates::Replay,
         large_bodies_bytes_max: large_bodies_bytes_max(config.memory_bytes_max),
@@ -231,14 +269,12 @@ pub async fn run(
     };
     // Begun with the stop, beside the connections: no attempt starts while they end.
     let draining = async { payouts.shutdown(config.shutdown_timeout).await };
-    let mut teller = checkpoints::Teller::new(ledger.clone());
+    let mut watch = Watch::new(ledger.clone(), place(config));
     tokio::select! {
         () = serve(listener, app(state), options, until_stop, draining, config.shutdown_timeout) => {}
-        () = teller.run() => {}
+        () = watch.run() => {}
     }
-    teller.look();
-    drop(teller);
-    Ok(close(ledger).await)
+    Ok(close(ledger, watch).await)
 }
 
 /// A part of what the process may have, and in any case room for some of the largest.
@@ -295,16 +331,19 @@ fn announce(address: SocketAddr, config: &Config) -> io::Result<()> {
     out.flush()
 }
 
-async fn close(ledger: Ledger) -> Ended {
+async fn close(ledger: Ledger, mut watch: Watch) -> Ended {
     let halted_before = ledger.halted();
+    // After that, so that no halt is neither told here nor below.
+    watch.look();
+    drop(watch);
     let closed = tokio::task::spawn_blocking({
         let ledger = ledger.clone();
         move || ledger.close()
     });
     match (halted_before, closed.await) {
         (None, Ok(Ok(()))) => Ended::Cleanly,
-        (Some(halted), _) => {
-            tracing::error!(reason = %halted.reason, "the ledger had halted");
+        (Some(_), _) => {
+            tracing::info!("the ledger had halted, so the exit code is 1");
             Ended::Halted
         }
         (None, Ok(Err(fault))) => {

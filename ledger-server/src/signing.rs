@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ledger_core::Head;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use rustls::pki_types::PrivatePkcs8KeyDer;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 
 /// An Ed25519 key. Clones are handles to the same one; the private part is never shown.
 #[derive(Clone)]
@@ -22,8 +22,8 @@ impl HeadSigner {
     pub fn from_file(path: &Path) -> Result<HeadSigner, String> {
         let refused = |reason: &dyn fmt::Display| {
             format!(
-                "the signing key {} cannot be used: {reason}; make one with \
-                 `umask 077; openssl genpkey -algorithm ed25519 -out FILE`",
+                "the signing key {} cannot be used: {reason}; it is to be an Ed25519 key as PEM (`BEGIN PRIVATE KEY`) without a \
+                 passphrase: make one with `umask 077; openssl genpkey -algorithm ed25519 -out FILE`",
                 path.display()
             )
         };
@@ -31,9 +31,12 @@ impl HeadSigner {
         if mode & 0o077 != 0 {
             return Err(refused(&format!("others can read it (mode {:o})", mode & 0o777)));
         }
-        let der = PrivatePkcs8KeyDer::from_pem_file(path).map_err(|fault| refused(&fault))?;
-        let pair =
-            Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.secret_pkcs8_der()).map_err(|fault| refused(&fault))?;
+        let der = PrivatePkcs8KeyDer::from_pem_file(path).map_err(|fault| match fault {
+            pem::Error::NoItemsFound => refused(&"it has no such key, or an encrypted one"),
+            fault => refused(&fault),
+        })?;
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.secret_pkcs8_der())
+            .map_err(|fault| refused(&format!("it is of another kind, or damaged ({fault})")))?;
         Ok(HeadSigner(Arc::new(pair)))
     }
 
@@ -98,6 +101,20 @@ pub(crate) mod tests {
         assert!(public.verify(expected.as_bytes(), &signature).is_ok());
         let later = Head { seq: Seq::new(4), ..head };
         assert!(public.verify(message(&ledger, &later).as_bytes(), &signature).is_err());
+    }
+
+    /// With the label of a key that has a passphrase, as `openssl genpkey -aes256` writes it.
+    const ENCRYPTED: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIGj\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    /// With the algorithm of RSA, as `openssl genrsa` writes it, and no key.
+    const RSA: &str = "-----BEGIN PRIVATE KEY-----\nMBUCAQAwDQYJKoZIhvcNAQEBBQAEAQA=\n-----END PRIVATE KEY-----\n";
+
+    #[test]
+    fn a_key_of_another_kind_is_refused_with_what_is_expected() {
+        for (pem, reason) in [(ENCRYPTED, "an encrypted one"), (RSA, "of another kind")] {
+            let message = HeadSigner::from_file(file(pem, 0o600).path()).unwrap_err();
+            assert!(message.contains(reason) && message.contains("without a passphrase"), "{message}");
+            assert!(message.contains("openssl genpkey -algorithm ed25519"), "{message}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `ledger-server verify DIR`: reads everything, checks everything, changes nothing, and prints one JSON object.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
 use ledger_core::{Head, OpenError, Verified};
@@ -24,9 +24,9 @@ pub struct Fault {
 /// given.
 ///
 /// # Errors
-/// `out` cannot be written.
-pub fn verify(directory: &Path, expected: Option<Head>, out: &mut dyn Write) -> io::Result<bool> {
-    let checked = check(directory, expected);
+/// [`OpenError::Io`]: it could not be read, be it as it may; or `out` cannot be written.
+pub fn verify(directory: &Path, expected: Option<Head>, out: &mut dyn Write) -> Result<bool, OpenError> {
+    let checked = check(directory, expected)?;
     let mut line = Vec::new();
     let mut object = Object::begin(&mut line);
     match &checked {
@@ -49,22 +49,25 @@ pub fn verify(directory: &Path, expected: Option<Head>, out: &mut dyn Write) -> 
     }
     object.end();
     line.push(b'\n');
-    out.write_all(&line)?;
-    out.flush()?;
+    let written = out.write_all(&line).and_then(|()| out.flush());
+    written.map_err(|source| OpenError::Io { context: "writing what was found".to_owned(), source })?;
     Ok(checked.is_ok())
 }
 
-fn check(directory: &Path, expected: Option<Head>) -> Result<Verified, Fault> {
+fn check(directory: &Path, expected: Option<Head>) -> Result<Result<Verified, Fault>, OpenError> {
     let verified = match expected {
         None => ledger_core::verify(directory),
         Some(earlier) => ledger_core::verify_since(directory, earlier),
     };
-    verified.map_err(|error| match error {
+    if matches!(&verified, Err(fault @ OpenError::Io { .. }) if !fault.is_damage()) {
+        return verified.map(Ok);
+    }
+    Ok(verified.map_err(|error| match error {
         OpenError::Damaged { file, offset, seq, reason } => Fault { file, offset: Some(offset), seq, reason },
         OpenError::Unsupported { file, reason } => Fault { file, offset: None, seq: None, reason },
         OpenError::OtherHistory { seq, .. } => {
             Fault { file: directory.display().to_string(), offset: None, seq: Some(seq), reason: error.to_string() }
         }
         other => Fault { file: directory.display().to_string(), offset: None, seq: None, reason: other.to_string() },
-    })
+    }))
 }

@@ -468,6 +468,12 @@ impl Ledger {
         self.engine.wal.degraded()
     }
 
+    /// Whether the log, when it last tried, had no room for its next file: no space on the disk, or no descriptor. It tries again when
+    /// a command needs the room.
+    pub fn is_out_of_room(&self) -> bool {
+        self.engine.wal.is_out_of_room()
+    }
+
     /// The last entry that survives a power cut.
     pub fn durable(&self) -> Seq {
         self.engine.wal.durable()

@@ -270,13 +270,13 @@ impl Storage for DirectoryStorage {
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
         let path = self.path.join(name);
-        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+        match OpenOptions::new().read(true).write(true).open(&path) {
             Err(err) if matches!(err.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
-                File::open(&path)?
+                let file = DirectoryFile::new(File::open(&path)?, path);
+                Ok(Arc::new(DirectoryFile { not_written: err.raw_os_error(), ..file }))
             }
-            opened => opened?,
-        };
-        Ok(Arc::new(DirectoryFile::new(file, path)))
+            opened => Ok(Arc::new(DirectoryFile::new(opened?, path))),
+        }
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -304,6 +304,8 @@ impl Storage for DirectoryStorage {
 struct DirectoryFile {
     file: File,
     path: PathBuf,
+    /// Why it could be opened to read only, if so: a write would say no more than that the descriptor is not for it.
+    not_written: Option<i32>,
     /// The second descriptor, past the page cache; `None` where the file system refuses one.
     direct: OnceLock<Option<File>>,
     for_reads: Scratch,
@@ -331,6 +333,7 @@ impl DirectoryFile {
         DirectoryFile {
             file,
             path,
+            not_written: None,
             direct: OnceLock::new(),
             for_reads: Scratch::default(),
             for_writes: Scratch::default(),
@@ -434,7 +437,10 @@ impl StorageFile for DirectoryFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
+        match self.not_written {
+            None => self.file.write_all_at(bytes, offset),
+            Some(code) => Err(io::Error::from_raw_os_error(code)),
+        }
     }
 
     fn write_device_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -548,6 +554,23 @@ mod tests {
         }
         file.sync_data().unwrap();
         assert!(fs::read(directory.path().join("x")).unwrap() == expected);
+    }
+
+    #[test]
+    fn a_file_that_may_not_be_written_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x");
+        fs::write(&path, [7; 4096]).unwrap();
+        // Whoever runs this may be root, who may write all: so as `open` leaves it.
+        let refused = rustix::io::Errno::ACCESS.raw_os_error();
+        let file = DirectoryFile::new(File::open(&path).unwrap(), path.clone());
+        let file = DirectoryFile { not_written: Some(refused), ..file };
+        for written in [file.write_at(&[1], 0), file.write_device_at(&[1; 4096], 0)] {
+            assert_eq!(written.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        }
+        let mut seen = [0; 4096];
+        assert_eq!((file.read_device_at(&mut seen, 0).unwrap(), seen), (4096, [7; 4096]));
+        assert_eq!(fs::read(path).unwrap(), [7; 4096]);
     }
 
     #[test]

@@ -272,6 +272,16 @@ pub(crate) fn leads_on(storage: &dyn Storage, base: Option<&Base>) -> Result<boo
     start::leads_on(storage, base)
 }
 
+/// Whether a log lies on `storage`, or a snapshot of one, sound or not.
+///
+/// # Errors
+/// It cannot be looked into.
+pub(crate) fn is_there(storage: &dyn Storage) -> Result<bool, OpenError> {
+    let is_ours =
+        |name: &String| name == names::MARK || names::segment_number(name).is_some() || names::is_snapshot(name);
+    Ok(twin::list(storage)?.iter().any(is_ours))
+}
+
 /// The identity of the ledger whose log lies on `storage`; `None`: there is none.
 ///
 /// # Errors
@@ -657,6 +667,11 @@ impl Wal {
     /// As [`Storage::degraded`].
     pub(crate) fn degraded(&self) -> Option<String> {
         self.log.storage.as_ref().and_then(|storage| storage.degraded())
+    }
+
+    /// Whether there was no room for the next segment when one was last prepared.
+    pub(crate) fn is_out_of_room(&self) -> bool {
+        self.shared().room.is_full()
     }
 
     /// The log has failed, or was halted.

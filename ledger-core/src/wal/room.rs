@@ -255,6 +255,11 @@ impl Room {
         (true, tries_again)
     }
 
+    /// Whether the last spare could not be prepared.
+    pub(super) fn is_full(&self) -> bool {
+        self.segments.lock().full_since.is_some()
+    }
+
     pub(super) fn wants_spare(&self) -> bool {
         let segments = self.segments.lock();
         let is_short = segments.demand > self.disk_free.load(Ordering::SeqCst);

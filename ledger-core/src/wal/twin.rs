@@ -75,7 +75,8 @@ struct Plan<'a> {
 /// Brings the side up to date that is damaged, behind or empty.
 ///
 /// # Errors
-/// [`OpenError::Damaged`]: neither side can be shown to have everything. Nothing was changed.
+/// [`OpenError::Damaged`]: neither side can be shown to have everything. [`OpenError::InvalidOption`]: they are two ledgers, or a
+/// restore would be undone. Nothing was changed.
 pub(crate) fn reconcile(primary: &dyn Storage, mirror: &dyn Storage, options: &WalOptions) -> Result<(), OpenError> {
     recovery::sync_all(primary)?;
     recovery::sync_all(mirror)?;
@@ -126,7 +127,10 @@ fn judge<'a>(
         (Side::Sound(sound), Side::Damaged(fault)) => mend((primary, &sound), mirror, fault, options),
         (Side::Sound(one), Side::Sound(two)) => {
             if one.uuid != two.uuid {
-                return Err(differs(mirror, 0, "it holds another ledger than the primary directory".to_owned()));
+                let (mirror, primary) = (mirror.describe(), primary.describe());
+                let reason =
+                    format!("{mirror} holds another ledger than {primary}; name another directory, or an empty one");
+                return Err(OpenError::InvalidOption { reason });
             }
             if one.worth() >= two.worth() {
                 copy_better((primary, &one), (mirror, &two), options)

@@ -13,7 +13,9 @@ use crate::bank::BankArguments;
 #[command(name = "ledger-server", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 #[command(
     after_help = "Each option has a variable and a key in the TOML file: --data-dir is LEDGER_DATA_DIR is data_dir. \
-                        A flag wins over a variable, a variable over the file, the file over the default."
+                        A flag wins over a variable, a variable over the file, the file over the default. \
+                        Exit codes: 0, it ended as it was told to; 1, data is damaged, the disk refused something or the ledger had \
+                        halted; 2, it was told what cannot be, or may not have a directory or an address."
 )]
 pub struct CommandLine {
     /// What to do; without it, serve.
@@ -29,7 +31,7 @@ pub struct CommandLine {
 pub enum Command {
     /// Serve the ledger over HTTP (the default)
     Serve(Box<Settings>),
-    /// Read everything in a data directory, check everything, change nothing; exit 0 or 1
+    /// Read everything in a data directory, check everything, change nothing; exit 0: sound, 1: not, 2: it could not be read
     Verify {
         /// The data directory
         directory: PathBuf,

@@ -35,6 +35,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where the ledger lies.
     pub data_dir: PathBuf,
+    /// Whether a start where there is none is refused.
+    pub must_exist: bool,
     /// Where a second copy of it lies.
     pub mirror_dir: Option<PathBuf>,
     /// Whether one copy is enough once the other has failed.
@@ -118,6 +120,7 @@ impl Config {
         Ok(Config {
             listen,
             data_dir,
+            must_exist: settings.must_exist.unwrap_or(false),
             mirror_dir,
             mirror_go_on: settings.mirror_go_on.unwrap_or(false),
             durability: settings.durability.unwrap_or(DurabilityMode::Sync),
@@ -131,7 +134,7 @@ impl Config {
             policy: bank::policy(&settings)?,
             notice_secrets: notice_secrets(settings.bank_webhook_secret_file.as_deref())?,
             duplicates: settings.duplicates.unwrap_or(Duplicates::Conflict),
-            segment_bytes: settings.segment_size.map_or(64 << 20, |size| size.0),
+            segment_bytes: segment_bytes(settings.segment_size)?,
             keeps_log: settings.keep_log.unwrap_or(false),
             checkpoint_bytes: settings.checkpoint_size.map_or(256 << 20, |size| size.0),
             memory_bytes_max: memory_bytes_max(settings.memory_max.unwrap_or(MemoryMax::Percent(80)))?,
@@ -149,6 +152,14 @@ fn commit_delay(delay: Option<Span>) -> Result<Duration, String> {
         return Ok(delay);
     }
     Err(format!("commit-delay is {}, which every busy request would take; choose at most 10ms", Span(delay)))
+}
+
+fn segment_bytes(size: Option<Size>) -> Result<u64, String> {
+    let size = size.unwrap_or(Size(64 << 20));
+    if (1 << 20..=1 << 30).contains(&size.0) && size.0.is_multiple_of(4096) {
+        return Ok(size.0);
+    }
+    Err(format!("segment-size is {size}: --segment-size {size} cannot be; choose 1MiB to 1GiB, in steps of 4KiB"))
 }
 
 fn listen(text: &str) -> Result<SocketAddr, String> {
@@ -206,6 +217,7 @@ fn mirror(data_dir: &Path, mirror: Option<&Path>) -> Result<Option<PathBuf>, Str
 fn refuse_what_has_no_effect(settings: &Settings) -> Result<(), String> {
     if settings.durability == Some(DurabilityMode::Memory) {
         let of_a_log = [
+            ("must-exist", settings.must_exist == Some(true), "there is no ledger"),
             ("mirror-dir", settings.mirror_dir.is_some(), "nothing would be written to it"),
             ("signing-key-file", settings.signing_key_file.is_some(), "there is no head to sign"),
         ];
@@ -316,6 +328,7 @@ mod tests {
             r#"
             listen = "0.0.0.0:1"
             data_dir = "d"
+            must_exist = true
             mirror_dir = "m"
             mirror_go_on = true
             durability = "interval:10ms"
@@ -386,7 +399,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_by_name() {
-        let cases: [(&[&str], &str); 40] = [
+        let cases: [(&[&str], &str); 44] = [
+            (&["--must-exist", "--durability", "memory"], "must-exist"),
+            (&["--segment-size", "2GiB"], "--segment-size 2GiB cannot be; choose 1MiB to 1GiB"),
+            (&["--segment-size", "1023KiB"], "--segment-size 1023KiB"),
+            (&["--segment-size", "1048577B"], "in steps of 4KiB"),
             (&["--mirror-dir", "m", "--durability", "memory"], "mirror-dir"),
             (&["--signing-key-file", "k", "--durability", "memory"], "signing-key-file"),
             (&["--mirror-go-on"], "mirror-dir"),

@@ -18,6 +18,9 @@ pub struct Settings {
     /// Where the ledger lies; made if it is missing [default: ./ledger-data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Refuse to start where there is no ledger (nor a copy of it, in the second directory), in place of making one
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub must_exist: Option<bool>,
     /// A second directory, best on another disk, that everything is written to as well
     #[arg(long, value_name = "DIR")]
     pub mirror_dir: Option<PathBuf>,
@@ -217,6 +220,7 @@ impl Settings {
         first_of!(
             listen,
             data_dir,
+            must_exist,
             mirror_dir,
             mirror_go_on,
             durability,

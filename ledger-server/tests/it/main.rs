@@ -19,5 +19,6 @@ mod socket;
 mod statuses;
 mod stream;
 mod support;
+mod told;
 mod withdrawals;
 mod writes;

@@ -126,7 +126,7 @@ fn a_variable_that_sets_nothing_is_told_of_at_the_start() {
     running.signal("TERM");
     let mut said = String::new();
     running.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    let warnings: Vec<_> = said.lines().filter(|line| line.contains("WARN")).collect();
+    let warnings: Vec<_> = said.lines().filter(|line| line.contains("WARN") && line.contains("LEDGER_")).collect();
     assert_eq!(warnings.len(), 1, "{said}");
     assert!(warnings[0].contains("LEDGER_WORKER ") && warnings[0].contains("LEDGER_WORKERS"), "{said}");
 }

@@ -66,6 +66,14 @@ fn a_directory_that_is_lost() {
     let whole = newest(shell.path("").as_path(), ".tar.zst");
     drop(running);
     far.remove("ledger-data");
+    page.says("makes a new, empty ledger, and says `a new ledger was made in ledger-data: there was none` (`WARN`)");
+    let running = shell.serve(SERVE);
+    assert!(running.logged("a new ledger was made in ledger-data: there was none").contains("WARN"));
+    drop(running);
+    far.remove("ledger-data");
+    page.says("With `--must-exist` it refuses, exits 2, and says `there is no ledger in ledger-data`");
+    let refused = shell.run(&format!("{SERVE} --must-exist"));
+    assert_eq!((refused.code, refused.error.contains("there is no ledger in ledger-data")), (2, true), "{refused:?}");
 
     page.says("Look at the exit code of the whole pipe (`set -o pipefail`)");
     let nothing = far.types(stream, &[("ledger-data", "nowhere"), ("%M", "%M-failed")]);

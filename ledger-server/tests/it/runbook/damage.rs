@@ -325,7 +325,12 @@ fn a_history_that_is_another_one() {
     (0..3).for_each(|_| running.charge_until_retired());
     let last = head(&running, &page);
     let judged = shell.run(&format!("ledger-server verify ledger-data --expect-head {later}"));
-    is_another(&judged, "the log begins with seq ");
+    let (json, kept) = (judged.json(), "the log begins with seq ");
+    let reason = json["reason"].as_str().unwrap();
+    assert!(judged.code == 1 && json["ok"] == false && reason.contains(kept), "{judged:?}");
+    page.says("`the head at seq … cannot be checked` proves nothing");
+    assert!(reason.contains("cannot be checked") && !reason.contains("is not the one"), "{reason}");
+    assert!(reason.contains("--keep-log") && reason.contains("a later head"), "{reason}");
     shell.run(&format!("ledger-server verify ledger-data --expect-head {last}")).good();
     page.is_done_but_for(&[]);
 }
