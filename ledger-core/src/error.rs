@@ -259,15 +259,20 @@ impl OpenError {
         }
     }
 
-    /// The same of two damaged sides of a mirror: what is wrong with the other is told as well.
-    pub(crate) fn with_the_mirrors(mut self, other: &OpenError) -> OpenError {
-        let other = match other {
+    /// What is wrong and where, without what is to be done.
+    pub(crate) fn place_and_reason(&self) -> String {
+        match self {
             OpenError::Damaged { file, offset, seq: Some(seq), reason } => {
                 format!("{file} at byte {offset} (seq {seq}): {reason}")
             }
             OpenError::Damaged { file, offset, seq: None, reason } => format!("{file} at byte {offset}: {reason}"),
             other => other.to_string(),
-        };
+        }
+    }
+
+    /// The same of two damaged sides of a mirror: what is wrong with the other is told as well.
+    pub(crate) fn with_the_mirrors(mut self, other: &OpenError) -> OpenError {
+        let other = other.place_and_reason();
         if let OpenError::Damaged { reason: words, .. } | OpenError::Io { context: words, .. } = &mut self {
             *words = format!("{words}; the mirror is damaged as well, {other}");
         }

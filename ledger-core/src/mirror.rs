@@ -4,6 +4,8 @@
 //! sides are compared, and the one that is damaged, behind or empty is made a copy of the other. What must hold: a side is
 //! overwritten only by one that has everything that either is known to have had.
 
+mod snapshots;
+
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
@@ -17,6 +19,7 @@ use crate::recovery::{Opened, snapshots};
 use crate::sync::{Arc, AtomicU8, Mutex, OnceLock, Ordering};
 use crate::sys::{DirectoryLock, Storage, StorageFile, is_out_of_room};
 use crate::wal;
+use snapshots::Snapshots;
 
 /// What happens when one side fails while the ledger runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,16 +39,19 @@ pub struct MirroredStorage {
     leftovers: Mutex<BTreeSet<String>>,
     /// Taken when the sides were compared; given to whoever locks first.
     held: Mutex<Option<DirectoryLock>>,
+    mended: Vec<String>,
 }
 
 impl MirroredStorage {
-    /// Takes both sides, compares them as the devices have them, and brings the one that is damaged, behind or empty up to date.
+    /// Takes both sides, compares them as the devices have them, and brings the one that is damaged, behind or empty up to date;
+    /// of the snapshots' files, each side gets from the other what it has lost or damaged. What was done, [`Storage::mended`] tells.
     /// Durable when it returns.
     ///
     /// # Errors
-    /// [`OpenError::InUse`]; [`OpenError::Damaged`] if both sides are damaged, if they tell different histories, or if the
-    /// sound one lacks what the damaged one had, or may have had where it cannot be read; [`OpenError::InvalidOption`] if they
-    /// are two ledgers, or if a restore would be undone: nothing was changed then.
+    /// [`OpenError::InUse`]; [`OpenError::Damaged`] if both sides are damaged, if they tell different histories, if the
+    /// sound one lacks what the damaged one had, or may have had where it cannot be read, or if no snapshot can be made whole that
+    /// the log leads on from; [`OpenError::InvalidOption`] if they are two ledgers, or if a restore would be undone: nothing was
+    /// changed then.
     pub fn open(
         primary: Arc<dyn Storage>,
         mirror: Arc<dyn Storage>,
@@ -67,14 +73,23 @@ impl MirroredStorage {
         let held = (wal::lock(&*primary)?, wal::lock(&*mirror)?);
         backup::check_may_go_on(&*primary)?;
         backup::check_may_go_on(&*mirror)?;
-        wal::reconcile(&*primary, &*mirror, &options.wal())?;
+        let log = wal::compare(&*primary, &*mirror, &options.wal())?;
+        let mut snapshots = None;
+        if let Some(kept) = log.kept() {
+            let found = Snapshots::look([&*primary, &*mirror], kept.uuid, options.threads)?;
+            found.check(&kept)?;
+            snapshots = Some(found);
+        }
+        log.begin()?;
+        let mut mended = snapshots.map_or(Ok(Vec::new()), Snapshots::mend)?;
+        mended.extend(log.finish()?);
         remove_surplus(&*primary, &*mirror)?;
         let directories = [primary.describe(), mirror.describe()];
         let reasons = [OnceLock::new(), OnceLock::new()];
         let pair = Pair { on_side_failure, lost: AtomicU8::new(NONE), directories, reasons };
         let held = Mutex::new(Some(DirectoryLock::new(held)));
         let leftovers = Mutex::new(BTreeSet::new());
-        Ok(MirroredStorage { sides: [primary, mirror], pair: Arc::new(pair), leftovers, held })
+        Ok(MirroredStorage { sides: [primary, mirror], pair: Arc::new(pair), leftovers, held, mended })
     }
 
     fn on_sides<T>(&self, doing: Doing<'_>, act: impl Fn(&dyn Storage) -> io::Result<T>) -> io::Result<[Option<T>; 2]> {
@@ -313,6 +328,10 @@ impl Storage for MirroredStorage {
     fn degraded(&self) -> Option<String> {
         let lost = usize::from(self.pair.lost.load(Ordering::Acquire)); // As in `on_sides`.
         self.pair.reasons.get(lost).map(|reason| reason.get().cloned().unwrap_or_default())
+    }
+
+    fn mended(&self) -> Vec<String> {
+        self.mended.clone()
     }
 }
 

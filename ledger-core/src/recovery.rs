@@ -20,7 +20,7 @@ use crate::sys::Storage;
 use crate::types::Seq;
 use crate::wal::{self, Record, Stamp, Start, Wal};
 use crate::withdrawals::Policy;
-pub(crate) use load::{Loaded, Opened, load, load_one, mark_is_missing, snapshots};
+pub(crate) use load::{Loaded, Opened, load, load_one, mark_is_missing, open_snapshot, snapshots};
 use replay::Replay;
 
 /// What an opening found.
@@ -42,6 +42,8 @@ pub struct Recovered {
     pub torn: Option<(String, u64)>,
     /// Whether the ledger had been closed in good order, or is new.
     pub was_closed: bool,
+    /// What was copied from one side of a mirror to the other, which had lost it, and why; and what is damaged on both.
+    pub mended: Vec<String>,
 }
 
 /// What an opening is doing.
@@ -122,6 +124,7 @@ pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engin
         log_bytes: opened.log_bytes,
         torn: opened.torn.map(|torn| (torn.file, torn.bytes)),
         was_closed: opened.clean,
+        mended: storage.mended(),
     };
     let checkpointer = Checkpointer::new(storage, options, state);
     let mut engine = Engine::new(options, wal, tables, time, Some(checkpointer), recovered);

@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ledger_core::withdrawals::Policy;
-use ledger_core::{DirectoryStorage, Durability, Epoch, Ledger, MirroredStorage, OnSideFailure, OpenError, WhenFull};
+use ledger_core::{
+    DirectoryStorage, Durability, Epoch, Ledger, MirroredStorage, OnSideFailure, OpenError, Storage, WhenFull,
+};
 use tokio::net::TcpListener;
 
 use crate::app::{App, AppOptions, app};
@@ -118,7 +120,9 @@ pub fn open(config: &Config) -> Result<Ledger, OpenError> {
         Some(mirror) => {
             let on_side_failure = if config.mirror_go_on { OnSideFailure::GoOn } else { OnSideFailure::Halt };
             let [primary, mirror] = [&config.data_dir, mirror].map(|path| Arc::new(DirectoryStorage::new(path)));
-            options.open_on(MirroredStorage::open(primary, mirror, on_side_failure)?)
+            let pair = MirroredStorage::open(primary, mirror, on_side_failure)?;
+            pair.mended().iter().for_each(|told| tracing::warn!("mirror: {told}"));
+            options.open_on(pair)
         }
     }?;
     tell_what_was_found(&ledger, config);

@@ -172,23 +172,35 @@ impl Tally<'_> {
     }
 }
 
+/// Opens the file of the snapshot at `seq` alone, and reads what it says of itself and of the files that it names.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn open_snapshot(
+    storage: &dyn Storage,
+    uuid: Uuid,
+    seq: Seq,
+    from: ReadFrom,
+) -> Result<(FileReader<'_>, Meta), OpenError> {
+    let snapshot = FileReader::open(storage, &names::snapshot(seq), FileKind::Snapshot, uuid, from)?;
+    let mut meta = None;
+    let section = snapshot.section(Kind::Meta, 0).ok_or_else(|| snapshot.damaged(0, "it does not say what it is"))?;
+    snapshot.read_section(&section, &mut |bytes| {
+        meta = Some(Meta::decode(bytes)?);
+        Ok(())
+    })?;
+    let meta = meta.expect("a section has a block");
+    check_meta(&snapshot, &meta, seq).map_err(|reason| snapshot.damaged(0, &reason))?;
+    Ok((snapshot, meta))
+}
+
 impl<'s> Opened<'s> {
     /// Opens the snapshot at `seq` of the ledger `uuid`.
     ///
     /// # Errors
     /// What is wrong with it, or with a file that it names.
     pub(crate) fn new(storage: &'s dyn Storage, uuid: Uuid, seq: Seq) -> Result<Opened<'s>, OpenError> {
-        let name = names::snapshot(seq);
-        let snapshot = FileReader::open(storage, &name, FileKind::Snapshot, uuid, ReadFrom::Cache)?;
-        let mut meta = None;
-        let section =
-            snapshot.section(Kind::Meta, 0).ok_or_else(|| snapshot.damaged(0, "it does not say what it is"))?;
-        snapshot.read_section(&section, &mut |bytes| {
-            meta = Some(Meta::decode(bytes)?);
-            Ok(())
-        })?;
-        let meta = meta.expect("a section has a block");
-        check_meta(&snapshot, &meta, seq).map_err(|reason| snapshot.damaged(0, &reason))?;
+        let (snapshot, meta) = open_snapshot(storage, uuid, seq, ReadFrom::Cache)?;
         let mut histories = Vec::with_capacity(meta.histories.len());
         for file in &meta.histories {
             let name = names::history(file.seq, file.epoch);

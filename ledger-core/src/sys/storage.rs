@@ -34,6 +34,10 @@ pub trait Storage: Send + Sync + 'static {
     fn degraded(&self) -> Option<String> {
         None
     }
+    /// What was mended of it before it was handed over, in words: a mirror's sides, each from the other.
+    fn mended(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Where a file's bytes are read from.

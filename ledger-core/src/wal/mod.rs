@@ -140,7 +140,7 @@ pub(crate) use start::{Base, Start};
 pub(crate) use stats::{COMMIT_ENTRIES, Counts, FSYNC_MICROS, WalStats};
 
 pub(crate) use names::{EXECUTOR_STOPPED, is_temporary};
-pub(crate) use twin::reconcile;
+pub(crate) use twin::{Kept, compare, copy_checked};
 
 use crate::error::{Halted, OpenError};
 use crate::sync::{Arc, Mutex, thread};

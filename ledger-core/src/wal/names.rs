@@ -36,13 +36,18 @@ pub(crate) fn is_temporary(name: &str) -> bool {
     name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|name| {
         let is_log = name == MARK || segment_number(name).is_some() || name.ends_with(TORN_SUFFIX);
         let is_copied = name == EXECUTOR_STOPPED || name == EXECUTOR_RELEASED;
-        is_log || is_copied || is_snapshot(name) || name.ends_with(HISTORY_SUFFIX)
+        is_log || is_copied || is_of_a_snapshot(name)
     })
 }
 
 /// Whether it is a snapshot of the state, which makes the log before it dispensable. Others make and name them.
 pub(super) fn is_snapshot(name: &str) -> bool {
     name.ends_with(".snapshot")
+}
+
+/// Whether it is one of the files that a snapshot consists of.
+pub(super) fn is_of_a_snapshot(name: &str) -> bool {
+    is_snapshot(name) || name.ends_with(HISTORY_SUFFIX)
 }
 
 /// Where the torn tail is saved that began at `offset` of a segment.

@@ -28,7 +28,7 @@ enum Side {
 }
 
 struct Sound {
-    uuid: Option<Uuid>,
+    uuid: Uuid,
     first_seq: Seq,
     head: Head,
     epoch: Epoch,
@@ -72,21 +72,82 @@ struct Plan<'a> {
     marked: Seq,
 }
 
-/// Brings the side up to date that is damaged, behind or empty.
+/// The log that both sides will have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    pub(crate) uuid: Uuid,
+    pub(crate) first_seq: Seq,
+    pub(crate) last_seq: Seq,
+}
+
+/// Two sides whose logs were compared. Nothing is changed yet.
+pub(crate) struct Comparison<'a> {
+    sides: [&'a dyn Storage; 2],
+    /// What is to be done, to which log, and why: not where both sides are empty.
+    found: Option<(Plan<'a>, Kept, String)>,
+}
+
+/// Says which side is to be brought up to date, since it is damaged, behind or empty: see [`Comparison::begin`].
 ///
 /// # Errors
 /// [`OpenError::Damaged`]: neither side can be shown to have everything. [`OpenError::InvalidOption`]: they are two ledgers, or a
-/// restore would be undone. Nothing was changed.
-pub(crate) fn reconcile(primary: &dyn Storage, mirror: &dyn Storage, options: &WalOptions) -> Result<(), OpenError> {
+/// restore would be undone.
+pub(crate) fn compare<'a>(
+    primary: &'a dyn Storage,
+    mirror: &'a dyn Storage,
+    options: &WalOptions,
+) -> Result<Comparison<'a>, OpenError> {
     recovery::sync_all(primary)?;
     recovery::sync_all(mirror)?;
     let reading = if trusts_cache(options) { Reading::Exclusive } else { Reading::Device };
     let sides = (look(primary, reading)?, look(mirror, reading)?);
-    let plan = judge(primary, mirror, sides, options)?;
-    // What one side alone has begun is in the way of the other's.
-    remove_temporaries(primary)?;
-    remove_temporaries(mirror)?;
-    plan.map_or(Ok(()), |plan| plan.carry_out())
+    Ok(Comparison { sides: [primary, mirror], found: judge(primary, mirror, sides, options)? })
+}
+
+impl Comparison<'_> {
+    /// The log that both will have; `None` where neither has one.
+    pub(crate) fn kept(&self) -> Option<Kept> {
+        self.found.as_ref().map(|(_, kept, _)| *kept)
+    }
+
+    /// Makes way for what is copied. After it, and before [`Comparison::finish`], the snapshots must come that the log leads on
+    /// from: a side whose filling was cut off and whose log looks like the other's has them then.
+    ///
+    /// # Errors
+    /// The storage's.
+    pub(crate) fn begin(&self) -> Result<(), OpenError> {
+        // What one side alone has begun is in the way of the other's.
+        self.sides.iter().try_for_each(|side| remove_temporaries(*side))?;
+        // Before there is anything on a side that could be taken for a ledger which pays.
+        self.found.as_ref().map_or(Ok(()), |(plan, ..)| stop::settle(plan.from, plan.to))
+    }
+
+    /// Makes the worse log a copy of the better one; says what was done, if anything was. Durable when it returns.
+    ///
+    /// # Errors
+    /// The storage's.
+    pub(crate) fn finish(self) -> Result<Option<String>, OpenError> {
+        let Some((plan, _, why)) = self.found else { return Ok(None) };
+        let changed = plan.carry_out()?;
+        if changed.is_empty() {
+            return Ok(None);
+        }
+        let others = changed.len().saturating_sub(NAMED_MAX);
+        let more = if others > 0 { format!(" and {others} more") } else { String::new() };
+        let named = changed[..changed.len() - others].join(", ");
+        Ok(Some(format!("{}: {named}{more} copied from {}: {why}", plan.to.describe(), plan.from.describe())))
+    }
+}
+
+/// Files that are told of by name.
+const NAMED_MAX: usize = 4;
+
+/// All of it, where there are no snapshots.
+#[cfg(all(test, not(feature = "loom")))]
+pub(super) fn reconcile(primary: &dyn Storage, mirror: &dyn Storage, options: &WalOptions) -> Result<(), OpenError> {
+    let compared = compare(primary, mirror, options)?;
+    compared.begin()?;
+    compared.finish().map(drop)
 }
 
 /// The planted bug that judges and compares what a cache shows.
@@ -116,15 +177,15 @@ fn judge<'a>(
     mirror: &'a dyn Storage,
     sides: (Side, Side),
     options: &WalOptions,
-) -> Result<Option<Plan<'a>>, OpenError> {
-    let plan = match sides {
+) -> Result<Option<(Plan<'a>, Kept, String)>, OpenError> {
+    let (plan, sound, why) = match sides {
         (Side::Empty, Side::Empty) => return Ok(None),
-        (Side::Empty, Side::Sound(sound)) => Plan::new((mirror, Some(&sound)), primary, options),
-        (Side::Sound(sound), Side::Empty) => Plan::new((primary, Some(&sound)), mirror, options),
-        (Side::Damaged(fault), Side::Empty) | (Side::Empty, Side::Damaged(fault)) => Err(fault),
-        (Side::Damaged(fault), Side::Damaged(other)) => Err(fault.with_the_mirrors(&other)),
-        (Side::Damaged(fault), Side::Sound(sound)) => mend((mirror, &sound), primary, fault, options),
-        (Side::Sound(sound), Side::Damaged(fault)) => mend((primary, &sound), mirror, fault, options),
+        (Side::Empty, Side::Sound(sound)) => fill((mirror, sound), primary, options)?,
+        (Side::Sound(sound), Side::Empty) => fill((primary, sound), mirror, options)?,
+        (Side::Damaged(fault), Side::Empty) | (Side::Empty, Side::Damaged(fault)) => return Err(fault),
+        (Side::Damaged(fault), Side::Damaged(other)) => return Err(fault.with_the_mirrors(&other)),
+        (Side::Damaged(fault), Side::Sound(sound)) => mend((mirror, sound), primary, fault, options)?,
+        (Side::Sound(sound), Side::Damaged(fault)) => mend((primary, sound), mirror, fault, options)?,
         (Side::Sound(one), Side::Sound(two)) => {
             if one.uuid != two.uuid {
                 let (mirror, primary) = (mirror.describe(), primary.describe());
@@ -133,45 +194,61 @@ fn judge<'a>(
                 return Err(OpenError::InvalidOption { reason });
             }
             if one.worth() >= two.worth() {
-                copy_better((primary, &one), (mirror, &two), options)
+                copy_better((primary, one), (mirror, &two), options)?
             } else {
-                copy_better((mirror, &two), (primary, &one), options)
+                copy_better((mirror, two), (primary, &one), options)?
             }
         }
     };
-    plan.map(Some)
+    let kept = Kept { uuid: sound.uuid, first_seq: sound.first_seq, last_seq: sound.head.seq };
+    Ok(Some((plan, kept, why)))
+}
+
+/// Copies a log to where there is none.
+fn fill<'a>(
+    (from, sound): (&'a dyn Storage, Sound),
+    empty: &'a dyn Storage,
+    options: &WalOptions,
+) -> Result<(Plan<'a>, Sound, String), OpenError> {
+    Ok((Plan::new((from, Some(&sound)), empty, options)?, sound, "there was no log".to_owned()))
 }
 
 /// Copies a sound log over a damaged one, if it has all that the damaged one can have had.
 fn mend<'a>(
-    (from, sound): (&'a dyn Storage, &Sound),
+    (from, sound): (&'a dyn Storage, Sound),
     damaged: &'a dyn Storage,
     fault: OpenError,
     options: &WalOptions,
-) -> Result<Plan<'a>, OpenError> {
+) -> Result<(Plan<'a>, Sound, String), OpenError> {
     check_no_restore_is_lost(from, damaged, &fault)?;
+    let why = fault.place_and_reason();
     if !asks_nothing(options) {
-        check_covers((from, sound), damaged, fault)?;
+        check_covers((from, &sound), damaged, fault)?;
     }
-    Plan::new((from, Some(sound)), damaged, options)
+    Ok((Plan::new((from, Some(&sound)), damaged, options)?, sound, why))
 }
 
 /// Copies the better one of two sound logs over the other; the other way round where the better one has files that cannot be read
 /// to their end, and the other is the same log. Where it is not, what cannot be read is left out: the log needs none of it.
 fn copy_better<'a>(
-    (from, sound): (&'a dyn Storage, &Sound),
+    (from, sound): (&'a dyn Storage, Sound),
     (to, other): (&'a dyn Storage, &Sound),
     options: &WalOptions,
-) -> Result<Plan<'a>, OpenError> {
-    check_not_restored((from, sound), (to, other))?;
+) -> Result<(Plan<'a>, Sound, String), OpenError> {
+    check_not_restored((from, &sound), (to, other))?;
     check_leads(from, sound.head, other.head, to)?;
+    let why = match other.head == sound.head {
+        true => "the logs are the same, and the files were not".to_owned(),
+        false => format!("it ended with seq {}, and the other side with seq {}", other.head.seq, sound.head.seq),
+    };
     let strict = Plan::new((from, None), to, options);
     if !strict.as_ref().is_err_and(OpenError::is_damage) {
-        return strict;
+        return Ok((strict?, sound, why));
     }
     let is_other_as_good = other.head == sound.head && !other.was_restored_under(sound.epoch);
     let back = is_other_as_good.then(|| Plan::new((to, None), from, options)).and_then(Result::ok);
-    back.map_or_else(|| Plan::new((from, Some(sound)), to, options), Ok)
+    let plan = back.map_or_else(|| Plan::new((from, Some(&sound)), to, options), Ok)?;
+    Ok((plan, sound, why))
 }
 
 /// A shorter history whose epochs are far above the longer one's is no mirror that fell behind: it was restored or salvaged, which
@@ -206,27 +283,22 @@ fn remove_temporaries(side: &dyn Storage) -> Result<(), OpenError> {
 fn look(side: &dyn Storage, reading: Reading) -> Result<Side, OpenError> {
     // Without a snapshot, a log that does not begin with seq 1 has lost its beginning.
     let start = if has_snapshots(side)? { Start::Oldest } else { Start::First };
-    match reader::read(side, reading, start, &WalOptions::default(), None, &mut |_| Ok(())) {
-        Ok(log) if log.mark.is_none() => Ok(Side::Empty),
-        Ok(log) => Ok(Side::Sound(Sound {
-            uuid: log.mark.map(|mark| mark.uuid),
-            first_seq: log.end.first_seq,
-            head: log.end.head.at(log.end.last_seq),
-            epoch: log.epoch_max,
-            marked: log.mark.map_or(Seq::ZERO, |mark| mark.seq),
-            last: log.segments.last().map_or(0, |last| last.header.number),
-            number_max: log.number_max,
-            ends: log
-                .segments
-                .iter()
-                .filter_map(|segment| segment.link)
-                .map(|read| read.link)
-                .map(|link| (link.previous, link.previous_end))
-                .collect(),
-        })),
-        Err(fault) if fault.is_damage() => Ok(Side::Damaged(fault)),
-        Err(other) => Err(other),
-    }
+    let log = match reader::read(side, reading, start, &WalOptions::default(), None, &mut |_| Ok(())) {
+        Err(fault) if fault.is_damage() => return Ok(Side::Damaged(fault)),
+        read => read?,
+    };
+    let Some(mark) = log.mark else { return Ok(Side::Empty) };
+    let links = log.segments.iter().filter_map(|segment| segment.link).map(|read| read.link);
+    Ok(Side::Sound(Sound {
+        uuid: mark.uuid,
+        first_seq: log.end.first_seq,
+        head: log.end.head.at(log.end.last_seq),
+        epoch: log.epoch_max,
+        marked: mark.seq,
+        last: log.segments.last().map_or(0, |last| last.header.number),
+        number_max: log.number_max,
+        ends: links.map(|link| (link.previous, link.previous_end)).collect(),
+    }))
 }
 
 fn differs(side: &dyn Storage, seq: u64, reason: String) -> OpenError {
@@ -282,7 +354,7 @@ fn check_covers(
     fault: OpenError,
 ) -> Result<(), OpenError> {
     let evidence = salvage::evidence(damaged)?;
-    if evidence.uuid.is_some() && evidence.uuid != sound.uuid {
+    if evidence.uuid.is_some_and(|uuid| uuid != sound.uuid) {
         return Err(differs(damaged, 0, format!("it is damaged and holds another ledger ({fault})")));
     }
     if sound.was_restored_under(evidence.epoch) {
@@ -332,8 +404,8 @@ fn is_log(name: &str) -> bool {
 
 impl<'a> Plan<'a> {
     /// To make the log on `to` that on `from`, file by file; what is equal is left alone. Other files are added and never
-    /// overwritten: which of two is right is for who reads them to say. All of the log on `from` is read for it, but for files that
-    /// `to` does not have, and but for what is not needed of it where `sound` is given.
+    /// overwritten, but for those of snapshots: which of two is right is for who reads them to say. All of the log on `from` is read for
+    /// it, but for files that `to` does not have, and but for what is not needed of it where `sound` is given.
     fn new(
         (from, sound): (&'a dyn Storage, Option<&Sound>),
         to: &'a dyn Storage,
@@ -343,7 +415,7 @@ impl<'a> Plan<'a> {
         let targets = list(to)?;
         let mut differing = Vec::new();
         for name in list(from)? {
-            if names::is_temporary(&name) || name == names::EXECUTOR_STOPPED {
+            if names::is_temporary(&name) || name == names::EXECUTOR_STOPPED || names::is_of_a_snapshot(&name) {
                 continue;
             }
             let needed = sound.map_or(u64::MAX, |sound| sound.needed(&name));
@@ -354,13 +426,10 @@ impl<'a> Plan<'a> {
         Ok(Plan { from, to, differing, marked: sound.map_or(Seq::ZERO, |sound| sound.marked) })
     }
 
-    fn carry_out(&self) -> Result<(), OpenError> {
+    /// Gives the names of the log's files that are other ones now.
+    fn carry_out(&self) -> Result<Vec<String>, OpenError> {
         let Plan { from, to, ref differing, marked } = *self;
-        // Before there is anything on `to` that could be taken for a ledger which pays.
-        stop::settle(from, to)?;
         let (log, others): (Vec<_>, Vec<_>) = differing.iter().partition(|(name, _)| is_log(name));
-        // The snapshots before the log that leads on from them: a side whose filling was cut off and whose log looks like the
-        // other's has them then.
         if !others.is_empty() {
             others.into_iter().try_for_each(|(name, needed)| copy_file(from, to, name, *needed, |_| Ok(())))?;
             during(to.sync_directory(), "syncing", &to.describe())?;
@@ -369,6 +438,7 @@ impl<'a> Plan<'a> {
         for name in list(to)?.iter().filter(|name| is_log(name) && !sources.contains(name)) {
             during(to.remove(name), "removing", name)?;
         }
+        let changed = log.iter().map(|(name, _)| name.clone()).collect();
         let (marks, segments): (Vec<_>, Vec<_>) = log.into_iter().partition(|(name, _)| name == names::MARK);
         segments.into_iter().try_for_each(|(name, needed)| copy_file(from, to, name, *needed, |_| Ok(())))?;
         for (mark, needed) in marks {
@@ -376,12 +446,29 @@ impl<'a> Plan<'a> {
             during(to.sync_directory(), "syncing", &to.describe())?;
             copy_file(from, to, mark, *needed, |copy| check_mark(copy, marked))?;
         }
-        Ok(during(to.sync_directory(), "syncing", &to.describe())?)
+        during(to.sync_directory(), "syncing", &to.describe())?;
+        Ok(changed)
     }
 }
 
 pub(super) fn has_snapshots(side: &dyn Storage) -> Result<bool, OpenError> {
     Ok(list(side)?.iter().any(|name| names::is_snapshot(name)))
+}
+
+/// Copies the file `name`, which is not the log's. It gets its name when all of it is durable and `check` finds it right.
+///
+/// # Errors
+/// The storage's, and what `check` says.
+pub(crate) fn copy_checked(
+    from: &dyn Storage,
+    to: &dyn Storage,
+    name: &str,
+    check: impl FnOnce() -> Result<(), OpenError>,
+) -> Result<(), OpenError> {
+    copy_file(from, to, name, u64::MAX, |copy| {
+        during(copy.sync_data(), "syncing", name)?;
+        check()
+    })
 }
 
 /// Copies the files `names`, which are not the log's.

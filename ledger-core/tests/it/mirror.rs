@@ -1,5 +1,7 @@
 //! A mirrored ledger: what is cut off while one side is filled, and sides that fail at once.
 
+mod snapshots;
+
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -206,13 +206,13 @@ fn a_newer_format_on_one_side_is_not_overwritten() {
 fn a_file_beside_the_log_of_which_a_sector_is_lost_is_not_copied_as_zeros() {
     for is_sound in [true, false] {
         let (full, other) = (small_log(), if is_sound { SimDisk::new(2) } else { damaged() });
-        full.create("5.snapshot").unwrap();
-        full.overwrite("5.snapshot", 0, &[7; 3 * BLOCK as usize]);
+        full.create("5.torn").unwrap();
+        full.overwrite("5.torn", 0, &[7; 3 * BLOCK as usize]);
         reconcile(&full, &other.after_kill()).unwrap();
-        full.lose_sectors("5.snapshot", BLOCK..BLOCK + 512);
+        full.lose_sectors("5.torn", BLOCK..BLOCK + 512);
         let bad = other.after_kill();
         let fault = reconcile(&full, &bad).unwrap_err();
         assert!(fault.is_damage(), "{fault}");
-        assert_eq!(bad.read("5.snapshot"), None);
+        assert_eq!(bad.read("5.torn"), None);
     }
 }

@@ -43,6 +43,7 @@ fn the_side_that_is_behind_gets_what_is_the_logs_and_keeps_what_is_not() {
         commit(&open(&ahead, &manual()).unwrap().0, 100, b"one more");
         put(&ahead, "both.history", b"one");
         put(&behind, "both.history", b"other");
+        put(&ahead, "ahead.torn", b"behind seq 5");
         put(&ahead, "ahead.snapshot", b"of seq 5");
         put(&behind, "behind.history", b"what was there");
         put(&behind, &names::segment(0x99), b"a segment that the other side has not");
@@ -59,7 +60,8 @@ fn the_side_that_is_behind_gets_what_is_the_logs_and_keeps_what_is_not() {
             (ahead.read("both.history").unwrap(), behind.read("both.history").unwrap()),
             (b"one".into(), b"other".into())
         );
-        assert_eq!(behind.read("ahead.snapshot").unwrap(), b"of seq 5");
+        // Those of snapshots are read before they are believed, by who knows them.
+        assert_eq!((behind.read("ahead.torn").unwrap(), behind.read("ahead.snapshot")), (b"behind seq 5".into(), None));
         assert_eq!((behind.read("behind.history").is_some(), ahead.read("behind.history").is_some()), (true, false));
         assert_eq!(behind.read(&names::temporary(names::MARK)), None);
         // All of it survives whatever the power does.
@@ -148,6 +150,7 @@ fn a_history_that_leads_nowhere_near_is_told_from_one_that_leads_elsewhere() {
     same.erase(&names::segment(super::judged::LAST));
     same.erase(&names::segment(super::judged::SPARE));
     same.erase(&names::segment(super::judged::MIDDLE));
+    put(&same, "2.snapshot", b"of seq 2");
     let (uuid, chain) = (Uuid::from_u128(0x1ed9e7), super::judged::frame_chain(&same, FIRST, 4 * 4096));
     for count in 0..2 {
         let mark = mark::Mark { uuid, epoch: Epoch::new(1), seq: Seq::new(2), chain, count };

@@ -275,3 +275,52 @@ fn a_mirror_that_goes_on_with_one_side() {
     }
     page.is_done_but_for(&["dmesg | tail"]);
 }
+
+#[test]
+fn a_mirror_that_was_mended() {
+    let page = Page::of("A mirror was mended");
+    let shell = Shell::new();
+    let serve = "ledger-server --data-dir ledger-data --mirror-dir mirror";
+    let verify = ["ledger-server verify ledger-data", "ledger-server verify mirror"].map(|verify| page.takes(verify));
+    let nightly = "for side in ledger-data mirror; do ledger-server verify $side | grep -v '\"ok\":true'; done";
+    page.says(&format!("`15 3 * * * {nightly}`"));
+    let running = shell.serve(serve);
+    (0..2).for_each(|_| running.charge_until_retired());
+    let total = running.total();
+    assert_eq!(shell.run(nightly).out, "", "both are sound, and in use");
+    let mirror = shell.path("mirror");
+    let history = newest(&mirror, ".history");
+    shell.run(&format!("dd if=/dev/zero of=mirror/{history} bs=1 seek=300 count=40 conv=notrunc")).good();
+    let found = shell.run(nightly);
+    assert!(found.out.lines().count() == 1 && found.out.contains(&history), "{found:?}");
+    page.says("`verify` exits 1 for one side and 0 for the other");
+    assert_eq!(verify.map(|verify| shell.run(verify).code), [0, 1]);
+    shell.run(&page.takes("kill -TERM PID").replace("PID", &running.id().to_string())).good();
+    let mut running = running;
+    assert_eq!(running.end(), Some(0));
+    page.says("begin with `mirror:` and say which file of which directory was `copied from` the other");
+    let running = shell.serve(serve);
+    let line = running.logged(&format!("mirror: mirror/{history} at byte "));
+    assert!(line.contains("WARN") && line.ends_with("; copied from ledger-data"), "{line}");
+    assert_eq!(running.total(), total);
+    assert_eq!(shell.run(nightly).out, "", "both are sound again");
+    assert_eq!(running.stop(), Some(0));
+    let running = shell.serve(serve);
+    assert!(!running.log().contains("mirror:"), "nothing was to be mended: {}", running.log());
+    running.charge("before the end");
+    // A side of which one file was lost meanwhile, and one that is replaced.
+    assert_eq!(running.stop(), Some(0));
+    shell.run(&format!("rm ledger-data/{history}")).good();
+    let running = shell.serve(serve);
+    page.says("`it is missing`");
+    let line = running.logged(&format!("mirror: ledger-data/{history} at byte 0: it is missing; copied from mirror"));
+    assert!(line.contains("WARN"), "{line}");
+    assert_eq!(running.stop(), Some(0));
+    page.says("start with an empty directory in its place");
+    shell.run("rm -r ledger-data && mkdir ledger-data").good();
+    let running = shell.serve(serve);
+    running.logged("copied from mirror: there was no log");
+    assert_eq!(verify.map(|verify| shell.run(verify).code), [0, 0]);
+    assert_eq!(running.stop(), Some(0));
+    page.is_done_but_for(&["dmesg | tail"]);
+}

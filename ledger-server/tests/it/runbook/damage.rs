@@ -187,6 +187,7 @@ fn a_damaged_snapshot() {
     shell.run(page.takes("ledger-server restore backup --into ledger-data.new")).good();
     assert_eq!(shell.serve("ledger-server --data-dir ledger-data.new").total(), total);
     without_the_log_of_the_older(&page);
+    a_snapshot_of_a_mirror(&page);
     page.is_done_but_for(&[]);
 }
 
@@ -216,6 +217,37 @@ fn without_the_log_of_the_older(page: &Page) {
     assert_eq!(running.stop(), Some(0));
     let running = shell.serve(SERVE);
     assert!(!running.log().contains("nothing could take the place"), "{}", running.log());
+}
+
+fn a_snapshot_of_a_mirror(page: &Page) {
+    let shell = Shell::new();
+    let serve = format!("{SERVE} {}", page.takes("--mirror-dir mirror"));
+    let running = shell.serve(&serve);
+    (0..2).for_each(|_| running.charge_until_retired());
+    let total = running.total();
+    assert_eq!(running.stop(), Some(0));
+    page.says("the start copies the file from the side that has it");
+    for side in ["ledger-data", "mirror"] {
+        for kind in ["snapshot", "history"] {
+            files(&shell.path(side), kind).iter().for_each(|file| rot(file, 100));
+            assert_eq!(shell.run(&format!("ledger-server verify {side}")).code, 1);
+            let running = shell.serve(&serve);
+            assert_eq!(running.total(), total, "{kind} of {side}");
+            running.logged(&format!(".{kind} at byte "));
+            assert_eq!(running.stop(), Some(0));
+            ["ledger-data", "mirror"]
+                .iter()
+                .for_each(|side| _ = shell.run(&format!("ledger-server verify {side}")).good());
+        }
+    }
+    page.says("Only what is damaged on both sides is passed over or refused, and the message names the damage of each");
+    let file = files(&shell.path("mirror"), "history").remove(0);
+    rot(&file, 100);
+    rot(&shell.path("ledger-data").join(name(&file)), 300);
+    let refused = shell.run(&serve);
+    let names_each =
+        ["ledger-data", "mirror"].iter().all(|side| refused.error.contains(&format!("{side}/{}", name(&file))));
+    assert_eq!((refused.code, names_each), (1, true), "{refused:?}");
 }
 
 #[test]

@@ -1,0 +1,262 @@
+//! The snapshots of a mirrored ledger: a file that one side has damaged or lost is copied from the other.
+//!
+//! An opening reads every file of them on both sides, from the device, since a page cache may hide what has rotted under it, and
+//! both sides at once. What must hold: a file that is sound is never overwritten; what is copied is of this ledger and is the file that
+//! the snapshot names; and nothing is changed before it is known that the log leads on from a snapshot that both sides will have.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+use super::{io_error, is_snapshot};
+use crate::checkpoint::SNAPSHOTS_KEPT;
+use crate::error::OpenError;
+use crate::journal::snapshot::names::{self, is_history};
+use crate::journal::snapshot::rows::{HistoryFile, Meta};
+use crate::journal::snapshot::{FileKind, FileReader};
+use crate::recovery::open_snapshot;
+use crate::sync::{Mutex, thread};
+use crate::sys::{ReadFrom, Storage};
+use crate::types::Seq;
+use crate::wal::{self, Kept};
+
+/// A file of which every byte was read and is right.
+struct Sound {
+    since: Seq,
+    bytes: u64,
+    digest: u128,
+    /// A snapshot's own file.
+    meta: Option<Meta>,
+}
+
+/// The files of one side. Those that it does not have are not among them.
+type Files = BTreeMap<String, Result<Sound, OpenError>>;
+
+/// What both sides have, and what is to be copied.
+pub(super) struct Snapshots<'a> {
+    sides: [&'a dyn Storage; 2],
+    uuid: Uuid,
+    files: [Files; 2],
+    /// To which side.
+    mends: BTreeSet<(usize, String)>,
+    /// Of no side, or not the one that is named.
+    lost: BTreeSet<String>,
+    /// The newest snapshots that both sides have in the end: the entries up to here, and the first that the log must have.
+    whole: Vec<(Seq, Seq)>,
+    are_there: bool,
+}
+
+impl<'a> Snapshots<'a> {
+    /// Reads all files of the snapshots of the ledger `uuid`.
+    ///
+    /// # Errors
+    /// The storage's; or a file is of a newer format.
+    pub(super) fn look(sides: [&'a dyn Storage; 2], uuid: Uuid, threads: bool) -> Result<Snapshots<'a>, OpenError> {
+        let found = [Mutex::new(None), Mutex::new(None)];
+        let read = |side: usize| *found[side].lock() = Some(read_all(sides[side], uuid));
+        if threads {
+            thread::scope(|scope| {
+                drop(scope.spawn(|| read(1)));
+                read(0);
+            });
+        } else {
+            (0..2).for_each(read);
+        }
+        let [one, two] = found.map(|found| found.into_inner().expect("it was read"));
+        let mut snapshots = Snapshots {
+            sides,
+            uuid,
+            files: [one?, two?],
+            mends: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            whole: Vec::new(),
+            are_there: false,
+        };
+        snapshots.plan();
+        Ok(snapshots)
+    }
+
+    /// The newest two that are sound on one side or the other, file by file, are to be whole on both. Older ones are superfluous.
+    fn plan(&mut self) {
+        let seqs: BTreeSet<Seq> =
+            self.files.iter().flat_map(Files::keys).filter_map(|name| names::snapshot_seq(name)).collect();
+        self.are_there = !seqs.is_empty();
+        for seq in seqs.into_iter().rev() {
+            if self.whole.len() == SNAPSHOTS_KEPT {
+                return;
+            }
+            let name = names::snapshot(seq);
+            let own = [0, 1].map(|side| self.sound(side, &name).and_then(|file| file.meta.as_ref()));
+            let metas = [own[0].or(own[1]), own[1].or(own[0])];
+            let named = metas.map(|meta| meta.map_or_else(Vec::new, |meta| meta.histories.clone()));
+            let first_needed = metas.iter().flatten().map(|meta| meta.seq.next().min(meta.anchor)).min();
+            let mut is_whole = true;
+            for (side, histories) in named.iter().enumerate() {
+                for file in histories {
+                    is_whole &= self.want(side, &names::history(file.seq, file.epoch), |found| is_named(found, file));
+                }
+                is_whole &= self.want(side, &name, |_| true);
+            }
+            if let (true, Some(first_needed)) = (is_whole, first_needed) {
+                self.whole.push((seq, first_needed));
+            }
+        }
+    }
+
+    fn sound(&self, side: usize, name: &str) -> Option<&Sound> {
+        self.files[side].get(name)?.as_ref().ok()
+    }
+
+    /// Whether `side` has the file, or is to have the other's.
+    fn want(&mut self, side: usize, name: &str, is_it: impl Fn(&Sound) -> bool) -> bool {
+        let own = self.sound(side, name);
+        if own.is_some_and(&is_it) {
+            return true;
+        }
+        let is_mended = own.is_none() && self.sound(1 - side, name).is_some_and(is_it);
+        match is_mended {
+            true => self.mends.insert((side, name.to_owned())),
+            false => self.lost.insert(name.to_owned()),
+        };
+        is_mended
+    }
+
+    /// Whether the log `kept` leads on from a snapshot, or needs none.
+    ///
+    /// # Errors
+    /// What is wrong with the newest snapshot on both sides. Nothing was changed.
+    pub(super) fn check(&self, kept: &Kept) -> Result<(), OpenError> {
+        let newest = self.whole.first();
+        let leads_on = newest.is_some_and(|(_, first_needed)| kept.first_seq <= *first_needed);
+        if !self.are_there || kept.first_seq <= Seq::new(1) || leads_on {
+            return self.check_is_of_the_log(kept);
+        }
+        // Those of the newest snapshot first.
+        let lost = self.lost.iter().max_by_key(|name| names::snapshot_seq(name).or_else(|| seq_of(name)));
+        let Some(name) = lost else {
+            let (seq, _) = newest.expect("a snapshot of which nothing is lost is whole");
+            let reason = format!("it is of seq {seq}, and the log begins with seq {}", kept.first_seq);
+            return Err(damaged(names::snapshot(*seq), reason));
+        };
+        Err(self.fault(0, name).with_the_mirrors(&self.fault(1, name)))
+    }
+
+    /// A snapshot is made of entries that are durable: one that is newer than the log tells what the log has lost.
+    fn check_is_of_the_log(&self, kept: &Kept) -> Result<(), OpenError> {
+        match self.whole.first() {
+            Some((seq, _)) if *seq > kept.last_seq => {
+                let side = usize::from(self.sound(0, &names::snapshot(*seq)).is_none());
+                let file = format!("{}/{}", self.sides[side].describe(), names::snapshot(*seq));
+                Err(damaged(
+                    file,
+                    format!("it is of seq {seq}, and the log of either side ends with {}", kept.last_seq),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Copies what is to be copied; says what that was, and what is damaged on both sides. Durable when it returns.
+    ///
+    /// # Errors
+    /// The storage's.
+    pub(super) fn mend(self) -> Result<Vec<String>, OpenError> {
+        let mut told = Vec::new();
+        // Those that are named before the snapshots that name them.
+        let (snapshots, histories): (Vec<_>, Vec<_>) = self.mends.iter().partition(|(_, name)| is_snapshot(name));
+        for mends in [histories, snapshots] {
+            for (side, name) in &mends {
+                self.copy(*side, name)?;
+                if !self.files[*side].is_empty() {
+                    let (fault, from) = (self.fault(*side, name), self.sides[1 - side].describe());
+                    told.push(format!("{}; copied from {from}", fault.place_and_reason()));
+                }
+            }
+            for side in mends.iter().map(|(side, _)| *side).collect::<BTreeSet<_>>() {
+                let side = self.sides[side];
+                side.sync_directory().map_err(|source| io_error("syncing", &side.describe(), source))?;
+            }
+        }
+        for side in (0..2).filter(|side| self.files[*side].is_empty()) {
+            let files = self.mends.iter().filter(|(to, _)| *to == side).count();
+            if files > 0 {
+                let [to, from] = [side, 1 - side].map(|side| self.sides[side].describe());
+                told.push(format!("{to}: {files} files of snapshots copied from {from}: there was none"));
+            }
+        }
+        let unmended = |name: &String| {
+            let fault = self.fault(0, name).with_the_mirrors(&self.fault(1, name));
+            format!("{}; it cannot be mended", fault.place_and_reason())
+        };
+        told.extend(self.lost.iter().map(unmended));
+        Ok(told)
+    }
+
+    /// Copies the file `name` to `side`. What is read of it now may be other bytes than before: the copy counts.
+    fn copy(&self, side: usize, name: &str) -> Result<(), OpenError> {
+        let (from, to) = (self.sides[1 - side], self.sides[side]);
+        let sound = self.sound(1 - side, name).expect("it is sound on the other side");
+        wal::copy_checked(from, to, name, || {
+            let copy = FileReader::open(to, &names::temporary(name), kind(name), self.uuid, ReadFrom::Device)?;
+            copy.verify()?;
+            match (copy.bytes(), copy.digest()) == (sound.bytes, sound.digest) {
+                true => Ok(()),
+                false => Err(copy.damaged(0, "it is not what was read before")),
+            }
+        })
+    }
+
+    /// Why the file is not relied on.
+    fn fault(&self, side: usize, name: &str) -> OpenError {
+        let file = || format!("{}/{name}", self.sides[side].describe());
+        match self.files[side].get(name) {
+            Some(Err(OpenError::Damaged { offset, reason, .. })) => {
+                OpenError::Damaged { file: file(), offset: *offset, seq: None, reason: reason.clone() }
+            }
+            Some(Err(fault)) => damaged(file(), fault.to_string()),
+            Some(Ok(_)) => damaged(file(), "it is not the file that the snapshot names".to_owned()),
+            None => damaged(file(), "it is missing".to_owned()),
+        }
+    }
+}
+
+fn damaged(file: String, reason: String) -> OpenError {
+    OpenError::Damaged { file, offset: 0, seq: None, reason }
+}
+
+fn kind(name: &str) -> FileKind {
+    if is_snapshot(name) { FileKind::Snapshot } else { FileKind::History }
+}
+
+/// Whether it is the file that a snapshot names.
+fn is_named(found: &Sound, file: &HistoryFile) -> bool {
+    (found.since, found.bytes, found.digest) == (file.since, file.bytes, file.digest)
+}
+
+/// The seq with which a history file ends.
+fn seq_of(name: &str) -> Option<Seq> {
+    Some(Seq::new(u64::from_str_radix(name.split_once('-')?.0, 16).ok()?))
+}
+
+fn read_all(side: &dyn Storage, uuid: Uuid) -> Result<Files, OpenError> {
+    let mut files = Files::new();
+    for name in side.list().map_err(|source| io_error("listing", &side.describe(), source))? {
+        if is_snapshot(&name) || is_history(&name) {
+            match read(side, &name, uuid) {
+                Err(fault) if !fault.is_damage() => return Err(fault),
+                read => _ = files.insert(name, read),
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// Reads and checks every byte of a file.
+fn read(side: &dyn Storage, name: &str, uuid: Uuid) -> Result<Sound, OpenError> {
+    let (file, meta) = match names::snapshot_seq(name) {
+        Some(seq) => open_snapshot(side, uuid, seq, ReadFrom::Device).map(|(file, meta)| (file, Some(meta)))?,
+        None => (FileReader::open(side, name, FileKind::History, uuid, ReadFrom::Device)?, None),
+    };
+    file.verify()?;
+    Ok(Sound { since: file.header().since, bytes: file.bytes(), digest: file.digest(), meta })
+}
