@@ -68,11 +68,6 @@ pub(crate) fn is_too_far_behind(error: &OpenError) -> bool {
     matches!(error, OpenError::Damaged { reason, .. } if reason.contains("; empty it, and it is filled from there"))
 }
 
-/// Of a snapshot, of which the mirror's second copy is not looked for.
-fn is_of_a_snapshot(name: &str) -> bool {
-    [".snapshot", ".history"].iter().any(|suffix| name.ends_with(suffix))
-}
-
 /// The mark, and of the segments of a side the last one with more than a header and a link, and those after it.
 fn that_tell_what_was_durable(disk: &SimDisk) -> Vec<String> {
     const BEGUN: u64 = 8_192;
@@ -234,7 +229,7 @@ impl Run {
         self.tally.rot_harmless += 1;
         self.tally.coverage.hit("side damaged", damage.mended(), self.fault);
         self.trace.line(format_args!("{what}: {}, with {last} entries", damage.mended()));
-        if is_of_a_snapshot(&name) || ledger.degraded().is_some() || last < bounds.least {
+        if ledger.degraded().is_some() || last < bounds.least {
             return Ok(None);
         }
         drop(ledger);
@@ -296,10 +291,6 @@ fn refusal(
     }
     if reason.contains("what cannot be read there may be later") {
         return (is_unreadable || name.ends_with(".segment")).then_some("blind, refused");
-    }
-    // Of snapshots there is one chance: the side that is read, whose log may not reach back to the first entry.
-    if is_of_a_snapshot(name) {
-        return Some("a snapshot, refused");
     }
     // What the damaged side had the other one has not: whatever is said of it, opening would lose that.
     if before.last() > other.last() {
