@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+/// How long a test waits for what is to come soon.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What a command that ended said.
 #[derive(Debug)]
 pub(crate) struct Said {
@@ -163,7 +166,9 @@ impl Running {
 
     /// A connection that stays open.
     pub(crate) fn connect(&self) -> Connection {
-        Connection(BufReader::new(TcpStream::connect(&self.address).unwrap()))
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Connection(BufReader::new(stream))
     }
 
     /// What is in a file of the shell's directory.
@@ -286,7 +291,7 @@ fn written(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> St
 
 /// What is to come about soon.
 pub(crate) fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(seen) = look() {
             return seen;
