@@ -626,19 +626,6 @@ fn what_is_kept_is_the_snapshot_that_was_loaded_and_the_one_before_it() {
     assert_eq!(kept(&disk), (vec![all[1]], 0));
 }
 
-/// From there on the next checkpoint writes their records and keys again.
-#[test]
-fn of_each_small_file_is_known_where_the_tables_ended_before_it() {
-    let Forged { disk, uuid, .. } = Forged::new();
-    let older = snapshots(&disk).unwrap()[1];
-    let before = Positions::end(&load_one(&disk, uuid, older).unwrap().0, older);
-    let Loaded { small, .. } = load(&disk, Some(uuid), &options(&SimClock::at(START)).history_bytes(u64::MAX)).unwrap();
-    let [first, second] = small.try_into().unwrap_or_else(|small: Vec<_>| panic!("{} files", small.len()));
-    let start = Positions::start(SHARDS);
-    assert_eq!((first.since.seq, first.since.history, first.since.keys), (start.seq, start.history, start.keys));
-    assert_eq!((second.since.seq, second.since.history, second.since.keys), (before.seq, before.history, before.keys));
-}
-
 #[test]
 fn every_byte_of_a_snapshot_and_of_what_it_names_is_verified() {
     let Forged { disk, uuid, seq, .. } = Forged::new();
