@@ -32,6 +32,13 @@ pub(crate) struct FileReader<'s> {
     from: ReadFrom,
 }
 
+/// What was read of a file at once, from `start` on; nothing is read from `end` on.
+struct Window {
+    bytes: Vec<u8>,
+    start: u64,
+    end: u64,
+}
+
 impl<'s> FileReader<'s> {
     /// Opens the file `name` of the ledger `uuid`.
     ///
@@ -158,18 +165,29 @@ impl<'s> FileReader<'s> {
         section: &Section,
         visit: &mut dyn FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<(), OpenError> {
-        let file = match &self.file {
-            Some(file) => Arc::clone(file),
-            None => open_file(self.storage, &self.name)?,
-        };
+        let end = section.offset + section.bytes;
+        self.read_through(&*self.opened()?, section, &mut Window { bytes: Vec::new(), start: 0, end }, visit)
+    }
+
+    fn opened(&self) -> Result<Arc<dyn StorageFile>, OpenError> {
+        self.file.as_ref().map_or_else(|| open_file(self.storage, &self.name), |file| Ok(Arc::clone(file)))
+    }
+
+    /// [`FileReader::read_section`], by way of what was read with the section before.
+    fn read_through(
+        &self,
+        file: &dyn StorageFile,
+        section: &Section,
+        window: &mut Window,
+        visit: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<(), OpenError> {
         let end = section.offset + section.bytes;
         let mut checksums = Vec::with_capacity(section.blocks as usize % (1 << 20) * CHECKSUM_BYTES);
-        let mut window = Vec::new();
-        let (mut at, mut start) = (section.offset, section.offset);
+        let mut at = section.offset;
         let (mut ordinal, mut blocks) = (None, 0);
         while at < end {
             let left = end - at;
-            let head = self.window(&*file, &mut window, &mut start, at, left.min(BLOCK_HEAD_BYTES as u64), end)?;
+            let head = self.window(file, window, at, left.min(BLOCK_HEAD_BYTES as u64))?;
             if head.len() < BLOCK_HEAD_BYTES {
                 return Err(self.damaged(at, "a block is cut off"));
             }
@@ -179,7 +197,7 @@ impl<'s> FileReader<'s> {
             if bytes > BLOCK_BYTES_MAX.min(left) {
                 return Err(self.damaged(at, "a block is longer than what is left of its section"));
             }
-            let block = self.window(&*file, &mut window, &mut start, at, bytes, end)?;
+            let block = self.window(file, window, at, bytes)?;
             let (body, checksum) = block.split_at(BLOCK_HEAD_BYTES + payload);
             let is_expected = body[..BLOCK_HEAD_BYTES] == block_head(payload, section.kind, section.shard, this)
                 && ordinal.is_none_or(|before: u64| this == before + 1);
@@ -208,26 +226,27 @@ impl<'s> FileReader<'s> {
     /// # Errors
     /// What is wrong, and where.
     pub(crate) fn verify(&self) -> Result<(), OpenError> {
-        self.sections.iter().try_for_each(|section| self.read_section(section, &mut |_| Ok(())))
+        // As one: a small file has hundreds of sections, and to read a block of the device for each costs more than their bytes.
+        let end = self.sections.last().map_or(0, |last| last.offset + last.bytes);
+        let (file, mut window) = (self.opened()?, Window { bytes: Vec::new(), start: 0, end });
+        self.sections.iter().try_for_each(|section| self.read_through(&*file, section, &mut window, &mut |_| Ok(())))
     }
 
-    /// `length` bytes at `at`, from memory or read with what follows them up to `end`.
+    /// `length` bytes at `at`, which never goes back, from memory or read with what follows them.
     fn window<'w>(
         &self,
         file: &dyn StorageFile,
-        window: &'w mut Vec<u8>,
-        start: &mut u64,
+        window: &'w mut Window,
         at: u64,
         length: u64,
-        end: u64,
     ) -> Result<&'w [u8], OpenError> {
-        if at + length > *start + window.len() as u64 {
-            window.resize(WINDOW_BYTES.max(length).min(end - at) as usize, 0);
-            self.read(file, window, at)?;
-            *start = at;
+        if at + length > window.start + window.bytes.len() as u64 {
+            window.bytes.resize(WINDOW_BYTES.max(length).min(window.end - at) as usize, 0);
+            self.read(file, &mut window.bytes, at)?;
+            window.start = at;
         }
-        let from = (at - *start) as usize;
-        Ok(&window[from..from + length as usize])
+        let from = (at - window.start) as usize;
+        Ok(&window.bytes[from..from + length as usize])
     }
 
     fn read(&self, file: &dyn StorageFile, buf: &mut [u8], offset: u64) -> Result<(), OpenError> {
