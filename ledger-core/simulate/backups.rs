@@ -192,6 +192,11 @@ impl Run {
             (Err(OpenError::InvalidOption { reason }), None) if reason.contains("the ledger ends with") => {
                 return self.was_not_restored(&to, "too late");
             }
+            (Err(OpenError::InvalidOption { reason }), Some(0))
+                if last > 0 && reason.contains("before the first entry") =>
+            {
+                return self.was_not_restored(&to, "too early");
+            }
             (Err(OpenError::InvalidOption { reason }), Some(seq)) if is_too_early(backup, seq, reason) => {
                 return self.was_not_restored(&to, "too early");
             }

@@ -16,7 +16,7 @@ use crate::error::OpenError;
 use crate::journal::codec;
 use crate::ledger::Ledger;
 use crate::options::Options;
-use crate::recovery::{Opened, snapshots};
+use crate::recovery::{Opened, mark_is_missing, snapshots};
 use crate::state::{BatchPosition, Entry};
 use crate::sync::Arc;
 use crate::sys::{Clock, DirectoryLock, Storage};
@@ -51,7 +51,7 @@ pub enum RestoreTo {
     End,
     /// Up to this entry. Not one within an atomic batch, but for its last: a batch is restored as a whole or not at all.
     Seq(Seq),
-    /// Up to the last entry of this time or an earlier one.
+    /// Up to the last entry of this time or an earlier one, of which there must be one.
     Time(Timestamp),
 }
 
@@ -102,6 +102,8 @@ impl Beside<'_> {
 /// See [`backup()`].
 #[cfg_attr(not(feature = "sim"), allow(unreachable_pub, reason = "only a simulation has it"))]
 pub fn backup_beside(from: &dyn Storage, to: &dyn Storage, beside: &Beside<'_>) -> Result<Backup, OpenError> {
+    check_empty(to)?;
+    look(from)?;
     let _held = take_empty(to)?;
     write_file(to, BACKUP, &mut |_| Ok(0))?;
     sync(to)?;
@@ -165,7 +167,8 @@ pub fn restore_with(
     options: &Options,
     epochs_skipped: u64,
 ) -> Result<Backup, OpenError> {
-    let held = take_empty(&*to)?;
+    check_empty(&*to)?;
+    look(from)?;
     let until = match until {
         RestoreTo::End => None,
         RestoreTo::Seq(seq) => Some(seq),
@@ -188,6 +191,7 @@ pub fn restore_with(
             return Err(OpenError::InvalidOption { reason });
         }
     }
+    let held = take_empty(&*to)?;
     begin(&*to)?;
     let copied = copy(from, &*to, until, epochs_skipped, &mut BTreeSet::new(), Beside::nobody())?;
     until.map_or(Ok(()), |until| check_reaches(copied.last_seq, until))?;
@@ -369,32 +373,36 @@ struct Chosen {
 }
 
 /// The snapshots of a log that ends with `until`, and the log that they need. Those that are damaged are passed over, as by an
-/// opening: the log reaches back to what the older one needs.
+/// opening: the log reaches back to what the older one needs. So are older ones whose log is gone.
 ///
 /// # Errors
 /// The newest one's damage, where there is no other and the log does not reach back to the first entry; the storage's.
 fn choose(from: &dyn Storage, until: Option<Seq>) -> Result<Chosen, OpenError> {
     let mut oldest: Option<Base> = None;
     let (mut count, mut files, mut earliest, mut damaged) = (0, Vec::new(), None, None);
-    if let Some(uuid) = wal::identity(from)? {
-        for seq in snapshots(from)? {
-            let opened = match Opened::new(from, uuid, seq) {
-                Ok(opened) => opened,
-                Err(err) if err.is_damage() => {
-                    damaged.get_or_insert(err);
-                    continue;
-                }
-                Err(other) => return Err(other),
-            };
-            let base = opened.kept().base;
-            earliest = Some(base.anchor);
-            // One that is later, or rests on an entry that is, would be a snapshot of a log that ends before it.
-            if until.is_some_and(|until| base.anchor > until) {
+    let uuid = wal::identity(from)?;
+    for seq in snapshots(from)? {
+        let Some(uuid) = uuid else { return Err(mark_is_missing(seq)) };
+        let opened = match Opened::new(from, uuid, seq) {
+            Ok(opened) => opened,
+            Err(err) if err.is_damage() => {
+                damaged.get_or_insert(err);
                 continue;
             }
-            files.extend(opened.file_names());
-            (oldest, count) = (Some(base), count + 1);
+            Err(other) => return Err(other),
+        };
+        let base = opened.kept().base;
+        // Its log is gone, and so is that of those before it: the newer one is enough.
+        if earliest.is_some() && !wal::leads_on(from, Some(&base))? {
+            break;
         }
+        earliest = Some(base.anchor);
+        // One that is later, or rests on an entry that is, would be a snapshot of a log that ends before it.
+        if until.is_some_and(|until| base.anchor > until) {
+            continue;
+        }
+        files.extend(opened.file_names());
+        (oldest, count) = (Some(base), count + 1);
     }
     if let Some(err) = damaged
         && earliest.is_none()
@@ -411,18 +419,50 @@ fn choose(from: &dyn Storage, until: Option<Seq>) -> Result<Chosen, OpenError> {
 
 /// The last entry of `time` or an earlier one.
 fn last_at(from: &dyn Storage, time: Timestamp) -> Result<Seq, OpenError> {
-    let mut last = Seq::ZERO;
+    let (mut last, mut first) = (Seq::ZERO, None);
     let scanned = wal::scan(from, Start::Oldest, None, &mut |record| {
+        first.get_or_insert(record.time);
         if record.time <= time {
             last = record.seq;
         }
     })?;
-    // Before the first entry that is left, only an older backup tells.
-    if last == Seq::ZERO && scanned.first_seq > Seq::new(1) {
-        let reason = format!("the log begins with seq {}, which is later than {time}", scanned.first_seq);
-        return Err(OpenError::InvalidOption { reason });
+    if last > Seq::ZERO || scanned.last_seq == Seq::ZERO {
+        return Ok(last);
     }
-    Ok(last)
+    let first = first.map_or_else(String::new, |first| first.to_string());
+    // Before the first entry that is left, only an older backup tells; before the first of all there was nothing.
+    let reason = match scanned.first_seq.get() {
+        1 => format!("{time} is before the first entry, which was made at {first}: name that time or a later one"),
+        seq => format!(
+            "the log begins with seq {seq}, which is later than {time} (checkpoints replaced the log before): name a later time, or \
+             restore an older backup"
+        ),
+    };
+    Err(OpenError::InvalidOption { reason })
+}
+
+/// That there is something to copy on `from`, before anything is made of it.
+fn look(from: &dyn Storage) -> Result<(), OpenError> {
+    check_finished(from)?;
+    while_snapshots_change(from, &mut |_| choose(from, None).map(drop))?;
+    match wal::identity(from)? {
+        Some(_) => Ok(()),
+        None => Err(no_ledger(from)),
+    }
+}
+
+/// Why there is none where there is no mark: it alone is gone, or there is nothing.
+pub(crate) fn no_ledger(storage: &dyn Storage) -> OpenError {
+    let look = || {
+        if let Some(seq) = snapshots(storage)?.first() {
+            return Err(mark_is_missing(*seq));
+        }
+        wal::scan(storage, Start::First, None, &mut |_| ())
+    };
+    look().err().unwrap_or_else(|| {
+        let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no ledger in it");
+        OpenError::Io { context: format!("reading {}", storage.describe()), source }
+    })
 }
 
 /// Copies a file that is never changed.
@@ -459,8 +499,18 @@ fn write_file(
 /// Takes an empty directory, which is made if it is missing: nobody else can begin a ledger in it while it is filled.
 fn take_empty(to: &dyn Storage) -> Result<DirectoryLock, OpenError> {
     let held = to.lock().map_err(io_error("locking", &to.describe()))?;
-    match to.list().map_err(io_error("listing", &to.describe()))?.first() {
-        None => Ok(held),
+    check_empty(to)?;
+    Ok(held)
+}
+
+/// Refuses a directory in which there is something. It need not be there.
+fn check_empty(to: &dyn Storage) -> Result<(), OpenError> {
+    let names = match to.list() {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        names => names.map_err(io_error("listing", &to.describe()))?,
+    };
+    match names.first() {
+        None => Ok(()),
         Some(name) => {
             let reason = format!("{} is not empty (there is {name}); name a new directory", to.describe());
             Err(OpenError::InvalidOption { reason })

@@ -100,7 +100,7 @@ fn check(storage: &dyn Storage, then: Option<Seq>) -> Result<(Verified, Scanned)
 
 /// Checks the snapshots `seqs`, newest first, and the log.
 fn check_once(storage: &dyn Storage, seqs: &[Seq], then: Option<Seq>) -> Result<(Verified, Scanned), OpenError> {
-    let Some(uuid) = wal::identity(storage)? else { return Err(no_ledger(&storage.describe())) };
+    let Some(uuid) = wal::identity(storage)? else { return Err(backup::no_ledger(storage)) };
     let mut digests = BTreeMap::new();
     let mut oldest = None;
     for seq in seqs {
@@ -183,11 +183,6 @@ fn check_directory(path: &Path) -> Result<(), OpenError> {
     Err(OpenError::Io { context: format!("reading {}", path.display()), source })
 }
 
-fn no_ledger(directory: &str) -> OpenError {
-    let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no ledger in it");
-    OpenError::Io { context: format!("reading {directory}"), source }
-}
-
 /// Reads the log and decodes its entries, as far as `visit` has no objection.
 fn scan(
     storage: &dyn Storage,
@@ -204,7 +199,7 @@ fn scan(
         wrong = visited.err().map(|reason| record.place.damaged(record.seq, reason));
     })?;
     match wrong {
-        None if scanned.uuid.is_none() => Err(no_ledger(&storage.describe())),
+        None if scanned.uuid.is_none() => Err(backup::no_ledger(storage)),
         None => Ok(scanned),
         Some(damaged) => Err(damaged),
     }

@@ -11,16 +11,16 @@ use std::cell::{Cell, RefCell};
 use uuid::Uuid;
 
 use crate::backup;
-use crate::checkpoint::{Checkpointer, Positions, State};
+use crate::checkpoint::{Checkpointer, Kept, Positions, State};
 use crate::error::OpenError;
 use crate::ledger::{Engine, LedgerTime, SHARDS_MAX, Tables};
 use crate::options::Options;
 use crate::sync::{Arc, thread};
 use crate::sys::Storage;
 use crate::types::Seq;
-use crate::wal::{Record, Stamp, Start, Wal};
+use crate::wal::{self, Record, Stamp, Start, Wal};
 use crate::withdrawals::Policy;
-pub(crate) use load::{Loaded, Opened, load, load_one, snapshots};
+pub(crate) use load::{Loaded, Opened, load, load_one, mark_is_missing, snapshots};
 use replay::Replay;
 
 /// What an opening found.
@@ -31,6 +31,9 @@ pub struct Recovered {
     pub snapshot: Seq,
     /// Snapshots that could not be read, and why. An older one and more of the log took their place.
     pub passed_over: Vec<String>,
+    /// Why nothing could take the place of the snapshot that was loaded, were it damaged, though there is an older one: its log is
+    /// gone, or it cannot be read. The next checkpoint mends that.
+    pub unbacked: Option<String>,
     /// Entries of the log that were replayed.
     pub replayed: u64,
     /// Bytes of the log that were read.
@@ -89,7 +92,7 @@ pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engin
             let start = kept.last().map_or(Start::First, |kept| Start::After(kept.base));
             expected.set(log.map_or(0, |(_, durable)| durable.get()).saturating_sub(positions.seq.get()));
             *replay.borrow_mut() = Some(Replay::new(tables, threads(options), expected.get()));
-            loaded = Some((State { kept, positions, small }, passed_over));
+            loaded = Some((unbacked(&*storage, &kept)?, State { kept, positions, small }, passed_over));
             Ok(start)
         };
         let mut take = |record: Record<'_>| {
@@ -107,13 +110,14 @@ pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engin
     if replayed > 0 {
         (options.progress)(Progress { phase: Phase::Log, done: replayed, total: replayed });
     }
-    let (state, passed_over) = loaded.expect("the start was asked for");
+    let (unbacked, state, passed_over) = loaded.expect("the start was asked for");
     let mut tables = replay.into_inner().expect("the start was asked for").into_tables();
     tables.name_ledger(opened.uuid);
     let open = tables.open_withdrawals();
     let recovered = Recovered {
         snapshot: state.positions.seq,
         passed_over,
+        unbacked,
         replayed,
         log_bytes: opened.log_bytes,
         torn: opened.torn.map(|torn| (torn.file, torn.bytes)),
@@ -124,6 +128,27 @@ pub(crate) fn open(options: &Options, storage: Arc<dyn Storage>) -> Result<Engin
     engine.go_on();
     engine.resume(open);
     Ok(engine)
+}
+
+/// See [`Recovered::unbacked`], of the snapshots that can be relied on, of which the last was loaded.
+fn unbacked(storage: &dyn Storage, kept: &[Kept]) -> Result<Option<String>, OpenError> {
+    let Some(loaded) = kept.last() else { return Ok(None) };
+    let Some(older) = snapshots(storage)?.into_iter().find(|seq| *seq < loaded.base.seq) else { return Ok(None) };
+    let before = kept.iter().rev().nth(1);
+    if let Some(before) = before
+        && wal::leads_on(storage, Some(&before.base))?
+    {
+        return Ok(None);
+    }
+    if wal::leads_on(storage, None)? {
+        return Ok(None);
+    }
+    Ok(Some(match before {
+        Some(before) => {
+            format!("the log that leads on from the snapshot at seq {} is not there any more", before.base.seq)
+        }
+        None => format!("the snapshot at seq {older} cannot be read"),
+    }))
 }
 
 /// How many threads load a snapshot, and replay the log.

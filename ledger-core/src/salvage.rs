@@ -1,7 +1,6 @@
 //! The last resort: a directory that is refused, and no copy to restore from. What can be proved is written into a new
 //! directory; what is given up is listed.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use uuid::Uuid;
@@ -9,6 +8,7 @@ use uuid::Uuid;
 use crate::backup;
 use crate::error::OpenError;
 use crate::journal::codec;
+use crate::journal::snapshot::names;
 use crate::ledger::{Origin, SHARDS_MAX, Tables};
 use crate::options::Options;
 use crate::recovery::{Opened, snapshots};
@@ -38,7 +38,7 @@ pub struct Salvaged {
     pub given_up: Vec<GivenUp>,
 }
 
-/// A piece of the source that was given up.
+/// A piece of the source that was given up; of a file that is missing, no bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GivenUp {
     /// Which file.
@@ -47,18 +47,19 @@ pub struct GivenUp {
     pub offset: u64,
     /// How long it is.
     pub bytes: u64,
-    /// The first and the last seq that a readable header in it names.
+    /// The first and the last seq that it is known to have held; of a snapshot, those that it has the state of.
     pub seqs: Option<(Seq, Seq)>,
     /// Why.
     pub reason: String,
 }
 
-/// Takes the longest prefix of the ledger in the directory `from` that can be proved, and writes it into the directory
-/// `into`, which must be empty or missing. `from` is only read. Durable when it returns.
+/// Takes the longest prefix of the ledger in the directory `from` that can be proved, by its log from the first entry on or by a
+/// snapshot and the log from there on, and writes it into the directory `into`, which must be empty or missing. `from` is only
+/// read. Durable when it returns.
 ///
 /// # Errors
 /// [`OpenError::InUse`]; [`OpenError::InvalidOption`] if `into` is not empty; [`OpenError::Damaged`] if nothing can be
-/// taken.
+/// taken. Nothing was made then.
 pub fn salvage(from: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<Salvaged, OpenError> {
     let from = from.as_ref();
     if !from.is_dir() {
@@ -76,12 +77,8 @@ pub fn salvage_on(from: &dyn Storage, into: Arc<dyn Storage>) -> Result<Salvaged
     let tables = Tables::new(SHARDS_MAX);
     let mut whole = tables.whole();
     let mut is_from_the_first = false;
-    let taken = wal::salvage(
-        from,
-        &*into,
-        &backup::begin,
-        &|uuid, last| snapshot_files(from, uuid, last),
-        &mut |record: Record<'_>| {
+    let taken =
+        wal::salvage(from, &*into, &backup::begin, &|uuid| candidates(from, uuid), &mut |record: Record<'_>| {
             let entry = codec::decode(record.bytes)?;
             is_from_the_first |= record.seq == Seq::new(1);
             // Whether the rest of a log whose beginning is retired follows from its snapshot, the opening says.
@@ -90,8 +87,7 @@ pub fn salvage_on(from: &dyn Storage, into: Arc<dyn Storage>) -> Result<Salvaged
             }
             let origin = Origin { ledger: Uuid::nil(), epoch: record.epoch };
             whole.replay(&entry, origin, Stamp { seq: record.seq, time: record.time })
-        },
-    )?;
+        })?;
     drop(whole);
     drop(tables);
     let ledger = backup::distrust(into, &Options::default())?;
@@ -106,22 +102,19 @@ pub fn salvage_on(from: &dyn Storage, into: Arc<dyn Storage>) -> Result<Salvaged
     })
 }
 
-/// The files of the snapshots that can be read and rest on no later entry than `last`.
-fn snapshot_files(from: &dyn Storage, uuid: Uuid, last: Seq) -> Result<Vec<String>, OpenError> {
-    let mut files = BTreeSet::new();
-    for seq in snapshots(from)? {
-        match Opened::new(from, uuid, seq) {
-            Ok(opened) if opened.kept().base.anchor > last => {}
-            Ok(opened) => match opened.verify() {
-                Ok(()) => files.extend(opened.file_names()),
-                Err(err) if err.is_damage() => {}
-                Err(other) => return Err(other),
-            },
-            Err(err) if err.is_damage() => {}
-            Err(other) => return Err(other),
-        }
-    }
-    Ok(files.into_iter().collect())
+/// The snapshots, oldest first, each read to its end.
+fn candidates(from: &dyn Storage, uuid: Uuid) -> Result<Vec<wal::Candidate>, OpenError> {
+    let look = |seq: Seq| {
+        let whole = |opened: Opened<'_>| opened.verify().map(|()| (opened.kept().base, opened.file_names()));
+        let found = match Opened::new(from, uuid, seq).and_then(whole) {
+            Err(other) if !other.is_damage() => return Err(other),
+            found => found,
+        };
+        let file = names::snapshot(seq);
+        let bytes = from.open(&file).and_then(|file| file.len()).unwrap_or_default();
+        Ok(wal::Candidate { file, bytes, seq, found })
+    };
+    snapshots(from)?.into_iter().rev().map(look).collect()
 }
 
 impl From<wal::Left> for GivenUp {

@@ -159,6 +159,12 @@ fn tell_what_was_found(ledger: &Ledger) {
     for snapshot in &found.passed_over {
         tracing::warn!("a snapshot was passed over, and more of the log was read: {snapshot}");
     }
+    if let Some(reason) = &found.unbacked {
+        tracing::warn!(
+            "nothing could take the place of the snapshot at seq {}: {reason}; make a checkpoint once something new is recorded",
+            found.snapshot
+        );
+    }
     if let Some((file, bytes)) = &found.torn {
         tracing::warn!("{bytes} bytes that were never acknowledged stood behind the log; they are kept in {file}");
     }

@@ -293,6 +293,11 @@ impl Engine {
         self.opening_bytes() - tally.opening_bytes
     }
 
+    /// Whether nothing could take the place of the snapshot that the opening loaded, and there is no newer one.
+    pub(super) fn is_unbacked(&self) -> bool {
+        self.recovered.unbacked.is_some() && self.checkpoints.lock().made == 0
+    }
+
     pub(super) fn checkpoints(&self) -> Checkpoints {
         let tally = self.checkpoints.lock();
         let Tally { made, failed, last_seq, log_bytes, last_error, .. } = &*tally;

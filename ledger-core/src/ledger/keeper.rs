@@ -3,7 +3,8 @@
 //! busy one would else write its accounts every few seconds.
 //!
 //! The log says when it begins a segment; nothing is looked at in between. A checkpoint that fails is counted with its reason,
-//! a panic's included, and tried again then.
+//! a panic's included, and tried again then. One is made as soon as there is something new where the opening found that nothing could
+//! take the newest snapshot's place.
 
 use crate::checkpoint::CheckpointError;
 use crate::ledger::Engine;
@@ -102,7 +103,7 @@ impl Drop for Keeper {
 fn run(signal: &Signal, engine: &Weak<Engine>, log_bytes: u64) {
     while signal.wait() {
         let Some(engine) = engine.upgrade() else { return };
-        if engine.opening_bytes_since() >= log_bytes {
+        if engine.opening_bytes_since() >= log_bytes || engine.is_unbacked() {
             // Other failures are counted, and it is tried again when the log has grown.
             if let Err(CheckpointError::Closing | CheckpointError::Halted(_)) = engine.checkpoint(&|| signal.is_over())
             {

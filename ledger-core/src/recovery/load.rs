@@ -50,12 +50,7 @@ pub(crate) fn load(storage: &dyn Storage, uuid: Option<Uuid>, options: &Options)
     let Some(uuid) = uuid else {
         return match seqs.first() {
             None => Ok(Loaded::nothing(options)),
-            Some(seq) => Err(OpenError::Damaged {
-                file: "durable.mark".to_owned(),
-                offset: 0,
-                seq: None,
-                reason: format!("it is missing, while there is {}", names::snapshot(*seq)),
-            }),
+            Some(seq) => Err(mark_is_missing(*seq)),
         };
     };
     let mut passed_over = Vec::new();
@@ -80,6 +75,12 @@ pub(crate) fn load(storage: &dyn Storage, uuid: Option<Uuid>, options: &Options)
         Some(err) if !wal::reaches_back_to_the_first(storage)? => Err(err),
         _ => Ok(Loaded { passed_over, ..Loaded::nothing(options) }),
     }
+}
+
+/// The mark is gone of a ledger that has this snapshot.
+pub(crate) fn mark_is_missing(seq: Seq) -> OpenError {
+    let reason = format!("it is missing, while there is {}", names::snapshot(seq));
+    OpenError::Damaged { file: "durable.mark".to_owned(), offset: 0, seq: None, reason }
 }
 
 /// Loads the snapshot at `seq` by this thread alone.

@@ -135,7 +135,7 @@ use uuid::Uuid;
 pub(crate) use options::WalOptions;
 pub use options::{Durability, WhenFull};
 pub(crate) use recovery::lock;
-pub(crate) use salvage::{Left, salvage};
+pub(crate) use salvage::{Candidate, Left, salvage};
 pub(crate) use start::{Base, Start};
 pub(crate) use stats::{COMMIT_ENTRIES, Counts, FSYNC_MICROS, WalStats};
 
@@ -262,6 +262,14 @@ pub(crate) struct Scanned {
 /// It cannot be read.
 pub(crate) fn reaches_back_to_the_first(storage: &dyn Storage) -> Result<bool, OpenError> {
     start::reaches_back_to_the_first(storage)
+}
+
+/// Whether the log that lies on `storage` leads on without a gap from where a snapshot needs it; without one, from the first entry.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn leads_on(storage: &dyn Storage, base: Option<&Base>) -> Result<bool, OpenError> {
+    start::leads_on(storage, base)
 }
 
 /// The identity of the ledger whose log lies on `storage`; `None`: there is none.

@@ -1,9 +1,11 @@
 //! Takes what can be proved out of a log that is refused, and writes it anew elsewhere.
 //!
 //! What must hold: the source is only read; what is taken is a prefix of what was written, frame by frame and with the
-//! heads that it had; what is not taken is listed, with the seqs that it is known to have held; and the copy's epochs are
+//! heads that it had, or a snapshot that says what its beginning came to and the frames from where it needs them on; what is not
+//! taken is listed, files that are missing too, with the seqs that it is known to have held; and the copy's epochs are
 //! none that the source or another copy of it can have used, so that no name that an opening gave is given again.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use uuid::Uuid;
@@ -16,7 +18,7 @@ use super::names;
 use super::reader::{self, Window};
 use super::recovery;
 use super::segment::{FRAMES_AT, LINK_AT, Link, NewFile, ReadLink, SegmentHeader, during};
-use super::{FramePlace, Record, Stamp, twin};
+use super::{Base, FramePlace, Record, Stamp, twin};
 use crate::error::OpenError;
 use crate::sync::Arc;
 use crate::sys::{ReadFrom, Storage, StorageFile, is_unreadable};
@@ -38,64 +40,81 @@ pub(crate) struct Taken {
 pub(crate) struct Left {
     pub(crate) file: String,
     pub(crate) bytes: Range<u64>,
-    /// The first and the last that a readable header in it names.
+    /// The first and the last that it is known to have held.
     pub(crate) seqs: Option<(Seq, Seq)>,
     pub(crate) reason: String,
 }
 
-/// Copies the longest prefix of the log on `from` that is whole, and that `visit` has no objection to, into the empty
-/// directory `into`, where `begin` writes first. If it does not begin with seq 1 it needs a snapshot: the files of those of
-/// the ledger that rest on no later entry than the last one taken are what `snapshots` gives.
+/// A snapshot of the source.
+pub(crate) struct Candidate {
+    /// The file that names the others.
+    pub(crate) file: String,
+    pub(crate) bytes: u64,
+    pub(crate) seq: Seq,
+    /// What it says of the log, and all of its files; or what is wrong with it.
+    pub(crate) found: Result<(Base, Vec<String>), OpenError>,
+}
+
+impl Candidate {
+    fn base(&self) -> Option<&Base> {
+        self.found.as_ref().ok().map(|(base, _)| base)
+    }
+
+    fn leave(&self, reason: &str) -> Left {
+        let seqs = Some((Seq::new(1), self.seq));
+        Left { file: self.file.clone(), bytes: 0..self.bytes, seqs, reason: reason.to_owned() }
+    }
+}
+
+/// Copies the longest part of the log on `from` that is whole and proves a state, and that `visit` has no objection to, into the empty
+/// directory `into`, where `begin` writes first. It begins with seq 1, or where one of the `snapshots` needs it, oldest
+/// first: where several parts go as far, the one that begins first. `visit` is shown what begins with the first segment alone.
 ///
 /// # Errors
-/// [`OpenError::Damaged`] if nothing can be taken; [`OpenError::InvalidOption`] if `into` is not empty.
+/// [`OpenError::Damaged`] if nothing can be taken; [`OpenError::InvalidOption`] if `into` is not empty. Nothing was made then.
 pub(crate) fn salvage(
     from: &dyn Storage,
     into: &dyn Storage,
     begin: &dyn Fn(&dyn Storage) -> Result<(), OpenError>,
-    snapshots: &dyn Fn(Uuid, Seq) -> Result<Vec<String>, OpenError>,
+    snapshots: &dyn Fn(Uuid) -> Result<Vec<Candidate>, OpenError>,
     visit: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
 ) -> Result<Taken, OpenError> {
-    let _held = (recovery::lock(from)?, recovery::lock(into)?);
-    if !during(into.list(), "listing", &into.describe())?.is_empty() {
+    let _held = recovery::lock(from)?;
+    if has_files(into)? {
         let reason = format!("{} is not empty: name a directory that is, or that does not exist", into.describe());
         return Err(OpenError::InvalidOption { reason });
     }
-    let source = Source::read(from)?;
+    let source = Source::read(from, snapshots)?;
+    let Some(best) = source.longest(from, visit)? else { return Err(source.nothing(from)?) };
+    let Part { start, mut last_seq, mut known_durable, mut epoch_max, mut walked } = best;
+    let _filled = recovery::lock(into)?;
     begin(into)?;
     // Twice: what the copy says was durable must not be later than its end, and is otherwise left as it is, since a
     // snapshot names the chains that it is part of.
-    let mut walk = Walk::new(&source, (from, None), Seq::new(u64::MAX), visit);
-    let before = walk.at.next_seq;
-    walk.run()?;
-    let (mut last_seq, mut known_durable, mut epoch_max) = (walk.last_seq(), walk.durable, walk.epoch_max);
-    let mut left = walk.left;
     let at = loop {
         let wanted = last_seq;
         let mut only_those = move |record: Record<'_>| if record.seq > wanted { Err(String::new()) } else { Ok(()) };
-        let mut walk = Walk::new(&source, (from, Some(into)), wanted, &mut only_those);
+        let mut walk = Walk::new(&source, start, (from, Some(into)), wanted, &mut only_those);
         walk.run()?;
         (known_durable, epoch_max) = (known_durable.max(walk.durable), epoch_max.max(walk.epoch_max));
         if walk.last_seq() == wanted {
             break walk.at;
         }
         // What could be read before cannot any more: again, up to there.
-        (last_seq, left) = (walk.last_seq(), walk.left);
+        (last_seq, walked) = (walk.last_seq(), walk.walked);
         remove_segments(into)?;
+        if last_seq < source.first_seq(start) {
+            return Err(source.nothing(from)?);
+        }
     };
-    left.extend(source.without_header.iter().cloned());
-    if at.next_seq == before {
-        let (file, offset, reason) = match left.first() {
-            Some(first) => (first.file.clone(), first.bytes.start, first.reason.clone()),
-            None => (names::MARK.to_owned(), 0, "there is no entry".to_owned()),
-        };
-        let reason = format!("{reason}, and no entry before it can be taken");
-        return Err(OpenError::Damaged { file, offset, seq: Some(before.get()), reason });
-    }
-    // A log that begins with seq 1 says everything, and a snapshot may be one of what was lost.
-    if before > Seq::new(1) {
-        twin::copy_files(from, into, &snapshots(source.uuid, last_seq)?)?;
-    }
+    let copied = source.copied(start, &walked, last_seq);
+    let files: BTreeSet<String> = copied
+        .iter()
+        .filter_map(|snapshot| snapshot.found.as_ref().ok())
+        .flat_map(|(_, files)| files.clone())
+        .collect();
+    twin::copy_files(from, into, &files.into_iter().collect::<Vec<_>>())?;
+    let left = source.left(start, walked, (last_seq, known_durable), &copied);
     let mut mark = MarkFile::create(into, source.uuid)?;
     let epoch = Epoch::new(epoch_max.get() + epochs_skipped());
     mark.advance(epoch, last_seq, at.records_chain)?;
@@ -107,6 +126,14 @@ pub(crate) fn salvage(
         known_durable,
         left,
     })
+}
+
+/// Whether there is anything in a directory, which need not be there.
+fn has_files(into: &dyn Storage) -> Result<bool, OpenError> {
+    match into.list() {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        names => Ok(!during(names, "listing", &into.describe())?.is_empty()),
+    }
 }
 
 fn remove_segments(into: &dyn Storage) -> Result<(), OpenError> {
@@ -184,10 +211,30 @@ struct Source {
     uuid: Uuid,
     mark: Option<Mark>,
     segments: Vec<Found>,
-    /// Then the log need not begin with seq 1.
-    has_snapshots: bool,
+    /// Oldest first. Where there are any, the log need not begin with seq 1.
+    snapshots: Vec<Candidate>,
     /// Segments whose header is gone, or another ledger's.
     without_header: Vec<Left>,
+}
+
+/// A part of the log that is whole.
+struct Part {
+    /// Which of the linked segments it begins with.
+    start: usize,
+    last_seq: Seq,
+    known_durable: Seq,
+    epoch_max: Epoch,
+    walked: Walked,
+}
+
+/// What a walk found beside what it took.
+#[derive(Default)]
+struct Walked {
+    left: Vec<Left>,
+    /// The last seq that a segment is known to have held.
+    ends: BTreeMap<u64, Seq>,
+    /// Snapshots of this very log, by their seqs: what they name of it was met.
+    met: BTreeSet<Seq>,
 }
 
 /// What there is, be it known whose it is or not.
@@ -279,14 +326,193 @@ impl Parts {
 }
 
 impl Source {
-    fn read(from: &dyn Storage) -> Result<Source, OpenError> {
+    fn read(
+        from: &dyn Storage,
+        snapshots: &dyn Fn(Uuid) -> Result<Vec<Candidate>, OpenError>,
+    ) -> Result<Source, OpenError> {
         let Parts { uuid, mark, segments, headless, .. } = Parts::read(from)?;
         let Some(uuid) = uuid else {
             let reason = "nothing in the directory says which ledger it is".to_owned();
             return Err(OpenError::Damaged { file: names::MARK.to_owned(), offset: 0, seq: None, reason });
         };
         let without_header = headless.into_iter().map(|headless| headless.left).collect();
-        Ok(Source { uuid, mark, segments, has_snapshots: twin::has_snapshots(from)?, without_header })
+        let snapshots = if twin::has_snapshots(from)? { snapshots(uuid)? } else { Vec::new() };
+        Ok(Source { uuid, mark, segments, snapshots, without_header })
+    }
+
+    /// The segments that say what they follow.
+    fn linked(&self) -> impl DoubleEndedIterator<Item = (&Found, ReadLink)> {
+        self.segments.iter().filter_map(|found| Some((found, found.link?)))
+    }
+
+    /// The first seq of the part that begins with that segment.
+    fn first_seq(&self, start: usize) -> Seq {
+        let first = self.linked().nth(start).filter(|_| !self.snapshots.is_empty());
+        first.map_or(Seq::new(1), |(_, read)| read.header.first_seq)
+    }
+
+    /// The part that goes furthest, of those that prove a state.
+    fn longest(
+        &self,
+        from: &dyn Storage,
+        visit: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
+    ) -> Result<Option<Part>, OpenError> {
+        let (mut known_durable, mut epoch_max) = (Seq::ZERO, Epoch::new(0));
+        let mut walk = |start: usize, visit: &mut dyn FnMut(Record<'_>) -> Result<(), String>| {
+            let mut walk = Walk::new(self, start, (from, None), Seq::new(u64::MAX), visit);
+            walk.run()?;
+            let (last_seq, durable, epoch, walked) = (walk.last_seq(), walk.durable, walk.epoch_max, walk.walked);
+            (known_durable, epoch_max) = (known_durable.max(durable), epoch_max.max(epoch));
+            let is_first = self.first_seq(start) == Seq::new(1) && last_seq > Seq::ZERO;
+            let proves = is_first || !self.copied(start, &walked, last_seq).is_empty();
+            Ok::<_, OpenError>(proves.then_some(Part { start, last_seq, known_durable, epoch_max, walked }))
+        };
+        let mut best = walk(0, visit)?;
+        for base in self.snapshots.iter().filter_map(Candidate::base) {
+            let holds = |(_, (_, read)): &(usize, (&Found, ReadLink))| read.header.first_seq <= base.first_seq_max();
+            let Some((start, (_, read))) = self.linked().enumerate().filter(holds).last() else { continue };
+            // Where an earlier one leads to it, it goes no further.
+            let is_further = best.as_ref().is_none_or(|best| best.last_seq < base.anchor);
+            if start == 0 || !is_further || read.link.head.is_none() {
+                continue;
+            }
+            let part = walk(start, &mut |_| Ok(()))?;
+            if part.as_ref().is_some_and(|part| best.as_ref().is_none_or(|best| best.last_seq < part.last_seq)) {
+                best = part;
+            }
+        }
+        Ok(best.map(|best| Part { known_durable, epoch_max, ..best }))
+    }
+
+    /// The snapshots that go with a part that ends with `last`. One that begins with seq 1 says everything, and a snapshot may be
+    /// one of what was lost.
+    fn copied(&self, start: usize, walked: &Walked, last: Seq) -> Vec<&Candidate> {
+        let first_seq = self.first_seq(start);
+        let is_for =
+            |base: &Base| first_seq <= base.first_seq_max() && base.anchor <= last && walked.met.contains(&base.seq);
+        let is_needed = first_seq > Seq::new(1);
+        self.snapshots.iter().filter(|snapshot| is_needed && snapshot.base().is_some_and(is_for)).collect()
+    }
+
+    /// Why nothing can be taken.
+    fn nothing(&self, from: &dyn Storage) -> Result<OpenError, OpenError> {
+        let said = |file: String, offset: u64, seq: Option<Seq>, reason: String| {
+            let reason = format!("{reason}, and no entry before it can be taken");
+            OpenError::Damaged { file, offset, seq: seq.map(Seq::get), reason }
+        };
+        let damage = self.snapshots.iter().rev().find_map(|snapshot| snapshot.found.as_ref().err());
+        if let Some(damage) = damage.filter(|_| self.first_seq(0) > Seq::new(1)) {
+            return Ok(match damage {
+                OpenError::Damaged { file, offset, seq, reason } => {
+                    said(file.clone(), *offset, seq.map(Seq::new), reason.clone())
+                }
+                other => said(from.describe(), 0, None, other.to_string()),
+            });
+        }
+        let mut all = |_: Record<'_>| Ok(());
+        let is_gone = self.linked().next().is_none() && self.without_header.is_empty();
+        let mut walk = Walk::new(self, 0, (from, None), Seq::new(u64::MAX), &mut all);
+        walk.run()?;
+        let (durable, last) = (walk.durable, Seq::new(self.first_seq(0).get() - 1));
+        if is_gone && durable > last {
+            let reason = format!("no segment of the log is there, of which all up to seq {durable} was durable");
+            return Ok(said(from.describe(), 0, Some(last.next()), reason));
+        }
+        let left = self.left(0, walk.walked, (last, durable), &[]);
+        let is_log = |left: &&Left| names::segment_number(&left.file).is_some();
+        Ok(match left.iter().find(is_log) {
+            Some(first) => said(first.file.clone(), first.bytes.start, Some(last.next()), first.reason.clone()),
+            None => said(from.describe(), 0, Some(Seq::new(1)), "there is no entry in the log".to_owned()),
+        })
+    }
+
+    /// All that is not in the copy, in the order of the files, with what it is known to have held: files that are missing, too.
+    fn left(&self, start: usize, walked: Walked, (last, durable): (Seq, Seq), copied: &[&Candidate]) -> Vec<Left> {
+        let Walked { mut left, ends, .. } = walked;
+        left.extend(self.without_header.iter().cloned());
+        left.extend(self.missing(&left, &ends));
+        left.sort_by(|one, other| one.file.cmp(&other.file));
+        let of_first = self.linked().nth(start).map_or(0, |(found, _)| found.header.number);
+        let (mut expected, mut nowhere) = (last.next(), Vec::new());
+        for piece in &mut left {
+            let Some(number) = names::segment_number(&piece.file).filter(|number| *number >= of_first) else {
+                continue;
+            };
+            let after = self.linked().find(|(found, _)| found.header.number > number);
+            let until = after.filter(|(_, read)| read.link.previous == number).map(|(_, read)| read.before());
+            let named = piece.seqs.map(|(_, last)| last).max(until);
+            // What stands in the last file of all, behind what could be taken, is what is known and nowhere else.
+            let named = named.or((after.is_none() && durable >= expected).then_some(durable));
+            let own =
+                self.linked().find(|(found, _)| found.header.number == number).map(|(_, read)| read.header.first_seq);
+            let first = own.map_or(expected, |own| own.max(expected));
+            if let Some(named) = named.filter(|named| *named >= first) {
+                if first > expected {
+                    nowhere.push((expected, Seq::new(first.get() - 1)));
+                }
+                piece.seqs = Some((first, named));
+                expected = named.next();
+            }
+        }
+        for seqs in nowhere {
+            let reason = "nothing that is there says where these were".to_owned();
+            left.push(Left { file: names::MARK.to_owned(), bytes: 0..0, seqs: Some(seqs), reason });
+        }
+        if durable >= expected {
+            let linked = self.linked().next_back().map_or(0, |(found, _)| found.header.number);
+            // What was prepared before it was written to had the number after it.
+            let spare = self.segments.iter().map(|found| found.header.number).find(|number| *number > linked + 1);
+            let number = spare.map_or(linked + 1, |spare| spare - 1);
+            let file = if self.has(number, &left) { names::MARK.to_owned() } else { names::segment(number) };
+            let reason = format!(
+                "all up to seq {durable} was durable, and this is in no file that is there: a segment is missing"
+            );
+            left.push(Left { file, bytes: 0..0, seqs: Some((expected, durable)), reason });
+        }
+        let is_from_the_first = self.first_seq(start) == Seq::new(1);
+        for snapshot in &self.snapshots {
+            let is_copied = copied.iter().any(|copied| copied.seq == snapshot.seq);
+            if is_copied || (is_from_the_first && snapshot.seq <= last) {
+                continue;
+            }
+            left.push(snapshot.leave(match &snapshot.found {
+                Err(_) => "it is damaged",
+                Ok(_) if snapshot.seq > last => "it is later than what could be taken of the log",
+                Ok(_) => "the log that leads on from it is not there",
+            }));
+        }
+        left.sort_by(|one, other| one.file.cmp(&other.file));
+        left
+    }
+
+    /// The segments that others follow and that are not there. That the log begins later than with seq 1 is no fault where each
+    /// snapshot has what was before.
+    fn missing(&self, left: &[Left], ends: &BTreeMap<u64, Seq>) -> Vec<Left> {
+        let mut missing = Vec::new();
+        let mut before = None;
+        for (found, read) in self.linked() {
+            let (number, previous) = (found.header.number, read.link.previous);
+            let lacks = |base: &&Base| read.header.first_seq > base.first_seq_max();
+            let after = match before.replace(number) {
+                Some(before) => ends.get(&before).copied(),
+                None if self.snapshots.is_empty() => Some(Seq::ZERO),
+                None => {
+                    self.snapshots.iter().filter_map(Candidate::base).filter(lacks).map(|base| base.seq).next_back()
+                }
+            };
+            if let Some(after) = after.filter(|_| previous != 0 && !self.has(previous, left)) {
+                let seqs = (after < read.before()).then(|| (after.next(), read.before()));
+                let reason = "it is missing".to_owned();
+                missing.push(Left { file: names::segment(previous), bytes: 0..0, seqs, reason });
+            }
+        }
+        missing
+    }
+
+    /// Whether there is a segment of that number, be it one that is left.
+    fn has(&self, number: u64, left: &[Left]) -> bool {
+        let name = names::segment(number);
+        self.segments.iter().any(|found| found.name == name) || left.iter().any(|left| left.file == name)
     }
 }
 
@@ -319,7 +545,8 @@ struct Walk<'a> {
     copy_chain: Chain,
     durable: Seq,
     epoch_max: Epoch,
-    left: Vec<Left>,
+    start: usize,
+    walked: Walked,
 }
 
 /// The segment of the copy that is being written.
@@ -330,14 +557,16 @@ struct Copy<'a> {
 }
 
 impl<'a> Walk<'a> {
+    /// Begins with the linked segment `start`.
     fn new(
         source: &'a Source,
+        start: usize,
         (from, into): (&'a dyn Storage, Option<&'a dyn Storage>),
         durable_max: Seq,
         visit: &'a mut dyn FnMut(Record<'_>) -> Result<(), String>,
     ) -> Walk<'a> {
         // A log whose older segments were retired begins where its first link says.
-        let first = source.segments.iter().find_map(|found| found.link).filter(|_| source.has_snapshots);
+        let first = source.linked().nth(start).map(|(_, read)| read).filter(|_| !source.snapshots.is_empty());
         let head = first.and_then(|read| read.link.head).unwrap_or(HeadHash::before_all(source.uuid));
         let (chain, next_seq) = first.map_or((0, Seq::new(1)), |read| (read.header.previous, read.header.first_seq));
         let epochs = source.segments.iter().map(|found| found.header.epoch);
@@ -354,7 +583,8 @@ impl<'a> Walk<'a> {
             copy_chain: chain,
             durable: source.mark.map_or(Seq::ZERO, |mark| mark.seq),
             epoch_max: epochs.chain(source.mark.map(|mark| mark.epoch)).max().unwrap_or_default(),
-            left: Vec::new(),
+            start,
+            walked: Walked::default(),
         }
     }
 
@@ -370,6 +600,10 @@ impl<'a> Walk<'a> {
         let mut stopped = None;
         for (index, found) in linked.iter().enumerate() {
             let link = found.link.expect("only those with a link");
+            if index < self.start {
+                self.leave(found, LINK_AT, "a snapshot has what it says".to_owned())?;
+                continue;
+            }
             if stopped.is_none() && !self.follows(&link, previous) {
                 stopped = Some("it does not follow what could be taken".to_owned());
             }
@@ -417,6 +651,7 @@ impl<'a> Walk<'a> {
             }
         };
         self.finish()?;
+        self.walked.ends.insert(found.header.number, self.last_seq());
         Ok(outcome)
     }
 
@@ -463,6 +698,13 @@ impl<'a> Walk<'a> {
             }
         }
         self.note(&header);
+        for base in self.source.snapshots.iter().filter_map(Candidate::base) {
+            // A segment that was begun later may hold a copy of the frame, with a chain of its own.
+            let is_it = chain == base.chain || found.header.epoch > base.epoch;
+            if header.last_seq() == base.anchor && is_it {
+                self.walked.met.insert(base.seq);
+            }
+        }
         let payload = &bytes[HEADER_BYTES..HEADER_BYTES + header.payload_bytes as usize];
         let head = self.at.head.after(&header, payload);
         let copied = Header { durable: header.durable.min(self.durable_max), ..header };
@@ -519,9 +761,12 @@ impl<'a> Walk<'a> {
                 seqs = Some((first, header.last_seq()));
             }
         }
+        if let Some((_, last)) = seqs {
+            self.walked.ends.insert(found.header.number, last);
+        }
         // A closing frame holds nothing that the copy lacks.
         if end > offset && !is_closing {
-            self.left.push(Left { file: found.name.clone(), bytes: offset..end, seqs, reason });
+            self.walked.left.push(Left { file: found.name.clone(), bytes: offset..end, seqs, reason });
         }
         Ok(())
     }

@@ -121,6 +121,41 @@ pub(super) fn reaches_back_to_the_first(storage: &dyn Storage) -> Result<bool, O
     Ok(segment.link.is_some_and(|link| link.link.previous == 0))
 }
 
+/// Whether the segments that are there lead on without a gap, up to the last one, from where a snapshot needs them; without one,
+/// from the first entry. Their beginnings alone are looked at.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn leads_on(storage: &dyn Storage, base: Option<&Base>) -> Result<bool, OpenError> {
+    let first_seq_max = base.map_or(Seq::new(1), Base::first_seq_max);
+    let Some(mark) = reader::read_mark(storage, ReadFrom::Cache)? else { return Ok(false) };
+    let names = during(storage.list(), "listing", &storage.describe())?;
+    // The number that the segment after it names.
+    let mut wanted = None;
+    for number in names.iter().rev().filter_map(|name| names::segment_number(name)) {
+        let segment = match reader::open_segment(storage, Reading::Shared, number, &mark) {
+            Err(err) if err.is_damage() => return Ok(false),
+            // A running ledger has retired it meanwhile.
+            Err(OpenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            segment => segment?,
+        };
+        let Some(read) = segment.link else {
+            if wanted.is_some() {
+                return Ok(false);
+            }
+            continue;
+        };
+        if wanted.is_some_and(|wanted| wanted != number) {
+            return Ok(false);
+        }
+        if read.header.first_seq <= first_seq_max {
+            return Ok(true);
+        }
+        wanted = Some(read.link.previous);
+    }
+    Ok(false)
+}
+
 /// Removes the segments that nobody needs who has a snapshot as old as `base`; gives how many. An interrupted removal is
 /// finished by the next one. Each removal is durable before the next: else a power cut could leave an earlier segment and none
 /// after it, and who reads what is left from its beginning on would find a hole.

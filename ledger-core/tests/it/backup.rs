@@ -148,8 +148,14 @@ fn a_ledger_is_restored_to_any_time() {
         let to = restored(&disk, RestoreTo::Time(*time)).expect("sound");
         assert_eq!(verify_storage(&to).expect("sound").last_seq, *seq);
     }
-    let before = restored(&disk, RestoreTo::Time(START)).expect("sound");
-    assert_eq!(verify_storage(&before).expect("sound").last_seq, Seq::ZERO);
+    let (_, first) = states[&Seq::new(1)];
+    match restored(&disk, RestoreTo::Time(START)) {
+        Err(OpenError::InvalidOption { reason }) => {
+            assert!(reason.contains("before the first entry") && reason.contains(&first.to_string()), "{reason}")
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(restored(&disk, RestoreTo::Seq(Seq::ZERO)).is_ok(), "who names no entry gets none");
 }
 
 #[test]
@@ -280,7 +286,7 @@ fn a_restore_to_before_what_is_kept_says_from_where_on_there_is_something() {
         match restored(&disk, until) {
             Err(OpenError::InvalidOption { reason }) => {
                 let says = reason.contains(&format!("from seq {oldest} on")) || reason.contains("the log begins with");
-                assert!(says, "{until:?}: {reason}");
+                assert!(says && reason.contains("or restore an older backup"), "{until:?}: {reason}");
             }
             other => panic!("{until:?}: {other:?}"),
         }
@@ -572,7 +578,7 @@ fn nobody_opens_what_is_being_restored() {
     let held = to.lock().expect("nobody has it");
     assert!(matches!(restore(&disk, Arc::new(to.clone()), RestoreTo::End), Err(OpenError::Io { .. })));
     drop(held);
-    // Asked as each file is read, which is while the directory is filled.
+    // Asked as each file is read while the directory is filled.
     struct Asks(SimDisk, SimDisk, SimClock);
     impl Storage for Asks {
         fn lock(&self) -> io::Result<DirectoryLock> {
@@ -588,6 +594,9 @@ fn nobody_opens_what_is_being_restored() {
         }
 
         fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+            if self.1.names().is_empty() {
+                return self.0.open(name);
+            }
             let opened = options(&self.2).open_on(self.1.clone());
             assert!(matches!(opened, Err(OpenError::InUse { .. })), "{:?}", opened.map(|ledger| ledger.appended()));
             self.0.open(name)

@@ -13,6 +13,7 @@ mod crash;
 mod descriptors;
 mod engine;
 mod format;
+mod gaps;
 mod golden;
 mod house;
 mod kept_log;

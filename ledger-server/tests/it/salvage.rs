@@ -92,6 +92,23 @@ fn what_can_be_proved_goes_into_a_new_directory_and_open_withdrawals_are_in_doub
 }
 
 #[test]
+fn a_log_that_is_gone_is_named_and_not_the_mark_that_is_whole() {
+    let parent = tempfile::tempdir().unwrap();
+    let (old, new) = (parent.path().join("old"), parent.path().join("new"));
+    damaged(&old);
+    for file in std::fs::read_dir(&old).unwrap().map(|entry| entry.unwrap().path()) {
+        if file.extension().is_some_and(|extension| extension == "segment") {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+    let [from, into] = [&old, &new].map(|path| path.to_str().unwrap());
+    let (code, _, error) = server(&["salvage", from, "--into", into, "--i-accept-losing-entries"]);
+    assert_eq!((code, new.exists()), (1, false), "{error}");
+    assert!(error.contains("no segment of the log is there") && !error.contains("durable.mark"), "{error}");
+    assert!(error.contains("up to seq 25 was durable"), "{error}");
+}
+
+#[test]
 fn what_cannot_be_salvaged_is_exit_1() {
     let parent = tempfile::tempdir().unwrap();
     let (old, new) = (parent.path().join("old"), parent.path().join("new"));

@@ -150,7 +150,7 @@ fn a_file_that_may_not_be_read_is_not_taken_for_a_damaged_one() {
     let later = small_log();
     later.flip_bit(&names::segment(LAST), FRAMES_AT + 90, 0);
     told_of_every_read(&later, 30, |from| {
-        salvage::salvage(from, &SimDisk::new(2), &|_| Ok(()), &|_, _| Ok(vec![]), &mut |_| Ok(()))
+        salvage::salvage(from, &SimDisk::new(2), &|_| Ok(()), &|_| Ok(vec![]), &mut |_| Ok(()))
     });
     stop::put(&damaged).unwrap();
     told_of_every_read(&damaged, 3, |side| stop::of(side));
@@ -192,7 +192,7 @@ fn of_a_segment_that_could_be_taken_once_and_then_does_not_follow_nothing_is_lef
         Ok(())
     });
     let into = SimDisk::new(2);
-    let taken = salvage::salvage(&told, &into, &|_| Ok(()), &|_, _| Ok(vec![]), &mut |_| Ok(())).unwrap();
+    let taken = salvage::salvage(&told, &into, &|_| Ok(()), &|_| Ok(vec![]), &mut |_| Ok(())).unwrap();
     assert_eq!((taken.last.seq, taken.known_durable), (Seq::new(3), Seq::new(7)));
     let segments: Vec<_> = into.names().iter().filter_map(|name| names::segment_number(name)).collect();
     assert_eq!(segments, [FIRST, MIDDLE]);

@@ -7,7 +7,7 @@ fn salvage_from(disk: &SimDisk) -> Result<(super::super::salvage::Taken, Records
     let into = SimDisk::new(2);
     let mut records = Records::new();
     let before = disk.operations();
-    let taken = super::super::salvage::salvage(disk, &into, &|_| Ok(()), &|_, _| Ok(vec![]), &mut |record| {
+    let taken = super::super::salvage::salvage(disk, &into, &|_| Ok(()), &|_| Ok(vec![]), &mut |record| {
         records.push((record.time.micros(), record.bytes.to_vec()));
         Ok(())
     })?;
@@ -110,7 +110,7 @@ fn nothing_is_written_where_something_is() {
     let (disk, ..) = story();
     let into = disk.after_kill();
     let before = into.names();
-    let refused = super::super::salvage::salvage(&disk, &into, &|_| Ok(()), &|_, _| Ok(vec![]), &mut |_| Ok(()));
+    let refused = super::super::salvage::salvage(&disk, &into, &|_| Ok(()), &|_| Ok(vec![]), &mut |_| Ok(()));
     assert!(matches!(refused, Err(OpenError::InvalidOption { .. })));
     assert_eq!(into.names(), before);
 }

@@ -1,6 +1,6 @@
 //! What is taken out of a damaged log, what is left, and why: one fault each in the small log.
 
-use super::super::salvage::{Taken, salvage};
+use super::super::salvage::{Candidate, Taken, salvage};
 use super::judged::{
     BLOCK, FIRST, LAST, MIDDLE, change, frame_at, frame_chain, link_at, small_log, write_frame, write_link,
 };
@@ -12,7 +12,7 @@ use segment::{FRAMES_AT, LINK_AT};
 /// Salvages; what was taken, the seqs that were shown, and the copy.
 pub(super) fn take(disk: &SimDisk) -> (Taken, Vec<u64>, SimDisk) {
     let (into, mut seqs) = (SimDisk::new(2), Vec::new());
-    let taken = salvage(disk, &into, &|_| Ok(()), &|_, _| panic!("it begins with seq 1"), &mut |record| {
+    let taken = salvage(disk, &into, &|_| Ok(()), &|_| panic!("there are none"), &mut |record| {
         seqs.push(record.seq.get());
         Ok(())
     });
@@ -114,7 +114,7 @@ fn what_can_be_read_once_and_then_no_more_is_not_taken() {
     let (disk, into) = (small_log(), SimDisk::new(2));
     let (name, at) = (names::segment(LAST), FRAMES_AT + BLOCK);
     // When the last record was shown, the device fails where the one before it lies.
-    let taken = salvage(&disk, &into, &|_| Ok(()), &|_, _| panic!("it begins with seq 1"), &mut |record| {
+    let taken = salvage(&disk, &into, &|_| Ok(()), &|_| panic!("there are none"), &mut |record| {
         if record.seq == Seq::new(8) {
             disk.lose_sectors(&name, at..at + 512);
         }
@@ -158,7 +158,7 @@ fn what_is_known_to_have_been_durable_is_what_any_header_says() {
     let disk = small_log();
     disk.overwrite(&name, FRAMES_AT, &[0; BLOCK as usize]);
     let taken = left(&disk, 5, LAST, FRAMES_AT, "the frame's header cannot be read");
-    assert_eq!((taken.known_durable, taken.left[0].seqs), (Seq::new(7), Some((Seq::new(7), Seq::new(8)))));
+    assert_eq!((taken.known_durable, taken.left[0].seqs), (Seq::new(7), Some((Seq::new(6), Seq::new(8)))));
     assert_eq!(taken.left[0].bytes.end, FRAMES_AT + 3 * BLOCK);
     // A link that cannot be followed says so, too; what another segment says does not count.
     let (header, _) = frame_at(&small_log(), LAST, FRAMES_AT);
@@ -236,17 +236,31 @@ fn a_log_that_begins_later_takes_the_snapshots_with_it() {
     disk.create("3.snapshot").unwrap();
     let into = SimDisk::new(2);
     let asked = std::cell::Cell::new(None);
-    let snapshots = |uuid: Uuid, last: Seq| {
-        asked.set(Some((uuid, last)));
-        Ok(vec!["2.snapshot".to_owned()])
+    let chain = frame_chain(&disk, MIDDLE, FRAMES_AT + BLOCK);
+    let base = Base { seq: Seq::new(2), time: time(1), anchor: Seq::new(3), chain, epoch: Epoch::new(2) };
+    let earlier = Base { seq: Seq::new(1), anchor: Seq::new(1), ..base };
+    let snapshots = |uuid: Uuid| {
+        asked.set(Some(uuid));
+        let candidate = |seq: u64, base: Base| {
+            let file = format!("{seq}.snapshot");
+            Candidate { bytes: 9, seq: Seq::new(seq), found: Ok((base, vec![file.clone()])), file }
+        };
+        Ok(vec![candidate(1, earlier), candidate(2, base), candidate(3, Base { seq: Seq::new(3), chain: 9, ..base })])
     };
     let mut seqs = Vec::new();
     let taken = salvage(&disk, &into, &|_| Ok(()), &snapshots, &mut |record| {
         seqs.push(record.seq.get());
         Ok(())
     });
-    assert_eq!(asked.get(), Some((Uuid::from_u128(0x1ed9e7), Seq::new(8))));
-    assert_eq!((seqs, taken.unwrap().left), ((3..=8).collect(), vec![]));
+    assert_eq!((asked.get(), seqs), (Some(Uuid::from_u128(0x1ed9e7)), (3..=8).collect()));
+    let left = taken
+        .unwrap()
+        .left
+        .into_iter()
+        .map(|left| (left.file, left.seqs.map(|(first, last)| (first.get(), last.get()))));
+    let expected =
+        [(names::segment(FIRST), (2, 2)), ("1.snapshot".to_owned(), (1, 1)), ("3.snapshot".to_owned(), (1, 3))];
+    assert_eq!(left.collect::<Vec<_>>(), expected.map(|(file, seqs)| (file, Some(seqs))));
     assert_eq!(into.read("2.snapshot").unwrap(), b"the state at seq 2");
     assert_eq!(into.read("3.snapshot"), None, "only what is asked for");
     let scanned = scan(&into, Start::Oldest, None, &mut |_| ()).unwrap();

@@ -183,7 +183,36 @@ fn a_damaged_snapshot() {
     assert_eq!((refused.code, refused.error.contains(".snapshot")), (1, true), "{refused:?}");
     shell.run(page.takes("ledger-server restore backup --into ledger-data.new")).good();
     assert_eq!(shell.serve("ledger-server --data-dir ledger-data.new").total(), total);
+    without_the_log_of_the_older(&page);
     page.is_done_but_for(&[]);
+}
+
+/// The log is retired, and then its first segment is lost, which the older snapshot alone needs.
+fn without_the_log_of_the_older(page: &Page) {
+    let shell = Shell::new();
+    let running = shell.serve(SERVE);
+    running.charge_until_retired();
+    // Into the next segment, and what the newer snapshot needs with it.
+    running.charge_until_retired();
+    let total = running.total();
+    assert_eq!(running.stop(), Some(0));
+    let segments = files(&shell.path("ledger-data"), "segment");
+    std::fs::remove_file(&segments[0]).unwrap();
+    page.says("`verify` exits 1, though the server starts");
+    assert_eq!(shell.run("ledger-server verify ledger-data").code, 1);
+    page.says("`nothing could take the place of the snapshot` in the log at the start");
+    let running = shell.serve(SERVE);
+    running.logged("nothing could take the place of the snapshot");
+    assert_eq!(running.total(), total, "nothing is missing");
+    page.says("a backup takes the newer snapshot alone");
+    let made = shell.run("ledger-server backup backup --from ledger-data").good();
+    assert_eq!(made["snapshots"], 1, "{made}");
+    charge(&running, 5..6);
+    running.ask(page.takes("curl -X POST localhost:8080/checkpoints")).good();
+    shell.run(page.takes("ledger-server verify ledger-data")).good();
+    assert_eq!(running.stop(), Some(0));
+    let running = shell.serve(SERVE);
+    assert!(!running.log().contains("nothing could take the place"), "{}", running.log());
 }
 
 #[test]
