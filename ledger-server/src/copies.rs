@@ -5,10 +5,10 @@
 //! checked, and nothing is made of a stream before its end is there.
 
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ledger_core::{Backup, DirectoryStorage, OpenError, RestoreTo, Seq};
+use ledger_core::{Backup, DirectoryStorage, OpenError, RestoreTo, Seq, Storage};
 
 use crate::archive;
 use crate::wire::json::Object;
@@ -19,9 +19,15 @@ use crate::wire::time;
 /// # Errors
 /// What is wrong, and where; or `out` cannot be written.
 pub fn backup(from: &Path, to: &Path, out: &mut dyn Write) -> Result<(), OpenError> {
+    let made = filling(to, || checked_backup(from, to))?;
+    print(&made, out)
+}
+
+fn checked_backup(from: &Path, to: &Path) -> Result<Backup, OpenError> {
+    check_apart(from, to)?;
     let made = ledger_core::backup(&DirectoryStorage::new(from), &DirectoryStorage::new(to))?;
     ledger_core::verify(to)?;
-    print(&made, out)
+    Ok(made)
 }
 
 /// As [`backup`], to `stream`, as `archive` writes it. If it fails, `stream` has nothing, or no end.
@@ -31,7 +37,7 @@ pub fn backup(from: &Path, to: &Path, out: &mut dyn Write) -> Result<(), OpenErr
 pub fn backup_to_stream(from: &Path, stream: &mut dyn Write, out: &mut dyn Write) -> Result<(), OpenError> {
     let staging = staging()?;
     let mut made = Vec::new();
-    backup(from, staging.path(), &mut made)?;
+    print(&checked_backup(from, staging.path())?, &mut made)?;
     archive::pack(staging.path(), &made, stream).map_err(io_error("writing the stream"))?;
     tell(&made, out)
 }
@@ -60,9 +66,51 @@ fn staging() -> Result<tempfile::TempDir, OpenError> {
 /// # Errors
 /// What is wrong, and where; or `out` cannot be written.
 pub fn restore(from: &Path, to: &Path, until: RestoreTo, out: &mut dyn Write) -> Result<(), OpenError> {
-    let made = ledger_core::restore(&DirectoryStorage::new(from), Arc::new(DirectoryStorage::new(to)), until)?;
-    ledger_core::verify(to)?;
+    check_apart(from, to)?;
+    let made = filling(to, || {
+        let made = ledger_core::restore(&DirectoryStorage::new(from), Arc::new(DirectoryStorage::new(to)), until)?;
+        ledger_core::verify(to)?;
+        Ok(made)
+    })?;
     print(&made, out)
+}
+
+/// Refuses to write into the directory that is read.
+///
+/// # Errors
+/// They are one, or `to` is inside `from`.
+pub(crate) fn check_apart(from: &Path, to: &Path) -> Result<(), OpenError> {
+    // Of what is not there nothing can be inside, and whoever reads it says so.
+    let (Ok(source), Some(target)) = (from.canonicalize(), whole_path(to)) else { return Ok(()) };
+    if !target.starts_with(source) {
+        return Ok(());
+    }
+    let reason =
+        format!("{} is {}, which is read, or inside it; name a directory elsewhere", to.display(), from.display());
+    Err(OpenError::InvalidOption { reason })
+}
+
+/// Where a directory lies or would lie that need not be there.
+fn whole_path(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    path.ancestors().find_map(|there| Some(there.canonicalize().ok()?.join(path.strip_prefix(there).ok()?)))
+}
+
+/// Fills the directory `to`; a failure names it where something was begun there that is to be removed.
+///
+/// # Errors
+/// What `fill` says.
+pub(crate) fn filling<T>(to: &Path, fill: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    let has_files = || std::fs::read_dir(to).is_ok_and(|mut files| files.next().is_some());
+    let had_files = has_files();
+    fill().inspect_err(|_| {
+        if !had_files && has_files() {
+            tracing::warn!(
+                "{} has what was written so far, which is no ledger: remove it before you try again",
+                to.display()
+            );
+        }
+    })
 }
 
 /// Lets the withdrawals of the restored ledger in `directory` be performed, from its server's next start on. Prints whether there
@@ -73,8 +121,14 @@ pub fn restore(from: &Path, to: &Path, until: RestoreTo, out: &mut dyn Write) ->
 pub fn release(directory: &Path, out: &mut dyn Write, told: &mut dyn Write) -> Result<(), OpenError> {
     let storage = DirectoryStorage::new(directory);
     let is_released = ledger_core::is_executor_stopped(&storage)?;
+    let held = storage.lock();
     if is_released {
         ledger_core::release_executor(&storage)?;
+        if held.is_err_and(|fault| fault.kind() == io::ErrorKind::WouldBlock) {
+            let line =
+                format!("{} is in use: start its server again, which performs none until then\n", directory.display());
+            tell(line.as_bytes(), told)?;
+        }
     } else {
         let directory = directory.display();
         let line =

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use ledger_core::{GivenUp, OpenError, Salvaged, Seq};
 
+use crate::copies::{check_apart, filling};
 use crate::run::exit_code;
 use crate::wire::json::{self, Object};
 
@@ -44,7 +45,8 @@ impl SalvageError {
 /// # Errors
 /// See [`SalvageError`].
 pub fn salvage(from: &Path, into: &Path, out: &mut dyn Write) -> Result<(), SalvageError> {
-    let salvaged = ledger_core::salvage(from, into).map_err(SalvageError::Ledger)?;
+    let salvaged = check_apart(from, into).and_then(|()| filling(into, || ledger_core::salvage(from, into)));
+    let salvaged = salvaged.map_err(SalvageError::Ledger)?;
     let mut line = Vec::new();
     write_report(&mut line, &salvaged);
     line.push(b'\n');

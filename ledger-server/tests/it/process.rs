@@ -477,11 +477,12 @@ fn a_running_ledger_is_backed_up_to_a_stream_while_writers_run_and_a_stream_that
     let (code, error) = refused(serving(Path::new(&unpacked)));
     assert_eq!((code, error.contains("is a backup")), (Some(2), true), "{error}");
     let blocks = (0..=end / 512).step_by(97).map(|block| block * 512);
-    for length in blocks.chain([1, 700, end / 2, end, end + 512, end + 520]) {
+    let trailer = [1, 512, 1024].map(|less| stream.len() - less);
+    for length in blocks.chain([1, 700, end / 2, end, end + 512, end + 520]).chain(trailer) {
         let into = path(&format!("cut-{length}"));
         let (code, _, error) = run_with(&["restore", "-", "--into", &into], &stream[..length]);
         assert_ne!(code, 0, "{length} of {} bytes", stream.len());
-        assert!(error.contains("reading the stream"), "{length}: {error}");
+        assert!(error.contains("reading the stream") && error.contains("send it again"), "{length}: {error}");
         assert!(!Path::new(&into).exists(), "{length}");
     }
 }
@@ -535,6 +536,82 @@ fn a_running_ledger_is_backed_up_and_restored_and_its_withdrawals_wait_to_be_rel
     assert_eq!(run(&["release", &restored]).0, 0);
     let running = Running::start(serving(Path::new(&restored)));
     assert!(running.get("/health").contains("\"executor\":\"running\""));
+}
+
+#[test]
+fn nothing_is_written_into_what_is_read_and_what_is_refused_leaves_no_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (data, copy) = (path("data"), path("copy"));
+    let running = Running::start(serving(Path::new(&data)));
+    assert!(running.charge("a").starts_with("HTTP/1.1 200 OK"));
+    std::os::unix::fs::symlink(&data, path("link")).unwrap();
+    assert_eq!(run(&["backup", &copy, "--from", &data]).0, 0);
+    let inside = |of: &str| format!("{of}/x/y");
+    let names = |name: &str| {
+        let mut names: Vec<_> = std::fs::read_dir(path(name))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    let before = (names(""), names("data"), names("copy"));
+    let salvage = "--i-accept-losing-entries";
+    let cases: [(&[&str], [&str; 2]); 8] = [
+        (&["backup", &inside(&data), "--from", &data], [&data, &inside(&data)]),
+        (&["backup", &data, "--from", &data], [&data, &data]),
+        (&["backup", &inside(&path("link")), "--from", &data], [&data, &inside(&path("link"))]),
+        (&["restore", &copy, "--into", &inside(&copy)], [&copy, &inside(&copy)]),
+        (&["salvage", &copy, "--into", &inside(&copy), salvage], [&copy, &inside(&copy)]),
+        (&["backup", &path("new"), "--from", &path("nowhere")], ["nowhere", "nowhere"]),
+        (&["restore", &path("nowhere"), "--into", &path("new")], ["nowhere", "nowhere"]),
+        (&["restore", &copy, "--into", &path("new"), "--to-seq", "999"], ["999", "ends with seq 1"]),
+    ];
+    for (arguments, named) in cases {
+        let (code, _, error) = run(arguments);
+        assert_eq!(code, 2, "{arguments:?}: {error}");
+        assert!(named.iter().all(|name| error.contains(name)), "{arguments:?}: {error}");
+        assert_eq!((names(""), names("data"), names("copy")), before, "{arguments:?}");
+    }
+    // Beside it, and where the name only begins alike, is elsewhere.
+    assert_eq!(run(&["backup", &path("data.copy"), "--from", &data]).0, 0);
+}
+
+#[test]
+fn a_release_beside_a_server_says_that_it_is_to_be_started_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (data, restored) = (path("data"), path("restored"));
+    drop(Running::start(serving(Path::new(&data))));
+    assert_eq!(run(&["restore", &data, "--into", &restored]).0, 0);
+    let mut running = Running::start(serving(Path::new(&restored)));
+    let (code, said, told) = run(&["release", &restored]);
+    assert_eq!((code, said.as_str()), (0, "{\"released\":true}\n"));
+    assert!(told.contains("is in use") && told.contains("start its server again"), "{told}");
+    assert!(running.get("/health").contains("\"executor\":\"stopped\""));
+    assert_eq!(running.signal("TERM").code(), Some(0));
+    let running = Running::start(serving(Path::new(&restored)));
+    assert!(running.get("/health").contains("\"executor\":\"running\""));
+}
+
+#[test]
+fn what_a_failed_backup_leaves_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (data, copy) = (path("data"), path("copy"));
+    let mut running = Running::start(serving(Path::new(&data)));
+    for n in 0..20 {
+        assert!(running.charge(&format!("k{n}")).starts_with("HTTP/1.1 200 OK"));
+    }
+    assert_eq!(running.signal("TERM").code(), Some(0));
+    let log = Path::new(&data).join("0000000000000001.segment");
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes[5 * 4096 + 90] ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+    let (code, _, error) = run(&["backup", &copy, "--from", &data]);
+    assert_eq!((code, Path::new(&copy).exists()), (1, true), "{error}");
+    assert!(error.contains(&format!("{copy} has what was written so far")) && error.contains("remove it"), "{error}");
 }
 
 #[test]
