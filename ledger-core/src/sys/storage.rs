@@ -445,7 +445,7 @@ impl StorageFile for DirectoryFile {
 
     fn write_device_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let is_whole = offset.is_multiple_of(DEVICE_BLOCK as u64) && bytes.len().is_multiple_of(DEVICE_BLOCK);
-        match self.direct().filter(|_| is_whole) {
+        match self.direct().filter(|_| is_whole && self.not_written.is_none()) {
             None => self.write_at(bytes, offset),
             Some(direct) => match self.write_direct(direct, bytes, offset) {
                 Err(err) if is_refused(&err) => self.write_at(bytes, offset),
