@@ -193,10 +193,11 @@ pub fn is_there(path: impl AsRef<Path>) -> Result<bool, OpenError> {
 }
 
 fn check_directory(path: &Path) -> Result<(), OpenError> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let source = std::io::Error::new(std::io::ErrorKind::NotFound, "no such directory");
+    let source = match path.metadata() {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => std::io::ErrorKind::NotADirectory.into(),
+        Err(source) => source,
+    };
     Err(OpenError::Io { context: format!("reading {}", path.display()), source })
 }
 
