@@ -76,7 +76,7 @@ impl MirroredStorage {
         let log = wal::compare(&*primary, &*mirror, &options.wal())?;
         let mut snapshots = None;
         if let Some(kept) = log.kept() {
-            let found = Snapshots::look([&*primary, &*mirror], kept.uuid, options.threads)?;
+            let found = Snapshots::look([&*primary, &*mirror], &kept, options.threads)?;
             found.check(&kept)?;
             snapshots = Some(found);
         }

@@ -2,7 +2,8 @@
 //!
 //! An opening reads every file of them on both sides, from the device, since a page cache may hide what has rotted under it, and
 //! both sides at once. What must hold: a file that is sound is never overwritten; what is copied is of this ledger and is the file that
-//! the snapshot names; and nothing is changed before it is known that the log leads on from a snapshot that both sides will have.
+//! the snapshot names; a snapshot counts only beside a log that is sound, of whose history it is; and nothing is changed before it
+//! is known that the log leads on from a snapshot that both sides will have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,17 +42,20 @@ pub(super) struct Snapshots<'a> {
     mends: BTreeSet<(usize, String)>,
     /// Of no side, or not the one that is named.
     lost: BTreeSet<String>,
+    /// To be removed from a side whose log is gone or damaged.
+    strays: Option<(usize, Vec<String>)>,
     /// The newest snapshots that both sides have in the end: the entries up to here, and the first that the log must have.
     whole: Vec<(Seq, Seq)>,
     are_there: bool,
 }
 
 impl<'a> Snapshots<'a> {
-    /// Reads all files of the snapshots of the ledger `uuid`.
+    /// Reads all files of the snapshots of the ledger that `kept` is the log of.
     ///
     /// # Errors
     /// The storage's; or a file is of a newer format.
-    pub(super) fn look(sides: [&'a dyn Storage; 2], uuid: Uuid, threads: bool) -> Result<Snapshots<'a>, OpenError> {
+    pub(super) fn look(sides: [&'a dyn Storage; 2], kept: &Kept, threads: bool) -> Result<Snapshots<'a>, OpenError> {
+        let uuid = kept.uuid;
         let found = [Mutex::new(None), Mutex::new(None)];
         let read = |side: usize| *found[side].lock() = Some(read_all(sides[side], uuid));
         if threads {
@@ -69,15 +73,37 @@ impl<'a> Snapshots<'a> {
             files: [one?, two?],
             mends: BTreeSet::new(),
             lost: BTreeSet::new(),
+            strays: None,
             whole: Vec::new(),
             are_there: false,
         };
-        snapshots.plan();
+        snapshots.check_is_of_the_log(kept)?;
+        if let Some(side) = kept.alone {
+            snapshots.pass_over_strays(side);
+        }
+        snapshots.plan(kept.alone);
         Ok(snapshots)
     }
 
-    /// The newest two that are sound on one side or the other, file by file, are to be whole on both. Older ones are superfluous.
-    fn plan(&mut self) {
+    /// Of a side whose log is gone or damaged nothing shows that its snapshots are of the history of the other's, which is `alone`:
+    /// only those count that the other has, too. What lay there would be taken for the log's by the next start.
+    fn pass_over_strays(&mut self, alone: usize) {
+        let is_the_others = |name: &String, found: &Result<Sound, OpenError>| match (found, self.sound(alone, name)) {
+            (Ok(found), Some(other)) => found.digest == other.digest,
+            _ => false,
+        };
+        let strays: Vec<String> = self.files[1 - alone]
+            .iter()
+            .filter(|(name, found)| is_snapshot(name) && found.is_ok() && !is_the_others(name, found))
+            .map(|(name, _)| name.clone())
+            .collect();
+        strays.iter().for_each(|name| drop(self.files[1 - alone].remove(name)));
+        self.strays = Some((1 - alone, strays));
+    }
+
+    /// The newest two that are sound on one side or the other, file by file, are to be whole on both. Older ones are superfluous. Where
+    /// the log of one side is `alone`, its snapshots are meant, and what they name.
+    fn plan(&mut self, alone: Option<usize>) {
         let seqs: BTreeSet<Seq> =
             self.files.iter().flat_map(Files::keys).filter_map(|name| names::snapshot_seq(name)).collect();
         self.are_there = !seqs.is_empty();
@@ -87,7 +113,18 @@ impl<'a> Snapshots<'a> {
             }
             let name = names::snapshot(seq);
             let own = [0, 1].map(|side| self.sound(side, &name).and_then(|file| file.meta.as_ref()));
-            let metas = [own[0].or(own[1]), own[1].or(own[0])];
+            let metas = match alone {
+                None => [own[0].or(own[1]), own[1].or(own[0])],
+                Some(side) => [own[side]; 2],
+            };
+            if let Some(side) = alone
+                && own[side].is_none()
+            {
+                if self.files[side].contains_key(&name) {
+                    self.lost.insert(name);
+                }
+                continue;
+            }
             let named = metas.map(|meta| meta.map_or_else(Vec::new, |meta| meta.histories.clone()));
             let first_needed = metas.iter().flatten().map(|meta| meta.seq.next().min(meta.anchor)).min();
             let mut is_whole = true;
@@ -129,31 +166,40 @@ impl<'a> Snapshots<'a> {
         let newest = self.whole.first();
         let leads_on = newest.is_some_and(|(_, first_needed)| kept.first_seq <= *first_needed);
         if !self.are_there || kept.first_seq <= Seq::new(1) || leads_on {
-            return self.check_is_of_the_log(kept);
+            return Ok(());
         }
         // Those of the newest snapshot first.
         let lost = self.lost.iter().max_by_key(|name| names::snapshot_seq(name).or_else(|| seq_of(name)));
-        let Some(name) = lost else {
-            let (seq, _) = newest.expect("a snapshot of which nothing is lost is whole");
-            let reason = format!("it is of seq {seq}, and the log begins with seq {}", kept.first_seq);
-            return Err(damaged(names::snapshot(*seq), reason));
-        };
-        Err(self.fault(0, name).with_the_mirrors(&self.fault(1, name)))
+        match (lost, newest) {
+            (Some(name), _) => Err(self.fault(0, name).with_the_mirrors(&self.fault(1, name))),
+            (None, Some((seq, _))) => {
+                let reason = format!("it is of seq {seq}, and the log begins with seq {}", kept.first_seq);
+                Err(damaged(names::snapshot(*seq), reason))
+            }
+            (None, None) => {
+                let side = self.sides[kept.alone.unwrap_or(0)].describe();
+                Err(damaged(side, format!("its log begins with seq {}, and it has no snapshot", kept.first_seq)))
+            }
+        }
     }
 
-    /// A snapshot is made of entries that are durable: one that is newer than the log tells what the log has lost.
+    /// A snapshot is made of entries that are durable, and named when they are: one that is newer than the log tells what the log has
+    /// lost, whatever has become of its bytes.
     fn check_is_of_the_log(&self, kept: &Kept) -> Result<(), OpenError> {
-        match self.whole.first() {
-            Some((seq, _)) if *seq > kept.last_seq => {
-                let side = usize::from(self.sound(0, &names::snapshot(*seq)).is_none());
-                let file = format!("{}/{}", self.sides[side].describe(), names::snapshot(*seq));
-                Err(damaged(
-                    file,
-                    format!("it is of seq {seq}, and the log of either side ends with {}", kept.last_seq),
-                ))
+        for (side, files) in self.files.iter().enumerate() {
+            for (name, found) in files {
+                let Some(seq) = names::snapshot_seq(name) else { continue };
+                let meta = found.as_ref().ok().and_then(|found| found.meta.as_ref());
+                let newest = meta.map_or(seq, |meta| meta.seq.max(meta.anchor));
+                if newest > kept.last_seq {
+                    let file = format!("{}/{name}", self.sides[side].describe());
+                    let reason =
+                        format!("it is of seq {newest}, and the log of either side ends with {}", kept.last_seq);
+                    return Err(damaged(file, reason));
+                }
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// Copies what is to be copied; says what that was, and what is damaged on both sides. Durable when it returns.
@@ -162,6 +208,19 @@ impl<'a> Snapshots<'a> {
     /// The storage's.
     pub(super) fn mend(self) -> Result<Vec<String>, OpenError> {
         let mut told = Vec::new();
+        if let Some((side, names)) = &self.strays {
+            let to = self.sides[*side];
+            for name in names {
+                to.remove(name).map_err(|source| io_error("removing", name, source))?;
+                let file = format!("{}/{name}", to.describe());
+                told.push(format!(
+                    "{file} was removed: nothing shows that it is of the history of the other side's log"
+                ));
+            }
+            if !names.is_empty() {
+                to.sync_directory().map_err(|source| io_error("syncing", &to.describe(), source))?;
+            }
+        }
         // Those that are named before the snapshots that name them.
         let (snapshots, histories): (Vec<_>, Vec<_>) = self.mends.iter().partition(|(_, name)| is_snapshot(name));
         for mends in [histories, snapshots] {

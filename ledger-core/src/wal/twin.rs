@@ -78,6 +78,8 @@ pub(crate) struct Kept {
     pub(crate) uuid: Uuid,
     pub(crate) first_seq: Seq,
     pub(crate) last_seq: Seq,
+    /// The side that has it, where the other's log is gone or damaged. Otherwise the one leads to the end of the other.
+    pub(crate) alone: Option<usize>,
 }
 
 /// Two sides whose logs were compared. Nothing is changed yet.
@@ -178,6 +180,10 @@ fn judge<'a>(
     sides: (Side, Side),
     options: &WalOptions,
 ) -> Result<Option<(Plan<'a>, Kept, String)>, OpenError> {
+    let alone = match &sides {
+        (Side::Sound(_), Side::Sound(_)) => None,
+        (first, _) => Some(usize::from(!matches!(first, Side::Sound(_)))),
+    };
     let (plan, sound, why) = match sides {
         (Side::Empty, Side::Empty) => return Ok(None),
         (Side::Empty, Side::Sound(sound)) => fill((mirror, sound), primary, options)?,
@@ -200,7 +206,7 @@ fn judge<'a>(
             }
         }
     };
-    let kept = Kept { uuid: sound.uuid, first_seq: sound.first_seq, last_seq: sound.head.seq };
+    let kept = Kept { uuid: sound.uuid, first_seq: sound.first_seq, last_seq: sound.head.seq, alone };
     Ok(Some((plan, kept, why)))
 }
 

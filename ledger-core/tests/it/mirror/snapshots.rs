@@ -128,10 +128,20 @@ fn files_that_are_damaged_on_one_side_or_the_other_are_all_mended() {
         // A side without a snapshot is told from one that has lost the beginning of its log by nothing: it is damaged.
         let and_a_segment = pair.each_ref().map(SimDisk::after_kill);
         whole.is_whole(&clock, &pair, whole.files.len(), (chosen, &what));
-        // Of the log, too.
-        if !names(&and_a_segment[0], &KINDS[..1]).is_empty() {
-            and_a_segment[1].flip_bit(&segment, 2 * 4_096 + 100, 0);
-            whole.is_whole(&clock, &and_a_segment, whole.files.len() + 1, (chosen, &format!("{what} and a segment")));
+        // Of the log, too: then nothing shows that the snapshots of that side are of the other's history.
+        if names(&and_a_segment[0], &KINDS[..1]).is_empty() {
+            continue;
+        }
+        let what = format!("{what} and a segment");
+        and_a_segment[1].flip_bit(&segment, 2 * 4_096 + 100, 0);
+        let is_of_the_first = |(n, name): (usize, &String)| chosen >> n & 1 == 0 && name.ends_with(KINDS[0]);
+        if whole.files.iter().enumerate().any(is_of_the_first) {
+            match open_in_order(&clock, &and_a_segment, chosen % 2 == 1) {
+                Ok(ledger) => assert_eq!(ledger.state_digest(), whole.state, "{what}"),
+                Err(err) => assert!(matches!(err, OpenError::Damaged { .. }), "{what}: {err}"),
+            }
+        } else {
+            whole.is_whole(&clock, &and_a_segment, whole.files.len() + 1, (chosen, &what));
         }
     }
 }
@@ -264,33 +274,63 @@ fn a_side_that_is_filled_gets_no_damaged_snapshot() {
     }
 }
 
-/// What one side has that is newer than the log of both tells what was lost.
-#[test]
-fn a_log_that_ends_before_a_snapshot_is_refused_and_nothing_changed() {
-    let clock = SimClock::at(START);
+fn open_going_on(clock: &SimClock, sides: &[SimDisk; 2]) -> Result<Ledger, OpenError> {
+    let [primary, mirror] = sides.each_ref().map(|side| Arc::new(side.clone()) as Arc<dyn Storage>);
+    options(clock).open_on(MirroredStorage::open(primary, mirror, OnSideFailure::GoOn)?)
+}
+
+/// The first side went on alone, made a snapshot and lost its log; the second one ends before.
+fn one_that_lost_its_log(clock: &SimClock) -> [SimDisk; 2] {
     let sides = [SimDisk::new(1), SimDisk::new(2)];
-    let open = |sides: &[SimDisk; 2]| -> Result<Ledger, OpenError> {
-        let [primary, mirror] = sides.each_ref().map(|side| Arc::new(side.clone()) as Arc<dyn Storage>);
-        options(&clock).open_on(MirroredStorage::open(primary, mirror, OnSideFailure::GoOn)?)
-    };
-    let ledger = open(&sides).expect("empty disks");
+    let ledger = open_going_on(clock, &sides).expect("empty disks");
     (0..3).for_each(|n| charge(&ledger, n));
     sides[1].crash_after(sides[1].operations());
     (3..9).for_each(|n| charge(&ledger, n));
     ledger.checkpoint().expect("a side that works");
     ledger.close().expect("a side that works");
     let pair = sides.each_ref().map(SimDisk::cold);
-    // Of the side that went on alone no log is left.
     names(&pair[0], &[".segment", ".mark"]).iter().for_each(|name| pair[0].erase(name));
-    let before = pair.each_ref().map(SimDisk::names);
-    match open(&pair).map(drop) {
-        Err(OpenError::Damaged { file, reason, .. }) => {
-            assert!(
-                file.ends_with(".snapshot") && reason.contains("the log of either side ends with"),
-                "{file}: {reason}"
-            );
+    pair
+}
+
+/// What one side has that is newer than the log of both tells what was lost, damaged or not.
+#[test]
+fn a_log_that_ends_before_a_snapshot_is_refused_and_nothing_changed() {
+    let clock = SimClock::at(START);
+    for damaged in [&[][..], &[".snapshot"], &[".history"]] {
+        let pair = one_that_lost_its_log(&clock);
+        names(&pair[0], damaged).iter().filter(|_| !damaged.is_empty()).for_each(|name| pair[0].flip_bit(name, 100, 3));
+        let before = pair.each_ref().map(SimDisk::names);
+        match open_going_on(&clock, &pair).map(drop) {
+            Err(OpenError::Damaged { file, reason, .. }) => {
+                let is_said = reason.contains("the log of either side ends with");
+                assert!(file.ends_with(".snapshot") && is_said, "{damaged:?}: {file}: {reason}");
+            }
+            other => panic!("{damaged:?}: {other:?}"),
         }
-        other => panic!("{other:?}"),
+        assert_eq!(before, pair.each_ref().map(SimDisk::names));
     }
-    assert_eq!(before, pair.each_ref().map(SimDisk::names));
+}
+
+/// Nothing shows of which history the snapshots of a side are that has lost its log.
+#[test]
+fn a_snapshot_of_another_history_is_not_taken_for_that_of_the_other_sides_log() {
+    let clock = SimClock::at(START);
+    let pair = one_that_lost_its_log(&clock);
+    // The other side is started alone, and other entries take the seqs of those that were lost.
+    let alone = options(&clock).open_on(pair[1].clone()).expect("a sound side");
+    (100..120).for_each(|n| charge(&alone, n));
+    alone.close().expect("a disk that works");
+    let state = alone.state_digest();
+    drop(alone);
+    let pair = pair.each_ref().map(SimDisk::cold);
+    for start in 0..3 {
+        let ledger = open_going_on(&clock, &pair).unwrap_or_else(|err| panic!("start {start}: {err}"));
+        assert_eq!(ledger.state_digest(), state, "start {start}");
+        drop(ledger);
+        for side in pair.each_ref().map(SimDisk::cold) {
+            let alone = options(&clock).open_on(side).unwrap_or_else(|err| panic!("start {start}: {err}"));
+            assert_eq!(alone.state_digest(), state, "start {start}, one side alone");
+        }
+    }
 }
