@@ -5,7 +5,6 @@
 //! status, and a status here never depends on message text.
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -210,14 +209,6 @@ enum Extension {
     Withdrawal(Box<Withdrawal>),
 }
 
-/// Where this process's ledger lies, if in two directories: a full disk may be that of either.
-static MIRRORED_IN: OnceLock<String> = OnceLock::new();
-
-/// Says where that is, before anything is answered.
-pub(crate) fn name_directories(place: &str) {
-    let _ = MIRRORED_IN.set(place.to_owned());
-}
-
 /// One "no", on its way to a client.
 #[derive(Clone, Debug)]
 pub struct Problem {
@@ -390,12 +381,6 @@ impl From<Rejection> for Problem {
                 ..Problem::new(code, detail).field("amount")
             },
             Rejection::BalanceOverflow => Problem::new(code, detail).field("amount"),
-            Rejection::StorageFull => match MIRRORED_IN.get() {
-                Some(place) => {
-                    Problem::new(code, format!("{detail}; either disk may be the full one, that of {place}"))
-                }
-                None => Problem::new(code, detail),
-            },
             Rejection::KeyTwiceInBatch { .. } => Problem::new(code, detail).field("idempotency_key"),
             Rejection::SameAccount => Problem::new(code, detail).field("to_user_id"),
             _ => Problem::new(code, detail),

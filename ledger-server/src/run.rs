@@ -15,7 +15,6 @@ use tokio::net::TcpListener;
 
 use crate::app::{App, AppOptions, app};
 use crate::config::{BankConfig, Config, Duplicates, DurabilityMode, SimulatedBankConfig};
-use crate::error::name_directories;
 use crate::files::connections_max;
 use crate::payouts::{NoPayouts, Payouts};
 use crate::progress;
@@ -135,7 +134,7 @@ fn check_is_there(config: &Config) -> Result<(), OpenError> {
         if !ledger_core::is_there(directory)? {
             let reason = format!(
                 "there is no ledger in {}, and must-exist is given: is its disk mounted, and the name right? Without --must-exist a \
-                 start makes one there, or fills it from the mirror",
+                 start makes one there, or fills it from the other side of a mirror",
                 directory.display()
             );
             return Err(OpenError::InvalidOption { reason });
@@ -238,9 +237,6 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> io::Result<Ended> {
     let payouts = payouts(&ledger, config)?;
-    if config.mirror_dir.is_some() {
-        name_directories(&place(config));
-    }
     let options = AppOptions {
         replay_duplicates: config.duplicates == Duplicates::Replay,
         large_bodies_bytes_max: large_bodies_bytes_max(config.memory_bytes_max),
