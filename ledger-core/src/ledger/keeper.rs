@@ -3,8 +3,8 @@
 //! busy one would else write its accounts every few seconds.
 //!
 //! The log says when it begins a segment; nothing is looked at in between. A checkpoint that fails is counted with its reason,
-//! a panic's included, and tried again then. One is made as soon as there is something new where the opening found that nothing could
-//! take the newest snapshot's place.
+//! a panic's included, and tried again then. Where the opening found that nothing could take the newest snapshot's place, one
+//! is made at once, or if there is nothing new yet, with the log's next segment.
 
 use crate::checkpoint::CheckpointError;
 use crate::ledger::Engine;

@@ -21,6 +21,8 @@ use crate::sys::{ReadFrom, Storage};
 use crate::types::Seq;
 use crate::wal::{self, Kept};
 
+const OF_WHICH_HISTORY: &str = "nothing shows that it is of the history of the other side's log";
+
 /// A file of which every byte was read and is right.
 struct Sound {
     since: Seq,
@@ -140,6 +142,10 @@ impl<'a> Snapshots<'a> {
         }
     }
 
+    fn is_stray(&self, side: usize, name: &str) -> bool {
+        self.strays.as_ref().is_some_and(|(of, names)| *of == side && names.iter().any(|stray| stray == name))
+    }
+
     fn sound(&self, side: usize, name: &str) -> Option<&Sound> {
         self.files[side].get(name)?.as_ref().ok()
     }
@@ -213,9 +219,7 @@ impl<'a> Snapshots<'a> {
             for name in names {
                 to.remove(name).map_err(|source| io_error("removing", name, source))?;
                 let file = format!("{}/{name}", to.describe());
-                told.push(format!(
-                    "{file} was removed: nothing shows that it is of the history of the other side's log"
-                ));
+                told.push(format!("{file} was removed: {OF_WHICH_HISTORY}"));
             }
             if !names.is_empty() {
                 to.sync_directory().map_err(|source| io_error("syncing", &to.describe(), source))?;
@@ -274,6 +278,7 @@ impl<'a> Snapshots<'a> {
             }
             Some(Err(fault)) => damaged(file(), fault.to_string()),
             Some(Ok(_)) => damaged(file(), "it is not the file that the snapshot names".to_owned()),
+            None if self.is_stray(side, name) => damaged(file(), OF_WHICH_HISTORY.to_owned()),
             None => damaged(file(), "it is missing".to_owned()),
         }
     }
