@@ -199,8 +199,11 @@ impl<'a> Snapshots<'a> {
                 let newest = meta.map_or(seq, |meta| meta.seq.max(meta.anchor));
                 if newest > kept.last_seq {
                     let file = format!("{}/{name}", self.sides[side].describe());
-                    let reason =
-                        format!("it is of seq {newest}, and the log of either side ends with {}", kept.last_seq);
+                    let reason = format!(
+                        "it is of seq {newest}, and the log of either side ends with {}: what came between is lost, and a side that \
+                         is started alone goes on without it",
+                        kept.last_seq
+                    );
                     return Err(damaged(file, reason));
                 }
             }

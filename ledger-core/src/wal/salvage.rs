@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
-use super::copy::epochs_skipped;
+use super::copy::{epochs_skipped, may_hold_copy};
 use super::frame::{self, BLOCK, Chain, HEADER_BYTES, Header, Kind, Records, Seal};
 use super::head::HeadHash;
 use super::mark::{Mark, MarkFile, NoMark};
@@ -699,8 +699,7 @@ impl<'a> Walk<'a> {
         }
         self.note(&header);
         for base in self.source.snapshots.iter().filter_map(Candidate::base) {
-            // A segment that was begun later may hold a copy of the frame, with a chain of its own.
-            let is_it = chain == base.chain || found.header.epoch > base.epoch;
+            let is_it = chain == base.chain || may_hold_copy(found.header.epoch, base.epoch);
             if header.last_seq() == base.anchor && is_it {
                 self.walked.met.insert(base.seq);
             }

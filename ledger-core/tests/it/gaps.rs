@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use ledger_core::sim::{SimClock, SimDisk};
 use ledger_core::{
-    Ledger, OpenError, Options, RestoreTo, Salvaged, Seq, Storage, backup, restore, salvage_on, verify_storage,
+    Ledger, OpenError, Options, RestoreTo, Salvaged, Seq, Storage, backup, release_executor, restore, salvage_on,
+    verify_storage,
 };
 
 use crate::model::Asked;
@@ -234,4 +235,36 @@ fn a_mark_that_alone_is_missing_is_told_of_by_all_alike() {
         });
         assert!(said.iter().all(|one| *one == said[0] && one.0 == "durable.mark"), "{said:?}");
     }
+}
+
+/// Of a ledger and one that was restored from it, each has other entries under the same seqs since.
+#[test]
+fn a_snapshot_of_what_a_restored_ledger_was_restored_from_is_none_of_its_own() {
+    let disk = lives(2);
+    let restored = SimDisk::new(2);
+    restore(&disk, Arc::new(restored.clone()), RestoreTo::Seq(Seq::new(4))).expect("sound");
+    release_executor(&restored).expect("nothing is in the way");
+    let other = open(&restored).expect("sound");
+    (0..9).for_each(|n| charge(&other, &format!("another {n}")));
+    other.close().expect("nothing is in the way");
+    let state = other.state_digest();
+    drop(other);
+    let newest = names(&disk, ".snapshot").pop().expect("one was made");
+    for name in names(&disk, ".history").iter().chain([&newest]).filter(|name| restored.read(name).is_none()) {
+        copy_file(&disk, &restored, name);
+    }
+    assert!(verify_storage(&restored).is_err(), "{newest} is of another past");
+    match open(&restored.after_kill()).map(drop) {
+        Err(OpenError::Damaged { reason, .. }) => assert!(reason.contains("chain at seq 7 is not the one"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    let (_, taken) = salvaged(&restored);
+    release_executor(&taken).expect("nothing is in the way");
+    assert_eq!(open(&taken).expect("its own log says all").state_digest(), state);
+}
+
+fn copy_file(from: &SimDisk, to: &SimDisk, name: &str) {
+    let file = to.create(name).expect("a disk that works");
+    file.write_at(&from.read(name).expect("it is there"), 0).expect("a disk that works");
+    file.sync_data().and_then(|()| to.sync_directory()).expect("a disk that works");
 }

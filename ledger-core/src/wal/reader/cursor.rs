@@ -9,6 +9,7 @@ use super::{Reading, damaged, io_error};
 use crate::error::OpenError;
 use crate::sys::Storage;
 use crate::types::{Epoch, Seq, Timestamp};
+use crate::wal::copy::may_hold_copy;
 use crate::wal::frame::{self, BLOCK, HEADER_BYTES, Header, Kind, NotAFrame, Records, Seal};
 use crate::wal::head::HeadHash;
 use crate::wal::mark::Mark;
@@ -357,12 +358,12 @@ impl<'a> Cursor<'a> {
         self.note_head(header.last_seq());
         // A segment that was begun after the mark may hold a copy of its frame, with a chain of its own. (That such a mark
         // is met at all takes two torn writes of one slot, of which the second makes the first one whole.)
-        let is_copy = segment.header.epoch > self.mark.epoch;
+        let is_copy = may_hold_copy(segment.header.epoch, self.mark.epoch);
         if header.last_seq() == self.mark.seq && (chain == self.mark.chain || is_copy) {
             self.mark_met = true;
         }
         if let Some(base) = &self.base {
-            let is_copy = segment.header.epoch > base.epoch;
+            let is_copy = may_hold_copy(segment.header.epoch, base.epoch);
             self.base_met |= header.last_seq() == base.anchor && (chain == base.chain || is_copy);
         }
         (self.frames, self.bytes) = (self.frames + 1, self.bytes + header.frame_bytes());
