@@ -121,7 +121,7 @@ async fn start(config: &Arc<Config>) -> Result<Ended, StartError> {
         }
     });
     let Some(ledger) = open_unless(Arc::clone(config), &mut stop).await? else { return Ok(Ended::Cleanly) };
-    run(listener, ledger, config, stop).await.map_err(StartError::Listen)
+    run(listener, ledger, config, stop).await
 }
 
 fn play_bank(arguments: BankArguments) -> ExitCode {

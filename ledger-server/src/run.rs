@@ -209,11 +209,9 @@ fn tell_what_was_found(ledger: &Ledger, config: &Config) {
 }
 
 /// Who performs withdrawals: nobody, as long as the ledger is a restored one and no operator has let them go.
-fn payouts(ledger: &Ledger, config: &Config) -> io::Result<Arc<dyn Payouts>> {
+fn payouts(ledger: &Ledger, config: &Config) -> Result<Arc<dyn Payouts>, OpenError> {
     let storage = DirectoryStorage::new(&config.data_dir);
-    if config.durability != DurabilityMode::Memory
-        && ledger_core::is_executor_stopped(&storage).map_err(io::Error::other)?
-    {
+    if config.durability != DurabilityMode::Memory && ledger_core::is_executor_stopped(&storage)? {
         tracing::warn!(
             "this ledger was restored: no withdrawal is performed until they were compared with the bank's book, and \
              `ledger-server release {}` was run",
@@ -235,7 +233,7 @@ pub async fn run(
     ledger: Ledger,
     config: &Config,
     stop: impl Future<Output = ()>,
-) -> io::Result<Ended> {
+) -> Result<Ended, StartError> {
     let payouts = payouts(&ledger, config)?;
     let options = AppOptions {
         replay_duplicates: config.duplicates == Duplicates::Replay,
@@ -250,7 +248,7 @@ pub async fn run(
     };
     let state = App::new(ledger.clone(), options);
     // Nobody who waits for the line is there any more; whoever sends requests may be.
-    if let Err(fault) = announce(listener.local_addr()?, config) {
+    if let Err(fault) = announce(listener.local_addr().map_err(StartError::Listen)?, config) {
         tracing::warn!(%fault, "standard output cannot be written; the server serves all the same");
     }
     let until_stop = {
