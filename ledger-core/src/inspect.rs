@@ -107,7 +107,7 @@ fn check(storage: &dyn Storage, then: Option<Seq>) -> Result<(Verified, Scanned)
 /// Checks the snapshots `seqs`, newest first, and the log.
 fn check_once(storage: &dyn Storage, seqs: &[Seq], then: Option<Seq>) -> Result<(Verified, Scanned), OpenError> {
     let Some(uuid) = wal::identity(storage)? else { return Err(backup::no_ledger(storage)) };
-    let mut digests = BTreeMap::new();
+    let (mut digests, mut bases) = (BTreeMap::new(), Vec::new());
     let mut oldest = None;
     for seq in seqs {
         // A whole state: two of them at once may be more than there is memory for.
@@ -115,6 +115,7 @@ fn check_once(storage: &dyn Storage, seqs: &[Seq], then: Option<Seq>) -> Result<
         let (tables, kept) = load_one(storage, uuid, *seq)?;
         let last = Stamp { seq: *seq, time: kept.base.time };
         digests.insert(*seq, (last.time, digest(&tables, || last).1));
+        bases.push(kept.base);
         oldest = Some((tables, kept));
     }
     let (mut tables, start) = match oldest {
@@ -141,6 +142,10 @@ fn check_once(storage: &dyn Storage, seqs: &[Seq], then: Option<Seq>) -> Result<
     if let Some((seq, _)) = digests.last_key_value().filter(|(seq, _)| **seq > scanned.last_seq) {
         let reason = format!("there is a snapshot at seq {seq}, and the log ends before");
         return Err(damaged(storage, Some(scanned.last_seq), reason));
+    }
+    // An opening begins with any of them: the log must lead on from each.
+    for base in bases.into_iter().filter(|base| start != Start::After(*base)) {
+        wal::scan(storage, Start::After(base), None, &mut |_| ())?;
     }
     let sums = tables.sums(scanned.last_time);
     if let Some(wrong) = sums.iter().find(|sums| sums.sum() != 0 || sums.deep_mismatches != 0) {

@@ -200,8 +200,7 @@ impl<'a> Snapshots<'a> {
                 if newest > kept.last_seq {
                     let file = format!("{}/{name}", self.sides[side].describe());
                     let reason = format!(
-                        "it is of seq {newest}, and the log of either side ends with {}: what came between is lost, and a side that \
-                         is started alone goes on without it",
+                        "it is of seq {newest}, and the log of either side ends with {}: what came between is lost",
                         kept.last_seq
                     );
                     return Err(damaged(file, reason));

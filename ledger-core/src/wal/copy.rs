@@ -38,18 +38,7 @@ pub(crate) fn epochs_skipped() -> u64 {
 }
 
 /// More than any ledger is opened.
-const EPOCHS_SKIPPED_MIN: u64 = 1 << 20;
-
-/// Whether there was a restore or a salvage between the two.
-pub(super) fn is_restored_between(earlier: Epoch, later: Epoch) -> bool {
-    later.get() >= earlier.get().saturating_add(EPOCHS_SKIPPED_MIN)
-}
-
-/// Whether a segment of the epoch `segment` may hold a copy of a frame that was there in the epoch `earlier`, with a chain of its
-/// own: an opening copies what was not known to be durable. None is copied so after a restore, which marks all as durable.
-pub(super) fn may_hold_copy(segment: Epoch, earlier: Epoch) -> bool {
-    segment > earlier && !is_restored_between(earlier, segment)
-}
+pub(super) const EPOCHS_SKIPPED_MIN: u64 = 1 << 20;
 
 /// Copies the log on `from` from `start` on up to `until`, or as far as it goes, to `to`. What a running ledger appends
 /// meanwhile is left out. The copy's next epoch is above the last one's by more than `epochs_skipped`. `beside` is called between

@@ -113,6 +113,12 @@ impl Header {
         frame_bytes(self.payload_bytes as usize)
     }
 
+    /// Whether the frame, in a segment of the epoch `segment`, may be a copy of one that was there in the epoch `then`, with a chain
+    /// of its own: an opening copies what was not known to be durable, under the epoch that it had.
+    pub(super) fn is_copied_since(&self, then: Epoch, segment: Epoch) -> bool {
+        segment > then && self.epoch <= then
+    }
+
     fn encode(&self, to: &mut [u8], seal: Seal) {
         to[..4].copy_from_slice(&MAGIC);
         to[4] = VERSION;

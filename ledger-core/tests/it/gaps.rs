@@ -255,7 +255,9 @@ fn a_snapshot_of_what_a_restored_ledger_was_restored_from_is_none_of_its_own() {
     }
     assert!(verify_storage(&restored).is_err(), "{newest} is of another past");
     match open(&restored.after_kill()).map(drop) {
-        Err(OpenError::Damaged { reason, .. }) => assert!(reason.contains("chain at seq 7 is not the one"), "{reason}"),
+        Err(OpenError::Damaged { file, reason, .. }) => {
+            assert!(file.ends_with(".segment") && reason.contains("the snapshot at seq 7 names"), "{file}: {reason}");
+        }
         other => panic!("{other:?}"),
     }
     let (_, taken) = salvaged(&restored);

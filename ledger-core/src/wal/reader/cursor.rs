@@ -9,7 +9,6 @@ use super::{Reading, damaged, io_error};
 use crate::error::OpenError;
 use crate::sys::Storage;
 use crate::types::{Epoch, Seq, Timestamp};
-use crate::wal::copy::may_hold_copy;
 use crate::wal::frame::{self, BLOCK, HEADER_BYTES, Header, Kind, NotAFrame, Records, Seal};
 use crate::wal::head::HeadHash;
 use crate::wal::mark::Mark;
@@ -36,6 +35,8 @@ pub(super) struct Cursor<'a> {
     /// What the snapshot says, and whether its anchor was met in the same way.
     base: Option<Base>,
     base_met: bool,
+    /// Where the frame lies that has the anchor's entry.
+    anchor_at: Option<(String, u64)>,
     settled: Settled,
     unsettled: VecDeque<Unsettled>,
     pub(super) clean: bool,
@@ -73,6 +74,7 @@ impl<'a> Cursor<'a> {
             mark_met: mark.seq == Seq::ZERO,
             base: None,
             base_met: true,
+            anchor_at: None,
             settled: at,
             unsettled: VecDeque::new(),
             clean: false,
@@ -263,8 +265,12 @@ impl<'a> Cursor<'a> {
                 return Err(damaged(names::MARK, 0, Some(self.mark.seq), reason));
             }
             if let Some(base) = self.base.filter(|_| !self.base_met) {
-                let reason = format!("its chain at seq {} is not the one that the snapshot names", base.anchor);
-                return Err(damaged(self.bad.map_or_else(String::new, |bad| bad.0), 0, Some(base.anchor), reason));
+                let reason = format!(
+                    "no frame that ends with seq {} is the one that the snapshot at seq {} names: they are of two histories",
+                    base.anchor, base.seq
+                );
+                let (name, offset) = self.anchor_at.unwrap_or_else(|| (names::MARK.to_owned(), 0));
+                return Err(damaged(name, offset, Some(base.anchor), reason));
             }
         }
         let Some(head) = self.at.head else {
@@ -358,12 +364,15 @@ impl<'a> Cursor<'a> {
         self.note_head(header.last_seq());
         // A segment that was begun after the mark may hold a copy of its frame, with a chain of its own. (That such a mark
         // is met at all takes two torn writes of one slot, of which the second makes the first one whole.)
-        let is_copy = may_hold_copy(segment.header.epoch, self.mark.epoch);
+        let is_copy = header.is_copied_since(self.mark.epoch, segment.header.epoch);
         if header.last_seq() == self.mark.seq && (chain == self.mark.chain || is_copy) {
             self.mark_met = true;
         }
         if let Some(base) = &self.base {
-            let is_copy = may_hold_copy(segment.header.epoch, base.epoch);
+            if (header.first_seq..=header.last_seq()).contains(&base.anchor) {
+                self.anchor_at = Some((name.to_owned(), offset));
+            }
+            let is_copy = header.is_copied_since(base.epoch, segment.header.epoch);
             self.base_met |= header.last_seq() == base.anchor && (chain == base.chain || is_copy);
         }
         (self.frames, self.bytes) = (self.frames + 1, self.bytes + header.frame_bytes());

@@ -6,7 +6,6 @@ use super::{Candidate, Left};
 use crate::error::OpenError;
 use crate::sys::{ReadFrom, Storage};
 use crate::types::{Epoch, Seq, Timestamp};
-use crate::wal::copy::may_hold_copy;
 use crate::wal::frame::{self, BLOCK, Chain, HEADER_BYTES, Header, Kind, Records, Seal};
 use crate::wal::head::HeadHash;
 use crate::wal::reader::Window;
@@ -196,7 +195,7 @@ impl<'a> Walk<'a> {
         }
         self.note(&header);
         for base in self.source.snapshots.iter().filter_map(Candidate::base) {
-            let is_it = chain == base.chain || may_hold_copy(found.header.epoch, base.epoch);
+            let is_it = chain == base.chain || header.is_copied_since(base.epoch, found.header.epoch);
             if header.last_seq() == base.anchor && is_it {
                 self.walked.met.insert(base.seq);
             }

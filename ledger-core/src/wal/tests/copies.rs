@@ -1,6 +1,6 @@
 //! A copy has what it was asked for, says that it is durable, and leads to the same heads.
 
-use super::judged::{BLOCK, FIRST, LAST, MIDDLE, link_at, small_log};
+use super::judged::{BLOCK, FIRST, LAST, MIDDLE, link_at, small_log, write_mark};
 use super::*;
 use segment::{FRAMES_AT, SegmentHeader};
 
@@ -88,6 +88,35 @@ fn what_was_durable_later_is_not_said_of_a_copy_that_ends_before() {
     let (header, _) = link_at(&disk, last.unwrap());
     assert_eq!((records.len(), header.first_seq, header.durable), (4, Seq::new(1), Seq::new(4)));
     (1..=4).for_each(|until| assert_eq!(copied(&disk, Some(until), &records).0.last_seq, Seq::new(until)));
+}
+
+/// A snapshot or a mark names a frame of the first opening, by a chain that the second one's copy does not have.
+#[test]
+fn a_copy_is_the_frame_that_a_snapshot_or_a_mark_names_unless_it_was_written_later() {
+    let disk = SimDisk::new(1);
+    let (wal, ..) = open(&disk, &interval()).unwrap();
+    (0..4).for_each(|at| drop(append(&wal, at, b"not synced by itself")));
+    wal.wait(Seq::new(4), Level::Acknowledged).unwrap();
+    let disk = disk.after_kill();
+    drop(wal);
+    let (wal, opened, _) = open(&disk, &interval()).unwrap();
+    append(&wal, 4, b"of the second opening").unwrap();
+    wal.close().unwrap();
+    let met = |anchor: u64, epoch: u64| {
+        let (anchor, epoch) = (Seq::new(anchor), Epoch::new(epoch));
+        let base = Base { seq: anchor, time: time(0), anchor, chain: 1, epoch };
+        scan(&disk, Start::After(base), None, &mut |_| ()).is_ok()
+    };
+    assert_eq!(opened.epoch, Epoch::new(2));
+    // The copies are in a segment of epoch 2, under epoch 1; the fifth is under epoch 2.
+    assert_eq!([0, 1, 2].map(|epoch| met(4, epoch)), [false, true, false]);
+    assert_eq!([0, 1, 2].map(|epoch| met(5, epoch)), [false; 3]);
+    let marked = |seq: u64, epoch: u64| {
+        write_mark(&disk, |mark| (mark.seq, mark.chain, mark.epoch) = (Seq::new(seq), 1, Epoch::new(epoch)));
+        scan_records(&disk).is_ok()
+    };
+    assert_eq!([0, 1, 2].map(|epoch| marked(4, epoch)), [false, true, false]);
+    assert_eq!([0, 1, 2].map(|epoch| marked(5, epoch)), [false; 3]);
 }
 
 #[test]

@@ -187,11 +187,18 @@ fn what_a_snapshot_does_not_have_is_read_and_its_anchor_must_be_there() {
                 assert_eq!(scanned.first_seq, Seq::new(first));
             }
             let wrong = Base { chain: base.chain ^ 1, ..base };
-            let words = format!("its chain at seq {anchor} is not the one that the snapshot names");
-            assert!(after(&disk, wrong).unwrap_err().to_string().contains(&words));
-            // In a segment that a later opening began there may be a copy.
-            let earlier = Base { epoch: Epoch::new(0), ..wrong };
-            assert!(after(&disk, earlier).is_ok());
+            let (segment, first) =
+                [(LAST, 6), (MIDDLE, 3), (FIRST, 1)].into_iter().find(|(_, first)| anchor >= *first).unwrap();
+            let words = format!(
+                "{} is damaged at byte {} (seq {anchor}): no frame that ends with seq {anchor} is the one that the snapshot at seq {seq} \
+                 names: they are of two histories",
+                names::segment(segment),
+                FRAMES_AT + (anchor - first) * 4_096
+            );
+            // Of another past, be it of an earlier opening: the frames were written later.
+            for epoch in [base.epoch, Epoch::new(0)] {
+                assert_eq!(after(&disk, Base { epoch, ..wrong }).unwrap_err().to_string(), words);
+            }
         }
     }
     let beyond = base(8, 9, 0);

@@ -188,6 +188,8 @@ fn a_damaged_snapshot() {
     assert_eq!(shell.serve("ledger-server --data-dir ledger-data.new").total(), total);
     without_the_log_of_the_older(&page);
     a_snapshot_of_a_mirror(&page);
+    a_snapshot_of_a_copy(&page);
+    a_snapshot_of_a_side_that_lost_its_log(&page);
     page.is_done_but_for(&[]);
 }
 
@@ -248,6 +250,52 @@ fn a_snapshot_of_a_mirror(page: &Page) {
     let names_each =
         ["ledger-data", "mirror"].iter().all(|side| refused.error.contains(&format!("{side}/{}", name(&file))));
     assert_eq!((refused.code, names_each), (1, true), "{refused:?}");
+}
+
+/// A copy of the directory goes on by itself, and gets a snapshot of the original.
+fn a_snapshot_of_a_copy(page: &Page) {
+    let shell = Shell::new();
+    let running = shell.serve(SERVE);
+    charge(&running, 1..3);
+    assert_eq!(running.stop(), Some(0));
+    shell.run("cp -a ledger-data original").good();
+    let original = shell.serve("ledger-server --data-dir original");
+    charge(&original, 3..5);
+    original.ask("curl -X POST localhost:8080/checkpoints").good();
+    assert_eq!(original.stop(), Some(0));
+    let running = shell.serve(SERVE);
+    charge(&running, 5..7);
+    assert_eq!(running.stop(), Some(0));
+    shell.run("cp original/*.snapshot original/*.history ledger-data").good();
+    page.says("a snapshot and the log `are of two histories`");
+    let refused = shell.run(SERVE);
+    assert_eq!((refused.code, refused.error.contains("are of two histories")), (1, true), "{refused:?}");
+    assert_eq!(shell.run("ledger-server verify ledger-data").code, 1);
+    let line = "ledger-server salvage ledger-data --into ledger-data.new --i-accept-losing-entries";
+    assert_eq!(shell.run(page.takes(line)).good()["seq"], 4);
+    let running = shell.serve("ledger-server --data-dir ledger-data.new");
+    charge(&running, 3..5);
+}
+
+/// One side went on alone, made a snapshot and lost its log; the other one is behind.
+fn a_snapshot_of_a_side_that_lost_its_log(page: &Page) {
+    let shell = Shell::new();
+    let with_mirror = format!("{SERVE} --mirror-dir mirror");
+    let running = shell.serve(&with_mirror);
+    charge(&running, 1..3);
+    assert_eq!(running.stop(), Some(0));
+    let running = shell.serve(SERVE);
+    charge(&running, 3..5);
+    running.ask("curl -X POST localhost:8080/checkpoints").good();
+    assert_eq!(running.stop(), Some(0));
+    shell.run("rm ledger-data/*.segment ledger-data/*.mark").good();
+    page.says("`the log of either side ends with` an earlier seq than a snapshot");
+    let refused = shell.run(&with_mirror);
+    let is_said =
+        refused.error.contains("the log of either side ends with 2") && refused.error.contains("A snapshot is damaged");
+    assert_eq!((refused.code, is_said), (1, true), "{refused:?}");
+    let line = "ledger-server salvage mirror --into ledger-data.new --i-accept-losing-entries";
+    assert_eq!(shell.run(page.takes(line)).good()["seq"], 2);
 }
 
 #[test]
