@@ -6,6 +6,7 @@
 //! earlier is concluded first, so no claim is held while waiting.
 
 mod charges;
+mod transfers;
 
 use std::hint::black_box;
 use std::mem;
@@ -249,7 +250,8 @@ impl Engine {
         room: &mut Reservation<'_>,
     ) -> Result<Executed<'_>, Halted> {
         let (group, now, executed) = (Group::new(self.wal.bundle()), self.now(), Executed::default());
-        let mut run = Run { engine: self, commands, steps: &mut [], seen, room, group, now, executed };
+        let mut run =
+            Run { engine: self, commands, steps: &mut [], seen, room, group, now, are_apart: false, executed };
         let mut steps = &mut claims.steps[..commands.len()];
         for commands in commands.chunk_by(|one, next| one.is_transfer() == next.is_transfer()) {
             run.commands = commands;
@@ -280,6 +282,8 @@ struct Run<'e, 'r, 'c, 'a, 'w> {
     /// Empty between two groups.
     group: Group<'e>,
     now: Timestamp,
+    /// No two of the commands that are executed now touch one account.
+    are_apart: bool,
     executed: Executed<'e>,
 }
 
@@ -302,11 +306,13 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
         };
         let shards = |index: usize| users(index).map(|(user, _)| tables.shard_of(user));
         let touched = |index| Touched { accounts: users(index), shards: shards(index) };
-        let transfers = Transfers::sorted(commands.len(), tables.shards.len(), touched);
+        let transfers = Transfers::sorted(commands.len(), self.engine.few, tables.shards.len(), touched);
         let shards_of = |indexes: &[u32]| indexes.iter().flat_map(|&index| shards(index as usize)).collect();
         let classes = transfers.independent(begins_at(commands));
         let groups: SmallVec<[&[u32]; 256]> = classes.flat_map(|class| class.chunks(TRANSFERS)).collect();
+        self.are_apart = true;
         self.execute_each(&groups, shards_of)?;
+        self.are_apart = false;
         for indexes in transfers.dependent().chunks(DEPENDENT) {
             self.execute(tables.lock_soon(shards_of(indexes)), indexes)?;
         }
@@ -356,7 +362,9 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
                 }
                 _ => {
                     let found = self.find_ahead(&locked, &indexes);
-                    self.execute_locked(&mut locked, &indexes, &found)?;
+                    if !self.execute_plain_transfers(&mut locked, &indexes, &found)? {
+                        self.execute_locked(&mut locked, &indexes, &found)?;
+                    }
                 }
             }
         }

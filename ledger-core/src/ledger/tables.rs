@@ -99,6 +99,24 @@ impl<'a> LockedShards<'a> {
         &mut self.guards[position].1
     }
 
+    /// Which of those that are locked it is: to be asked once for what is done to it more than once.
+    #[inline]
+    pub(super) fn place_of(&self, index: usize) -> Place {
+        Place(self.position(index))
+    }
+
+    #[inline]
+    pub(super) fn at(&self, place: Place) -> &Shard {
+        &self.guards[place.0].1
+    }
+
+    /// As [`LockedShards::at`] with its index, to change it.
+    #[inline]
+    pub(super) fn at_mut(&mut self, place: Place) -> (usize, &mut Shard) {
+        let (index, guard) = &mut self.guards[place.0];
+        (*index, guard)
+    }
+
     /// The one that is locked, if it is alone.
     pub(super) fn sole(&self) -> Option<&Shard> {
         match &self.guards[..] {
@@ -136,6 +154,10 @@ impl<'a> LockedShards<'a> {
         position
     }
 }
+
+/// One of some locked shards.
+#[derive(Clone, Copy)]
+pub(super) struct Place(usize);
 
 /// Which ledger an entry belongs to, and which of its openings wrote it.
 #[derive(Clone, Copy)]
