@@ -329,8 +329,8 @@ mod tests {
         let mut index = SlotIndex::new();
         index.insert(7, SlotIndex::REFERENCE_MAX);
         index.insert(7, 0);
-        assert_eq!(index.find(7, |_| true), Some(SlotIndex::REFERENCE_MAX));
-        assert_eq!(index.find(7, |reference| reference == 0), Some(0));
+        assert_eq!(index.find(7, |_| true), Some(0));
+        assert_eq!(index.find(7, |reference| reference > 0), Some(SlotIndex::REFERENCE_MAX));
         assert_eq!(index.find(8, |_| true), None);
     }
 
