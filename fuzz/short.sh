@@ -3,28 +3,16 @@
 # committed corpus, two targets at a time. LEDGER_FUZZ_SECONDS (default 20) is for each target. LEDGER_FUZZ_SEED (default 1) is where the chance begins: the
 # same each time, so that whether a change passes hangs on the change. Explore with others.
 set -euo pipefail
-# In this folder, where the flags are that make the code tell what it covers.
 cd "$(dirname "$0")"
+source ./common.sh
 
-targets=(log_directory snapshots entries commands requests queries streams notices)
-cargo build --release --locked "${targets[@]/#/--bin=}"
-triple=$(rustc -vV | sed -n 's/^host: //p')
-export binaries="${CARGO_TARGET_DIR:-target}/$triple/release"
-mkdir -p artifacts
-
-fuzz() {
+try() {
     set -euo pipefail
     local target=$1 seed=${LEDGER_FUZZ_SEED:-1} log corpus
-    # Sanitizers would watch over allocations; without them the address space is bounded.
-    ulimit -v 4194304
     log=$(mktemp)
     corpus=$(mktemp -d)
     ./seeds.sh "$target" "$corpus"
-    {
-        [ ! -d "regressions/$target" ] || "$binaries/$target" -runs=0 "regressions/$target"
-        "$binaries/$target" -max_total_time="${LEDGER_FUZZ_SECONDS:-20}" -timeout=10 -seed="$seed" -len_control=0 -max_len=1024 \
-            -artifact_prefix="artifacts/$target-" "$corpus"
-    } >"$log" 2>&1 && status=0 || status=$?
+    (fuzz "$target" "$seed" "${LEDGER_FUZZ_SECONDS:-20}" 1024 "$corpus") >"$log" 2>&1 && status=0 || status=$?
     if [ "$status" = 0 ]; then
         echo "$target: $(grep -a '^Done ' "$log" | tail -n 1), seed $seed"
     else
@@ -34,5 +22,5 @@ fuzz() {
     rm -rf "$log" "$corpus"
     return "$status"
 }
-export -f fuzz
-printf '%s\n' "${targets[@]}" | xargs -P 2 -I TARGET bash -c 'fuzz TARGET'
+export -f try
+printf '%s\n' "${targets[@]}" | xargs -P 2 -I TARGET bash -c 'try TARGET'
