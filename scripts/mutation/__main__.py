@@ -29,7 +29,7 @@ import killers  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-MODULES = ("wal", "journal", "recovery", "state", "withdrawals")
+MODULES = ("wal", "journal", "recovery", "checkpoint", "mirror", "state", "withdrawals")
 # How many times the compiler may refuse more.
 ROUNDS = 20
 
