@@ -306,7 +306,7 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
         };
         let shards = |index: usize| users(index).map(|(user, _)| tables.shard_of(user));
         let touched = |index| Touched { accounts: users(index), shards: shards(index) };
-        let transfers = Transfers::sorted(commands.len(), self.engine.few, tables.shards.len(), touched);
+        let transfers = Transfers::sorted(commands.len(), tables.shards.len(), touched);
         let shards_of = |indexes: &[u32]| indexes.iter().flat_map(|&index| shards(index as usize)).collect();
         let classes = transfers.independent(begins_at(commands));
         let groups: SmallVec<[&[u32]; 256]> = classes.flat_map(|class| class.chunks(TRANSFERS)).collect();

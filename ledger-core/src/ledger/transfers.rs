@@ -10,6 +10,8 @@ use crate::types::{Currency, UserId};
 
 /// The most bands. Two threads meet in a quarter of the classes then.
 const BANDS_MAX: usize = 16;
+/// What a class should have at least on average: commands are looked up and appended so many at a time.
+const CLASS_MIN: usize = 16;
 /// Transfers, sorted.
 pub(super) struct Transfers {
     classes: Grouped,
@@ -17,16 +19,11 @@ pub(super) struct Transfers {
 }
 
 impl Transfers {
-    /// `count` transfers, of which `of` says the accounts and the shards, out of so many. Up to `few` are not sorted, and a class has
-    /// half as many at least on average: commands are looked up and appended so many at a time.
-    pub(super) fn sorted(count: usize, few: usize, shards: usize, of: impl Fn(usize) -> Touched) -> Transfers {
+    /// `count` transfers, of which `of` says the accounts and the shards, out of so many.
+    pub(super) fn sorted(count: usize, shards: usize, of: impl Fn(usize) -> Touched) -> Transfers {
         // There are about half as many classes as pairs of bands.
-        let bands = (1..=BANDS_MAX.min(shards)).take_while(|bands| bands * bands / 2 * (few / 2) <= count).last();
+        let bands = (1..=BANDS_MAX.min(shards)).take_while(|bands| bands * bands / 2 * CLASS_MIN <= count).last();
         let bands = bands.unwrap_or(1);
-        if bands == 1 {
-            // Few, or of one shard: in their order.
-            return Transfers { classes: Grouped::by(1, [].into_iter()), dependent: (0..count as u32).collect() };
-        }
         let mut touched = Accounts::of_transfers(count);
         let dependent = bands * bands;
         let class_of = |index: usize| {
@@ -93,7 +90,6 @@ impl Accounts {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::batch::FEW;
     use super::*;
 
     fn touched(shards: usize, [from, to]: [u64; 2]) -> Touched {
@@ -105,11 +101,10 @@ mod tests {
         #[test]
         fn each_is_executed_once_and_those_on_one_account_keep_their_order(
             shards in 1..100usize,
-            few in 0..100usize,
             users in prop::collection::vec([1..2_000u64, 1..2_000u64], 0..3_000),
             first in any::<u64>(),
         ) {
-            let transfers = Transfers::sorted(users.len(), few, shards, |index| touched(shards, users[index]));
+            let transfers = Transfers::sorted(users.len(), shards, |index| touched(shards, users[index]));
             let order: Vec<usize> = transfers
                 .independent(first)
                 .flatten()
@@ -136,7 +131,7 @@ mod tests {
             (mixed ^ mixed >> 29).wrapping_mul(0x94D0_49BB_1331_11EB) >> 40
         };
         let users: Vec<[u64; 2]> = (1..=4_096).map(|i| [spread(2 * i) + 1, spread(2 * i + 1) + 1]).collect();
-        let transfers = Transfers::sorted(users.len(), FEW, SHARDS, |index| touched(SHARDS, users[index]));
+        let transfers = Transfers::sorted(users.len(), SHARDS, |index| touched(SHARDS, users[index]));
         let (classes, dependent) = (transfers.independent(77).collect::<Vec<_>>(), transfers.dependent());
         assert!(
             dependent.len() < 150 && classes.len() == 136,
@@ -153,10 +148,10 @@ mod tests {
     }
 
     #[test]
-    fn few_transfers_keep_their_order() {
-        let users: Vec<[u64; 2]> = (1..=20).map(|i| [2 * i, 2 * i + 1]).collect();
-        let transfers = Transfers::sorted(users.len(), FEW, 64, |index| touched(64, users[index]));
-        assert_eq!(transfers.independent(5).count(), 0);
-        assert_eq!(transfers.dependent(), (0..20).collect::<Vec<u32>>());
+    fn few_transfers_are_one_class() {
+        let users: Vec<[u64; 2]> = (1..=20).map(|i| [2 * i, 2 * i + 1]).chain([[3, 99]]).collect();
+        let transfers = Transfers::sorted(users.len(), 64, |index| touched(64, users[index]));
+        let classes: Vec<&[u32]> = transfers.independent(5).collect();
+        assert_eq!((classes, transfers.dependent()), (vec![&(0..20).collect::<Vec<u32>>()[..]], &[20][..]));
     }
 }

@@ -497,6 +497,24 @@ fn transfers_of_a_batch_that_rest_on_each_other_are_done_in_their_order_beside_t
                 let total = |id: u64| answer(ledger.balance(user(id), Currency::USD)).unwrap().total();
                 assert_eq!((total(first), total(first + CHAIN)), (0, 5));
                 assert!((0..PAIRS).all(|pair| total(first + 10_001 + 2 * pair) == 5));
+                // Back again, between accounts that are all there now; and one in a hundred asks for more than it has.
+                let back: Vec<Asked> = (0..PAIRS)
+                    .map(|pair| {
+                        let (payer, minor) = (first + 10_001 + 2 * pair, if pair % 97 == 0 { 6 } else { 1 + pair % 5 });
+                        Asked::transfer(user(payer), user(payer - 1), amount(minor), format!("back from {payer}"))
+                    })
+                    .collect();
+                let commands: Vec<_> = back.iter().map(Asked::command).collect();
+                let results = answer(ledger.batch(&commands)).unwrap();
+                for (pair, result) in (0..PAIRS).zip(results) {
+                    let payer = first + 10_001 + 2 * pair;
+                    let returned = if pair % 97 == 0 { 0 } else { 1 + pair % 5 };
+                    assert_eq!(
+                        result.map(|receipt| receipt.balance.total()).ok(),
+                        (returned > 0).then(|| 5 - returned)
+                    );
+                    assert_eq!((total(payer), total(payer - 1)), (5 - returned, returned));
+                }
             });
         }
     });
