@@ -11,7 +11,7 @@ fuzz() {
     # Sanitizers would watch over allocations; without them the address space is bounded.
     ulimit -v 4194304
     # Said, since `set -e` does nothing in a function whose failure its caller asks for.
-    [ ! -d "regressions/$1" ] || "$binaries/$1" -runs=0 -artifact_prefix="artifacts/$1-" "regressions/$1" || exit
+    [ ! -d "regressions/$1" ] || "$binaries/$1" -runs=0 -timeout=10 -artifact_prefix="artifacts/$1-" "regressions/$1" || exit
     exec "$binaries/$1" -seed="$2" -max_total_time="$3" -max_len="$4" -timeout=10 -len_control=0 -artifact_prefix="artifacts/$1-" "${@:5}"
 }
 export -f fuzz

@@ -7,14 +7,14 @@
 # still lies in artifacts/.
 set -euo pipefail
 cd "$(dirname "$0")"
+mkdir -p corpus
+# Before the build: no other one takes the place of what runs. Held by the fuzzers too, so that no two nights write to the same files.
+exec 9>corpus/lock
+flock -n 9 || { echo "another night runs here" >&2 && exit 1; }
 source ./common.sh
 
 total=${LEDGER_FUZZ_SECONDS:-10800}
 longest=1800
-mkdir -p corpus
-# Held by the fuzzers too, so that no two nights write to the same files.
-exec 9>corpus/lock
-flock -n 9 || { echo "another night runs here" >&2 && exit 1; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -31,6 +31,10 @@ executions_in() {
 
 turn() {
     local target=$1 seconds executions turns build length began fuzzer status now log=corpus/$1.log seeds=$work/$1
+    # Whatever ends this but its own end: then there is no other turn, and no fuzzer is left behind.
+    touch "$work/$target.failed"
+    fuzzer=
+    trap '[ -z "$fuzzer" ] || kill "$fuzzer" 2>/dev/null || true' EXIT TERM
     read -r seconds executions turns build <"corpus/$target.night"
     turns=$((turns + 1))
     note "$target" "$seconds" "$executions" "$turns" "$build"
@@ -40,7 +44,6 @@ turn() {
     began=$SECONDS
     fuzz "$target" "$turns" "$length" 4096 -print_final_stats=1 "corpus/$target" "$seeds" >"$log" 2>&1 &
     fuzzer=$!
-    trap 'kill "$fuzzer" 2>/dev/null || true' TERM
     while kill -0 "$fuzzer" 2>/dev/null; do
         sleep 2
         # Whoever began this may have been killed.
@@ -50,8 +53,9 @@ turn() {
     done
     wait "$fuzzer" && status=0 || status=$?
     # 72: it was told to end.
-    if [ "$status" != 0 ] && [ "$status" != 72 ]; then
-        touch "$work/$target.failed"
+    if [ "$status" = 0 ] || [ "$status" = 72 ]; then
+        rm "$work/$target.failed"
+    else
         echo "$target failed, seed $turns:"
         tail -n 60 "$log"
         grep -a 'Test unit written to' "$log" | sed "s/.*Test unit/$target failed: its input was/" || true

@@ -39,8 +39,8 @@ const WINDOW: usize = 4_096;
 pub(crate) const FEW: usize = 32;
 /// How many transfers of a class are executed with their shards locked once, at most.
 const TRANSFERS: usize = 64;
-/// The same of those that are in no class: they need two shards each.
-const DEPENDENT: usize = 16;
+/// The same of those that are in no class, or too few for several: they need two shards each.
+const UNCLASSED: usize = 16;
 
 /// One command of a window on its way.
 enum Step {
@@ -309,11 +309,12 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
         let transfers = Transfers::sorted(commands.len(), tables.shards.len(), touched);
         let shards_of = |indexes: &[u32]| indexes.iter().flat_map(|&index| shards(index as usize)).collect();
         let classes = transfers.independent(begins_at(commands));
-        let groups: SmallVec<[&[u32]; 256]> = classes.flat_map(|class| class.chunks(TRANSFERS)).collect();
+        let together = if transfers.are_classed() { TRANSFERS } else { UNCLASSED };
+        let groups: SmallVec<[&[u32]; 256]> = classes.flat_map(|class| class.chunks(together)).collect();
         self.are_apart = true;
         self.execute_each(&groups, shards_of)?;
         self.are_apart = false;
-        for indexes in transfers.dependent().chunks(DEPENDENT) {
+        for indexes in transfers.dependent().chunks(UNCLASSED) {
             self.execute(tables.lock_soon(shards_of(indexes)), indexes)?;
         }
         Ok(())

@@ -133,8 +133,9 @@ impl Ledger {
         self.engine.submit(&command)
     }
 
-    /// Many independent commands with one wait: each is accepted or rejected for itself, in the order of the commands;
-    /// each sees those before it. A key that comes twice makes the second a repeat.
+    /// Many independent commands with one wait: each is accepted or rejected for itself, and sees those before it on its
+    /// accounts. The answers are in the order of the commands; of those that share no account the ids need not be. A key that
+    /// comes twice makes the second a repeat.
     ///
     /// # Errors
     /// [`Halted`]; if its outcome is unknown, some of the commands may be in the log: repeat the batch.

@@ -14,6 +14,7 @@ const BANDS_MAX: usize = 16;
 const CLASS_MIN: usize = 16;
 /// Transfers, sorted.
 pub(super) struct Transfers {
+    bands: usize,
     classes: Grouped,
     dependent: Vec<u32>,
 }
@@ -38,7 +39,12 @@ impl Transfers {
         };
         let mut classes = Grouped::by(dependent + 1, (0..count).map(class_of));
         let dependent = classes.take_last();
-        Transfers { classes, dependent }
+        Transfers { bands, classes, dependent }
+    }
+
+    /// Whether there are several classes, of which each needs few of the shards.
+    pub(super) fn are_classed(&self) -> bool {
+        self.bands > 1
     }
 
     /// The classes of those that touch no common account, each with its transfers in their order.
@@ -70,7 +76,7 @@ impl Accounts {
     const BITS_A_TRANSFER: usize = 128;
 
     fn of_transfers(count: usize) -> Accounts {
-        let log2 = (count * Self::BITS_A_TRANSFER).next_power_of_two().ilog2();
+        let log2 = (count.max(1) * Self::BITS_A_TRANSFER).next_power_of_two().ilog2();
         Accounts { bits: vec![0; 1 << (log2 - 6)].into(), log2 }
     }
 
@@ -145,6 +151,12 @@ mod tests {
             assert!(bands.len() <= 2);
         }
         assert_ne!(classes[0], transfers.independent(78).next().unwrap());
+    }
+
+    #[test]
+    fn no_transfers_are_no_class() {
+        let transfers = Transfers::sorted(0, 64, |_| unreachable!("there is none"));
+        assert_eq!((transfers.independent(5).count(), transfers.dependent()), (0, &[][..]));
     }
 
     #[test]
