@@ -265,6 +265,38 @@ fn a_snapshot_of_what_a_restored_ledger_was_restored_from_is_none_of_its_own() {
     assert_eq!(open(&taken).expect("its own log says all").state_digest(), state);
 }
 
+#[test]
+fn why_a_snapshot_is_left_behind_is_told() {
+    let (disk, [third, fourth]) = retired();
+    let [older, newer] = names(&disk, ".snapshot").try_into().expect("two are kept");
+    let told = |disk: &SimDisk, snapshot: &str| {
+        let (taken, _) = salvaged(disk);
+        let found = taken.given_up.iter().find(|given_up| given_up.file == snapshot).expect("it is left behind");
+        found.reason.clone()
+    };
+    assert_eq!(told(&without(&disk, &fourth), &newer), "it is later than what could be taken of the log");
+    assert_eq!(told(&without(&disk, &third), &older), "the log at its end is not there, or of another history");
+    let rotten = disk.after_kill();
+    rotten.flip_bit(&newer, 100, 3);
+    assert_eq!(told(&rotten, &newer), "it is damaged");
+    // Two copies, each of which goes on by itself.
+    let (one, other) = (disk.after_kill(), disk.after_kill());
+    for (disk, life) in [(&one, "one"), (&other, "other")] {
+        let ledger = open(disk).expect("sound");
+        (0..3).for_each(|n| charge(&ledger, &format!("{life} {n}")));
+        if life == "one" {
+            ledger.checkpoint().expect("a disk that works");
+        }
+        charge(&ledger, &format!("{life} after"));
+        ledger.close().expect("nothing is in the way");
+    }
+    let foreign = names(&one, ".snapshot").pop().expect("one was made");
+    for name in names(&one, ".history").iter().chain([&foreign]).filter(|name| other.read(name).is_none()) {
+        copy_file(&one, &other, name);
+    }
+    assert_eq!(told(&other, &foreign), "the log at its end is not there, or of another history");
+}
+
 fn copy_file(from: &SimDisk, to: &SimDisk, name: &str) {
     let file = to.create(name).expect("a disk that works");
     file.write_at(&from.read(name).expect("it is there"), 0).expect("a disk that works");

@@ -154,7 +154,7 @@ impl Source {
         (last, durable): (Seq, Seq),
         copied: &[&Candidate],
     ) -> Vec<Left> {
-        let Walked { mut left, ends, met } = walked;
+        let Walked { mut left, ends, .. } = walked;
         left.extend(self.without_header.iter().cloned());
         left.extend(self.missing(&left, &ends));
         left.sort_by(|one, other| one.file.cmp(&other.file));
@@ -204,10 +204,7 @@ impl Source {
             left.push(snapshot.leave(match &snapshot.found {
                 Err(_) => "it is damaged",
                 Ok(_) if snapshot.seq > last => "it is later than what could be taken of the log",
-                Ok((base, _)) if base.anchor <= last && !met.contains(&base.seq) => {
-                    "the log at its end is not there, or of another history"
-                }
-                Ok(_) => "the log that leads on from it is not there",
+                Ok(_) => "the log at its end is not there, or of another history",
             }));
         }
         left.sort_by(|one, other| one.file.cmp(&other.file));
