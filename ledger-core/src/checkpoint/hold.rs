@@ -50,3 +50,21 @@ impl LongestHold {
         self.bytes.get()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_time_and_the_most_that_was_copied_under_one_lock_are_told() {
+        let (holds, mut out) = (LongestHold::default(), vec![0_u64; 3]);
+        for (added, millis) in [(2, 2), (1, 0)] {
+            let held = holds.begin(&out);
+            std::thread::sleep(Duration::from_millis(millis));
+            out.extend(vec![0; added]);
+            holds.end(held, &out);
+            assert_eq!(holds.bytes(), 16);
+            assert!(holds.time() >= Duration::from_millis(2));
+        }
+    }
+}
