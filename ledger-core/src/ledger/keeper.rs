@@ -10,23 +10,6 @@ use crate::checkpoint::CheckpointError;
 use crate::ledger::Engine;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, Condvar, Mutex, Weak};
-use crate::types::Seq;
-
-/// What became of the checkpoints since the ledger was opened, whoever asked for them.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct Checkpoints {
-    /// How many were made.
-    pub made: u64,
-    /// How many failed; those apart that were given up because the ledger closed.
-    pub failed: u64,
-    /// The last entry of the newest snapshot, made since or found at the opening; 0: there is none.
-    pub last_seq: Seq,
-    /// Bytes that the log has grown by since: an opening would read about as many.
-    pub log_bytes_since: u64,
-    /// Why the last one failed, if it did.
-    pub last_error: Option<String>,
-}
 
 /// Tells the thread to look, or to end.
 #[derive(Default)]

@@ -2,6 +2,7 @@
 
 mod atomic;
 mod batch;
+mod checkpoints;
 mod engine;
 mod fingerprint;
 mod grouped;
@@ -24,8 +25,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 pub(crate) use self::batch::FEW;
+pub use self::checkpoints::Checkpoints;
 pub(crate) use self::engine::{Engine, SHARDS_MAX};
-pub use self::keeper::Checkpoints;
 use self::keeper::Keeper;
 pub(crate) use self::keys::Keys;
 pub(crate) use self::replay::{LockedShard, Logged, check_alone, new_key};
