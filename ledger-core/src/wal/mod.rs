@@ -107,11 +107,13 @@ mod copy;
 mod frame;
 mod group_commit;
 mod head;
+mod look;
 mod mark;
 mod names;
 mod options;
 mod reader;
 mod recovery;
+mod reservation;
 mod room;
 mod salvage;
 mod segment;
@@ -132,9 +134,11 @@ mod tests;
 
 use uuid::Uuid;
 
+pub(crate) use look::{Scanned, identity, is_there, leads_on, reaches_back_to_the_first, scan};
 pub(crate) use options::WalOptions;
 pub use options::{Durability, WhenFull};
 pub(crate) use recovery::lock;
+pub(crate) use reservation::Reservation;
 pub(crate) use salvage::{Candidate, Left, salvage};
 pub(crate) use start::{Base, Start};
 pub(crate) use stats::{COMMIT_ENTRIES, Counts, FSYNC_MICROS, WalStats};
@@ -144,7 +148,7 @@ pub(crate) use twin::{Kept, compare, copy_checked};
 
 use crate::error::{Halted, OpenError};
 use crate::sync::{Arc, Mutex, thread};
-use crate::sys::{DirectoryLock, ReadFrom, Storage};
+use crate::sys::{DirectoryLock, Storage};
 use crate::types::{Epoch, Head, Seq, Timestamp};
 use background::Background;
 pub(crate) use bundle::Bundle;
@@ -152,10 +156,12 @@ pub(crate) use copy::{copy, epochs_skipped};
 pub(crate) use frame::{Chain, FramePlace};
 use group_commit::Committer;
 use head::HeadHash;
-use reader::Reading;
-use room::{Lack, Need, Room};
+use room::{Need, Room};
 use shared::Shared;
 use threads::{Drivers, Engine};
+// What the tests name besides, as all that is imported here.
+#[cfg(all(test, not(feature = "loom")))]
+use {crate::sys::ReadFrom, reader::Reading, room::Lack};
 
 /// The position and time that a record got, fixed together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -229,126 +235,6 @@ pub(crate) struct TornTail {
     /// Where they were found.
     pub(crate) segment: String,
     pub(crate) offset: u64,
-}
-
-/// What [`scan`] found.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Scanned {
-    /// `None` where there is no log.
-    pub(crate) uuid: Option<Uuid>,
-    /// The highest epoch that anything was written under.
-    pub(crate) epoch: Epoch,
-    pub(crate) last_seq: Seq,
-    pub(crate) last_time: Timestamp,
-    /// All up to here is proven durable by the log itself.
-    pub(crate) durable: Seq,
-    pub(crate) segments: u64,
-    pub(crate) frames: u64,
-    /// Of the frames, padding included.
-    pub(crate) bytes: u64,
-    pub(crate) clean: bool,
-    /// In a log that is in use, also what is being written.
-    pub(crate) torn: Option<TornTail>,
-    pub(crate) head: Head,
-    /// The head at the seq that was asked about, if a commit ended there.
-    pub(crate) head_then: Option<Head>,
-    /// The first seq whose record is in the log.
-    pub(crate) first_seq: Seq,
-}
-
-/// Whether the log that lies on `storage` has all its entries from the first on.
-///
-/// # Errors
-/// It cannot be read.
-pub(crate) fn reaches_back_to_the_first(storage: &dyn Storage) -> Result<bool, OpenError> {
-    start::reaches_back_to_the_first(storage)
-}
-
-/// Whether the log that lies on `storage` leads on without a gap from where a snapshot needs it; without one, from the first entry.
-///
-/// # Errors
-/// It cannot be read.
-pub(crate) fn leads_on(storage: &dyn Storage, base: Option<&Base>) -> Result<bool, OpenError> {
-    start::leads_on(storage, base)
-}
-
-/// Whether a log lies on `storage`, or a snapshot of one, sound or not.
-///
-/// # Errors
-/// It cannot be looked into.
-pub(crate) fn is_there(storage: &dyn Storage) -> Result<bool, OpenError> {
-    let is_ours =
-        |name: &String| name == names::MARK || names::segment_number(name).is_some() || names::is_snapshot(name);
-    Ok(twin::list(storage)?.iter().any(is_ours))
-}
-
-/// The identity of the ledger whose log lies on `storage`; `None`: there is none.
-///
-/// # Errors
-/// It cannot be read.
-pub(crate) fn identity(storage: &dyn Storage) -> Result<Option<Uuid>, OpenError> {
-    Ok(reader::read_mark(storage, ReadFrom::Cache)?.map(|mark| mark.uuid))
-}
-
-/// Reads and checks a log from `start` on and changes nothing, be it in use or on a medium that cannot be written. Records that a
-/// running ledger adds meanwhile may be missed.
-///
-/// `then` is a seq whose head is looked for.
-///
-/// # Errors
-/// As [`Wal::open_after`], but for a directory in use.
-pub(crate) fn scan(
-    storage: &dyn Storage,
-    start: Start,
-    then: Option<Seq>,
-    visit: &mut dyn FnMut(Record<'_>),
-) -> Result<Scanned, OpenError> {
-    let mut visit = |record: Record<'_>| {
-        visit(record);
-        Ok(())
-    };
-    let log = reader::read(storage, Reading::Shared, start, &WalOptions::default(), then, &mut visit)?;
-    Ok(Scanned {
-        uuid: log.mark.map(|mark| mark.uuid),
-        epoch: log.epoch_max,
-        last_seq: log.end.last_seq,
-        last_time: log.end.last_time,
-        durable: log.end.durable,
-        segments: log.segments.len() as u64,
-        frames: log.end.frames,
-        bytes: log.end.bytes,
-        clean: log.end.clean,
-        head: log.end.head.at(log.end.last_seq),
-        head_then: then.and_then(|seq| log.end.head_then.map(|head| head.at(seq))),
-        first_seq: log.end.first_seq,
-        torn: log.end.torn.map(|torn| TornTail {
-            file: String::new(),
-            bytes: torn.end - torn.offset,
-            segment: names::segment(torn.segment),
-            offset: torn.offset,
-        }),
-    })
-}
-
-/// Room in the pipe and on the disk for records to come; what is not used is given back on drop. A commit is begun then
-/// at the latest, so that a batch wakes the log once; but not for a record that is alone, which is left to who waits for it
-/// (see [`Wal::begin`]), unless somebody queues for room.
-pub(crate) struct Reservation<'a> {
-    shared: &'a Shared,
-    left: Need,
-    wakes: bool,
-}
-
-impl Drop for Reservation<'_> {
-    fn drop(&mut self) {
-        let room = &self.shared.room;
-        room.give_back(self.left);
-        // Who waits for room has woken the log before he sleeps. What was appended after that takes room which only a
-        // commit gives back, so it is not left to who waits for the record: he may himself be waiting for room by now.
-        if self.wakes || room.is_crowded_after_append() {
-            self.shared.wake_committer();
-        }
-    }
 }
 
 /// An open log. Clones are handles to the same one; when the last is dropped, everything that was appended is synced
@@ -440,100 +326,6 @@ impl Wal {
 
     pub(crate) fn epoch(&self) -> Epoch {
         self.shared().epoch
-    }
-
-    /// The most bytes that `records` records can have together in one reservation.
-    pub(crate) fn bytes_max(&self, records: usize) -> usize {
-        self.shared().room.pipe_max().saturating_sub(Need::of(records, 0).pipe as usize)
-    }
-
-    /// Makes room for `records` records of `bytes` bytes together. Called before any lock is taken: it may wait. Who
-    /// holds a reservation must not wait for anything that needs another one.
-    pub(crate) fn reserve(&self, records: usize, bytes: usize) -> Result<Reservation<'_>, Refused> {
-        self.reserve_for(records, bytes, Need::of(records, bytes))
-    }
-
-    /// As [`Wal::reserve`], for records that are all appended by one call of [`Wal::append_together`]: on the disk, room for the
-    /// one frame.
-    pub(crate) fn reserve_together(&self, records: usize, bytes: usize) -> Result<Reservation<'_>, Refused> {
-        self.reserve_for(records, bytes, Need::of_together(records, bytes))
-    }
-
-    fn reserve_for(&self, records: usize, bytes: usize, need: Need) -> Result<Reservation<'_>, Refused> {
-        let shared = self.shared();
-        self.check_open()?;
-        if shared.in_memory {
-            return Ok(Reservation { shared, left: Need::default(), wakes: false });
-        }
-        if bytes > self.bytes_max(records) {
-            return Err(Refused::TooLarge { bytes, bytes_max: self.bytes_max(records) });
-        }
-        if shared.room.is_crowded() || shared.room.try_take(need).is_err() {
-            self.queue_for(need)?;
-        }
-        Ok(Reservation { shared, left: need, wakes: false })
-    }
-
-    fn check_open(&self) -> Result<(), Refused> {
-        if let Some(halted) = self.shared().halted() {
-            return Err(Refused::Halted(halted));
-        }
-        if self.shared().is_open() { Ok(()) } else { Err(Refused::Closed) }
-    }
-
-    /// There is no room now, or others came before: waits for its turn, then for room.
-    fn queue_for(&self, need: Need) -> Result<(), Refused> {
-        let shared = self.shared();
-        let room = &shared.room;
-        if self.is_known_full(need) {
-            return Err(Refused::StorageFull);
-        }
-        let turn = room.queue();
-        let mut failures_before = None;
-        loop {
-            self.check_open()?;
-            match room.try_take(need) {
-                Ok(()) => return Ok(()),
-                Err(Lack::Pipe) if shared.options.when_full == WhenFull::Refuse => return Err(Refused::Overloaded),
-                Err(Lack::Pipe) => shared.wake_committer(),
-                // He waited behind the one who found it so.
-                Err(Lack::Disk) if failures_before.is_none() && self.is_known_full(need) => {
-                    return Err(Refused::StorageFull);
-                }
-                Err(Lack::Disk) => match failures_before {
-                    None => {
-                        failures_before = Some(turn.demand(need.disk));
-                        shared.wake_background(true);
-                    }
-                    Some(before) if turn.failures() > before => return Err(Refused::StorageFull),
-                    Some(_) => {}
-                },
-            }
-            if shared.options.threads {
-                turn.wait(|| {
-                    turn.has(need)
-                        || failures_before.is_some_and(|before| turn.failures() > before)
-                        || self.check_open().is_err()
-                });
-            } else if !self.step() {
-                // All that is in the way is promised to others, and they are not going to be waited for here.
-                return Err(Refused::Overloaded);
-            }
-        }
-    }
-
-    /// Whether the disk is known to be full: then nobody waits for another attempt. Without threads there is no time, and
-    /// every call makes its own.
-    fn is_known_full(&self, need: Need) -> bool {
-        let shared = self.shared();
-        if !shared.options.threads {
-            return false;
-        }
-        let (is_full, tries_again) = shared.room.is_known_full(need);
-        if tries_again {
-            shared.wake_background(true);
-        }
-        is_full
     }
 
     /// Appends one record. Its time is the larger of `not_before` and the log's time.
