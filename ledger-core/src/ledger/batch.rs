@@ -250,8 +250,7 @@ impl Engine {
         room: &mut Reservation<'_>,
     ) -> Result<Executed<'_>, Halted> {
         let (group, now, executed) = (Group::new(self.wal.bundle()), self.now(), Executed::default());
-        let mut run =
-            Run { engine: self, commands, steps: &mut [], seen, room, group, now, are_apart: false, executed };
+        let mut run = Run { engine: self, commands, steps: &mut [], seen, room, group, now, executed };
         let mut steps = &mut claims.steps[..commands.len()];
         for commands in commands.chunk_by(|one, next| one.is_transfer() == next.is_transfer()) {
             run.commands = commands;
@@ -282,8 +281,6 @@ struct Run<'e, 'r, 'c, 'a, 'w> {
     /// Empty between two groups.
     group: Group<'e>,
     now: Timestamp,
-    /// No two of the commands that are executed now touch one account.
-    are_apart: bool,
     executed: Executed<'e>,
 }
 
@@ -311,11 +308,9 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
         let classes = transfers.independent(begins_at(commands));
         let together = if transfers.are_classed() { TRANSFERS } else { UNCLASSED };
         let groups: SmallVec<[&[u32]; 256]> = classes.flat_map(|class| class.chunks(together)).collect();
-        self.are_apart = true;
-        self.execute_each(&groups, shards_of)?;
-        self.are_apart = false;
+        self.execute_each(&groups, true, shards_of)?;
         for indexes in transfers.dependent().chunks(UNCLASSED) {
-            self.execute(tables.lock_soon(shards_of(indexes)), indexes)?;
+            self.execute(tables.lock_soon(shards_of(indexes)), indexes, false)?;
         }
         Ok(())
     }
@@ -326,28 +321,34 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
         let shard = |prepared: &Prepared<'_, '_>| tables.shard_of(prepared.movement.viewer());
         let order = Grouped::by(tables.shards.len(), commands.iter().map(shard));
         let groups: SmallVec<[&[u32]; 128]> = order.from(begins_at(commands)).collect();
-        self.execute_each(&groups, |group: &[u32]| [shard(&commands[group[0] as usize])].into_iter().collect())
+        self.execute_each(&groups, false, |group: &[u32]| [shard(&commands[group[0] as usize])].into_iter().collect())
     }
 
     /// Executes groups of commands that touch no common account, in any order: those whose shards another thread has come
-    /// later. To wait for one would take longer than to execute a group.
-    fn execute_each(&mut self, groups: &[&[u32]], shards_of: impl Fn(&[u32]) -> ShardSet) -> Result<(), Halted> {
+    /// later. To wait for one would take longer than to execute a group. Those of one group touch no common account either, if they
+    /// `are_apart`.
+    fn execute_each(
+        &mut self,
+        groups: &[&[u32]],
+        are_apart: bool,
+        shards_of: impl Fn(&[u32]) -> ShardSet,
+    ) -> Result<(), Halted> {
         let tables = &self.engine.tables;
         let mut later: SmallVec<[&[u32]; 64]> = SmallVec::new();
         for group in groups {
             match tables.try_lock(shards_of(group)) {
-                Some(locked) => self.execute(locked, group)?,
+                Some(locked) => self.execute(locked, group, are_apart)?,
                 None => later.push(group),
             }
         }
         for group in later {
-            self.execute(tables.lock_soon(shards_of(group)), group)?;
+            self.execute(tables.lock_soon(shards_of(group)), group, are_apart)?;
         }
         Ok(())
     }
 
-    /// Executes the commands `indexes`, whose shards are locked.
-    fn execute(&mut self, mut locked: LockedShards<'e>, indexes: &[u32]) -> Result<(), Halted> {
+    /// Executes the commands `indexes`, whose shards are locked; no two of them touch one account, if they `are_apart`.
+    fn execute(&mut self, mut locked: LockedShards<'e>, indexes: &[u32], are_apart: bool) -> Result<(), Halted> {
         let _fuse = Fuse(&self.engine.wal);
         for indexes in indexes.chunks(TOUCHED_TOGETHER) {
             let indexes = self.claimed(indexes);
@@ -363,7 +364,7 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
                 }
                 _ => {
                     let found = self.find_ahead(&locked, &indexes);
-                    if !self.execute_plain_transfers(&mut locked, &indexes, &found)? {
+                    if !(are_apart && self.execute_plain_transfers(&mut locked, &indexes, &found)?) {
                         self.execute_locked(&mut locked, &indexes, &found)?;
                     }
                 }

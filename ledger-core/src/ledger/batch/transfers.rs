@@ -31,7 +31,7 @@ struct Side {
 }
 
 impl<'e> Run<'e, '_, '_, '_, '_> {
-    /// Executes the commands `indexes`, at most [`TOUCHED_TOGETHER`], if all are plain transfers between accounts of their own, and
+    /// Executes the commands `indexes`, at most [`TOUCHED_TOGETHER`] that touch no common account, if all are plain transfers, and
     /// accepted as such. Else does nothing, and says so. `found` says where their accounts are, who pays first.
     pub(super) fn execute_plain_transfers(
         &mut self,
@@ -41,9 +41,7 @@ impl<'e> Run<'e, '_, '_, '_, '_> {
     ) -> Result<bool, Halted> {
         let engine = self.engine;
         // Each leaves two records at most in one shard, and nobody opens an account.
-        let are_apart =
-            self.are_apart && !indexes.is_empty() && locked.iter().all(|shard| shard.has_room_for(indexes.len()));
-        if !are_apart {
+        if indexes.is_empty() || !locked.iter().all(|shard| shard.has_room_for(indexes.len())) {
             return Ok(false);
         }
         let mut transfers: SmallVec<[PlainTransfer; TOUCHED_TOGETHER]> = SmallVec::new();
