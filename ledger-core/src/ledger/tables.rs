@@ -101,18 +101,18 @@ impl<'a> LockedShards<'a> {
 
     /// Which of those that are locked it is: to be asked once for what is done to it more than once.
     #[inline]
-    pub(super) fn place_of(&self, index: usize) -> Place {
-        Place(self.position(index))
+    pub(super) fn place_of(&self, index: usize) -> ShardPlace {
+        ShardPlace(self.position(index))
     }
 
     #[inline]
-    pub(super) fn at(&self, place: Place) -> &Shard {
+    pub(super) fn at(&self, place: ShardPlace) -> &Shard {
         &self.guards[place.0].1
     }
 
     /// As [`LockedShards::at`] with its index, to change it.
     #[inline]
-    pub(super) fn at_mut(&mut self, place: Place) -> (usize, &mut Shard) {
+    pub(super) fn at_mut(&mut self, place: ShardPlace) -> (usize, &mut Shard) {
         let (index, guard) = &mut self.guards[place.0];
         (*index, guard)
     }
@@ -155,9 +155,9 @@ impl<'a> LockedShards<'a> {
     }
 }
 
-/// One of some locked shards.
+/// Which one of some locked shards.
 #[derive(Clone, Copy)]
-pub(super) struct Place(usize);
+pub(super) struct ShardPlace(usize);
 
 /// Which ledger an entry belongs to, and which of its openings wrote it.
 #[derive(Clone, Copy)]

@@ -5,7 +5,7 @@
 use smallvec::SmallVec;
 
 use super::{Halted, LockedShards, Plain, Prepared, Run, Step};
-use crate::ledger::tables::Place;
+use crate::ledger::tables::ShardPlace;
 use crate::state::account::Slot;
 use crate::state::plain::PlainMovement;
 use crate::state::plan::Movement;
@@ -26,7 +26,7 @@ struct PlainTransfer {
 #[derive(Clone, Copy)]
 struct Side {
     user: UserId,
-    place: Place,
+    place: ShardPlace,
     slot: Slot,
 }
 
