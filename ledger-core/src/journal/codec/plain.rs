@@ -85,12 +85,12 @@ impl Numbers<'_> {
         None
     }
 
+    /// A user or the world outside: no other is a party of what is plain.
     #[inline]
     fn party(&mut self, code: u8) -> Option<Party> {
         Some(match code {
             0 => Party::User(UserId::new(self.next()?)?),
             1 => Party::External,
-            2 => Party::Suspense,
             _ => return None,
         })
     }
