@@ -1,6 +1,7 @@
 //! The log's behaviour, on the simulated disk and on a real one.
 
 mod behaviour;
+mod chosen;
 mod copies;
 mod counting;
 mod crash;
@@ -12,6 +13,7 @@ mod forgery;
 mod frames;
 mod handles;
 mod judged;
+mod left;
 mod meanwhile;
 mod mirror;
 mod salvage;

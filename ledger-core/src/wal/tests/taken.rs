@@ -110,6 +110,15 @@ fn behind_a_closing_frame_whatever_there_is_is_left() {
 }
 
 #[test]
+fn behind_the_end_of_a_full_segment_whatever_there_is_is_left() {
+    // In a copy the segments are as long as what they hold.
+    let (.., copy) = take(&small_log());
+    let end = copy.read(&names::segment(LAST)).unwrap().len() as u64;
+    copy.overwrite(&names::segment(LAST), end, b"more");
+    left(&copy, 8, LAST, end, "the segment is full");
+}
+
+#[test]
 fn what_can_be_read_once_and_then_no_more_is_not_taken() {
     let (disk, into) = (small_log(), SimDisk::new(2));
     let (name, at) = (names::segment(LAST), FRAMES_AT + BLOCK);
