@@ -201,6 +201,52 @@ fn of_a_segment_that_could_be_taken_once_and_then_does_not_follow_nothing_is_lef
 }
 
 #[test]
+fn what_is_left_of_a_log_while_it_is_copied_is_taken_be_it_one_entry() {
+    for left in [0, 1] {
+        let disk = small_log();
+        let (lost, mut opened) = (disk.clone(), 0);
+        // The first segment is opened for its header, to be gone through, and then to be copied.
+        let told = Told::new(&disk, move |read, name| {
+            if read == Read::Opening && name == names::segment(FIRST) {
+                opened += 1;
+                if opened == 3 {
+                    lost.lose_sectors(name, FRAMES_AT + left * BLOCK..FRAMES_AT + left * BLOCK + 512);
+                }
+            }
+            Ok(())
+        });
+        let into = SimDisk::new(2);
+        match salvage::salvage(&told, &into, &|_| Ok(()), &|_| Ok(vec![]), &mut |_| Ok(())) {
+            Ok(taken) => {
+                assert_eq!((taken.last.seq.get(), left), (1, 1));
+                assert_eq!(open(&into.survivor(3), &manual()).unwrap().2.len(), 1);
+            }
+            Err(fault) => {
+                assert!(fault.is_damage() && left == 0, "{left}: {fault}");
+                assert_eq!(into.names().iter().filter_map(|name| names::segment_number(name)).count(), 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_there_yet_is_an_empty_directory_and_what_cannot_be_listed_is_not() {
+    let salvaged_into = |kind: io::ErrorKind| {
+        let mut listed = 0;
+        let into = Told::new(&SimDisk::new(2), move |read, _| {
+            listed += u32::from(read == Read::Listing);
+            if listed == 1 { Err(kind.into()) } else { Ok(()) }
+        });
+        salvage::salvage(&small_log(), &into, &|_| Ok(()), &|_| Ok(vec![]), &mut |_| Ok(()))
+    };
+    assert_eq!(salvaged_into(io::ErrorKind::NotFound).unwrap().last.seq, Seq::new(8));
+    match salvaged_into(io::ErrorKind::PermissionDenied) {
+        Err(OpenError::Io { source, .. }) => assert_eq!(source.kind(), io::ErrorKind::PermissionDenied),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn a_mark_that_is_lost_while_it_is_copied_is_not_copied_in_part() {
     let said = |disk: &SimDisk| {
         let file = disk.open(names::MARK).unwrap();
