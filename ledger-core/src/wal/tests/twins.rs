@@ -1,7 +1,7 @@
 //! What is done to each side of a mirrored log, and what is left alone.
 
 use super::super::twin;
-use super::judged::{BLOCK, FIRST, small_log};
+use super::judged::{BLOCK, FIRST, LAST, MIDDLE, SPARE, small_log};
 use super::*;
 use segment::FRAMES_AT;
 
@@ -70,6 +70,45 @@ fn the_side_that_is_behind_gets_what_is_the_logs_and_keeps_what_is_not() {
         }
         assert_eq!(open(&behind, &manual()).unwrap().2.len(), 9);
     }
+}
+
+/// Brings both sides up to date; what is said of it, and which side alone had the log.
+fn mended(primary: &SimDisk, mirror: &SimDisk) -> (Option<String>, Option<usize>) {
+    let compared = twin::compare(primary, mirror, &WalOptions::default()).unwrap();
+    let kept = compared.kept().expect("one has a log");
+    compared.begin().unwrap();
+    let said = compared.finish().unwrap();
+    let scanned = scan_records(mirror).unwrap().0;
+    assert_eq!((Some(kept.uuid), kept.first_seq, kept.last_seq), (scanned.uuid, scanned.first_seq, scanned.last_seq));
+    (said, kept.alone)
+}
+
+#[test]
+fn what_was_mended_is_told_with_a_few_of_the_files_and_why() {
+    let (whole, none) = (small_log(), SimDisk::new(2));
+    assert_eq!(mended(&whole, &small_log()), (None, None));
+    let told = |sides: [&SimDisk; 2], alone: Option<usize>, segments: &[u64], others: &str, why: &str| {
+        let files = segments.iter().map(|number| names::segment(*number)).collect::<Vec<_>>().join(", ");
+        let said = format!("simulated disk: {files}{others} copied from simulated disk: {why}");
+        assert_eq!(mended(&sides[0].after_kill(), &sides[1].after_kill()), (Some(said), alone));
+    };
+    let nothing = "there was no log";
+    told([&whole, &none], Some(0), &[FIRST, MIDDLE, LAST, SPARE], " and 1 more", nothing);
+    let fewer = small_log();
+    fewer.erase(&names::segment(SPARE));
+    told([&fewer, &none], Some(0), &[FIRST, MIDDLE, LAST], ", durable.mark", nothing);
+    told([&none, &fewer], Some(1), &[FIRST, MIDDLE, LAST], ", durable.mark", nothing);
+    let damaged = small_log();
+    damaged.flip_bit(&names::segment(FIRST), FRAMES_AT + 90, 0);
+    let fault = format!("{} at byte 8192 (seq 1): the frame's checksum is wrong", names::segment(FIRST));
+    told([&whole, &damaged], Some(0), &[FIRST], "", &fault);
+    // Behind the end of its frames.
+    let differing = small_log();
+    differing.flip_bit(&names::segment(FIRST), 1 << 19, 0);
+    told([&whole, &differing], None, &[FIRST], "", "the logs are the same, and the files were not");
+    // An opening begins a segment and prepares another.
+    let behind = "it ended with seq 8, and the other side with seq 9";
+    told([&one_ahead(), &whole], None, &[SPARE + 1, SPARE + 2], ", durable.mark", behind);
 }
 
 #[test]
@@ -147,9 +186,9 @@ fn a_history_that_leads_nowhere_near_is_told_from_one_that_leads_elsewhere() {
     assert_eq!(words(&better, &ending_with(4)), elsewhere.replace('2', "4"));
     // The same history, as far as the first seq that the better one has, is led from.
     let same = small_log();
-    same.erase(&names::segment(super::judged::LAST));
-    same.erase(&names::segment(super::judged::SPARE));
-    same.erase(&names::segment(super::judged::MIDDLE));
+    same.erase(&names::segment(LAST));
+    same.erase(&names::segment(SPARE));
+    same.erase(&names::segment(MIDDLE));
     put(&same, "2.snapshot", b"of seq 2");
     let (uuid, chain) = (Uuid::from_u128(0x1ed9e7), super::judged::frame_chain(&same, FIRST, 4 * 4096));
     for count in 0..2 {
