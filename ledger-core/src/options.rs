@@ -35,6 +35,7 @@ pub struct Options {
     pub(crate) shards: usize,
     pub(crate) accept_clock: bool,
     pub(crate) memory_bytes_max: Option<u64>,
+    pub(crate) memory_ahead: usize,
     pub(crate) withdrawal_places: Option<usize>,
     pub(crate) policy: Policy,
     pub(crate) clock: Arc<dyn Clock>,
@@ -64,6 +65,7 @@ impl Default for Options {
             shards: 64,
             accept_clock: false,
             memory_bytes_max: None,
+            memory_ahead: 64 << 20,
             withdrawal_places: None,
             policy: Policy::default(),
             clock: Arc::new(SystemClock),
@@ -154,6 +156,16 @@ impl Options {
     #[must_use]
     pub fn memory_bytes_max(mut self, bytes: Option<u64>) -> Options {
         self.memory_bytes_max = bytes;
+        self
+    }
+
+    /// Up to how many bytes of memory a thread writes to before the tables need them; 0: none, and no thread. Else whoever is first to
+    /// use a page of memory waits until the operating system, or the host of a virtual machine, has it. For sixteen bytes that the
+    /// tables have taken since the opening one is kept ready, so a small ledger has none. Default 64 MiB. The ledgers of a process share it, and the
+    /// largest of their limits counts. Not without [`Options::threads`].
+    #[must_use]
+    pub fn memory_ahead(mut self, bytes: usize) -> Options {
+        self.memory_ahead = bytes;
         self
     }
 

@@ -404,10 +404,13 @@ pub struct Memory {
     /// for each of a few hundred tables, and the operating system gives no memory for it before it is used, unless the
     /// allocator asks for huge pages.
     pub unfilled: u64,
+    /// Beside all these, what was written to before the tables need it ([`crate::Options::memory_ahead`]), of all ledgers of the
+    /// process.
+    pub ahead: u64,
 }
 
 impl Memory {
-    /// All tables together, with what they have not used yet.
+    /// All tables together, with what they have not used yet, and without what is ready for them.
     pub const fn total(&self) -> u64 {
         self.accounts + self.history + self.withdrawals + self.keys + self.locator
     }

@@ -236,13 +236,14 @@ fn money(page: &mut Page, stats: &Stats) {
 }
 
 fn memory(page: &mut Page, stats: &Stats, resident_bytes: Option<u64>) {
-    let Memory { accounts, history, withdrawals, keys, locator, unfilled, .. } = stats.memory;
+    let Memory { accounts, history, withdrawals, keys, locator, unfilled, ahead } = stats.memory;
     page.head("ledger_memory_bytes", "gauge", "What the ledger's tables take, by part.");
     let parts = [accounts, history, withdrawals, keys, locator];
     for (part, bytes) in ["accounts", "history", "withdrawals", "keys", "locator"].into_iter().zip(parts) {
         page.line("ledger_memory_bytes", &format!("part=\"{part}\""), bytes);
     }
     page.gauge("ledger_memory_unfilled_bytes", "Of those, what was allocated ahead and is not used yet.", unfilled);
+    page.gauge("ledger_memory_ahead_bytes", "Beside them, what was written to before the tables need it.", ahead);
     if let Some(bytes) = resident_bytes {
         page.gauge("ledger_memory_resident_bytes", "What the process holds, all in.", bytes);
     }

@@ -104,6 +104,7 @@ pub fn open(config: &Config) -> Result<Ledger, OpenError> {
         .accept_clock(config.accept_clock)
         .on_progress(progress::teller())
         .memory_bytes_max(config.memory_bytes_max)
+        .memory_ahead(config.memory_ahead)
         .withdrawal_places(Some(config.workers.saturating_add(config.queue)))
         .policy(Policy { idempotency_window: bank(config).idempotency_window(), ..config.policy.clone() });
     let options = match config.durability {

@@ -213,9 +213,9 @@ class Load:
         self.counts["requests that leave nothing"] += line.ask(singles(self.dice.randrange(self.counts["charges"]), nonce))
 
     def memory(self):
-        """What of the tables is filled, and what the process holds, in bytes."""
+        """What the tables have filled and what is ready for them, and what the process holds, in bytes."""
         figure = self.figures()
-        filled = figure("ledger_memory_bytes") - figure("ledger_memory_unfilled_bytes")
+        filled = figure("ledger_memory_bytes") - figure("ledger_memory_unfilled_bytes") + figure("ledger_memory_ahead_bytes")
         return int(filled), int(figure("ledger_memory_resident_bytes"))
 
     def figures(self):

@@ -29,6 +29,7 @@ use crate::state::shard::Shard;
 use crate::state::{KnownSlots, TransactionEntry};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, thread};
 use crate::sys::MemoryGauge;
+use crate::sys::ahead::Ahead;
 use crate::types::{Fingerprint, Seq, Timestamp, TransactionId, UserId};
 use crate::view::{Balance, Receipt};
 use crate::wal::{Bundle, Level, Refused, Reservation, Stamp, Wal};
@@ -52,6 +53,8 @@ pub(crate) struct Engine {
     pub(super) recovered: Recovered,
     pub(super) checkpoints: Mutex<Tally>,
     memory: MemoryGauge,
+    /// What the tables will need next is written to meanwhile.
+    _ahead: Option<Ahead>,
     pub(super) closing: AtomicBool,
     /// A batch of so many commands is no more than those.
     pub(super) few: usize,
@@ -176,6 +179,7 @@ impl Engine {
             checkpointer,
             recovered,
             memory: MemoryGauge::new(options.memory_bytes_max),
+            _ahead: if options.threads { Ahead::begin(options.memory_ahead) } else { None },
             closing: AtomicBool::new(false),
             few: options.few,
             #[cfg(any(test, feature = "sim"))]

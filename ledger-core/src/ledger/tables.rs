@@ -18,6 +18,7 @@ use crate::state::plan::Movement;
 use crate::state::shard::{Shard, TOUCHED_TOGETHER};
 use crate::state::{KnownSlots, TransactionEntry};
 use crate::sync::{CachePadded, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sys::ahead;
 use crate::types::{Epoch, Seq, Timestamp, TransactionId, UserId};
 use crate::view::{CurrencyAudit, Memory};
 use crate::wal::Stamp;
@@ -360,7 +361,8 @@ impl Tables {
     pub(super) fn memory(&self) -> Memory {
         let locator = self.locator.bytes() as u64;
         let (keys, unfilled) = self.keys.bytes();
-        let rest = Memory { keys: keys as u64, locator, unfilled: unfilled as u64, ..Memory::default() };
+        let ahead = ahead::bytes_ready() as u64;
+        let rest = Memory { keys: keys as u64, locator, unfilled: unfilled as u64, ahead, ..Memory::default() };
         self.shards.iter().map(|shard| shard.read().memory()).fold(rest, |sum, shard| Memory {
             accounts: sum.accounts + shard.accounts,
             history: sum.history + shard.history,

@@ -13,6 +13,8 @@
 use std::mem::size_of;
 use std::ops::{Index, IndexMut};
 
+use crate::sys::ahead::{self, Block};
+
 /// Items by index, in chunks of `2^FIRST` items (the first two), then twice as many each, up to `2^MOST`.
 #[derive(Debug)]
 pub(crate) struct Chunked<T, const FIRST: u32, const MOST: u32> {
@@ -119,7 +121,7 @@ pub(crate) struct Arena<T, const LOG2: u32> {
     chunks: Vec<Vec<T>>,
 }
 
-impl<T: Copy + Default, const LOG2: u32> Arena<T, LOG2> {
+impl<T: Block, const LOG2: u32> Arena<T, LOG2> {
     /// How many items a chunk holds.
     pub(crate) const CHUNK_ITEMS: usize = 1 << LOG2;
 
@@ -210,7 +212,7 @@ impl<T: Copy + Default, const LOG2: u32> Arena<T, LOG2> {
 
     /// Leaves the rest of the last chunk unused: the next run begins a new one.
     pub(crate) fn begin_chunk(&mut self) {
-        self.chunks.push(Vec::with_capacity(Self::CHUNK_ITEMS));
+        self.chunks.push(ahead::room(Self::CHUNK_ITEMS));
     }
 
     /// Everything from `address` to the end of what its chunk holds; empty where that is past the end.

@@ -17,6 +17,8 @@
 
 use std::mem::size_of;
 
+use crate::sys::ahead;
+
 /// Slots of a table right after a split. Moving this many takes microseconds.
 const BASE: u32 = 4_096;
 /// What a table grows by from there.
@@ -178,7 +180,7 @@ const fn fold(hash: u64) -> u32 {
 impl Table {
     fn new(capacity: u32, depth: u32) -> Table {
         let overhang = (capacity / 16).clamp(4, 64);
-        Table { slots: vec![0; (capacity + overhang) as usize], capacity, used: 0, depth }
+        Table { slots: ahead::filled((capacity + overhang) as usize), capacity, used: 0, depth }
     }
 
     const fn is_full(&self) -> bool {

@@ -1,5 +1,6 @@
 //! The only calls to the operating system: the directory that holds a ledger, and the clocks.
 
+pub(crate) mod ahead;
 mod clock;
 mod memory;
 mod storage;

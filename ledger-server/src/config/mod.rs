@@ -71,6 +71,8 @@ pub struct Config {
     pub keeps_log: bool,
     /// Above how much resident memory new transactions are refused; `None` where the machine does not tell what it has.
     pub memory_bytes_max: Option<u64>,
+    /// Up to how much memory is written to before the tables need it.
+    pub memory_ahead: usize,
     /// Who signs heads.
     pub signer: Option<HeadSigner>,
     /// Which pages of other servers may have something done.
@@ -138,6 +140,7 @@ impl Config {
             keeps_log: settings.keep_log.unwrap_or(false),
             checkpoint_bytes: settings.checkpoint_size.map_or(256 << 20, |size| size.0),
             memory_bytes_max: memory_bytes_max(settings.memory_max.unwrap_or(MemoryMax::Percent(80)))?,
+            memory_ahead: settings.memory_ahead.map_or(64 << 20, |size| size.0.try_into().unwrap_or(usize::MAX)),
             signer: settings.signing_key_file.as_deref().map(HeadSigner::from_file).transpose()?,
             allowed_origins: settings.allowed_origins.map_or_else(Vec::new, |origins| origins.0),
             accept_clock: settings.accept_clock.unwrap_or(false),
@@ -362,6 +365,7 @@ mod tests {
             checkpoint_size = "2MiB"
             keep_log = true
             memory_max = "1GiB"
+            memory_ahead = "1MiB"
             signing_key_file = {key:?}
             allowed_origins = ["https://a.example", "http://b:1"]
             accept_clock = true
@@ -390,7 +394,7 @@ mod tests {
             ..from_file
         });
         let config = config.unwrap();
-        assert_eq!(config.memory_bytes_max, Some(1 << 30));
+        assert_eq!((config.memory_bytes_max, config.memory_ahead), (Some(1 << 30), 1 << 20));
         assert_eq!((config.notice_secrets.len(), config.allowed_origins.len()), (1, 2));
         let BankConfig::Simulated(bank) = config.bank else { panic!("{:?}", config.bank) };
         assert_eq!(bank.latency.to_string(), "1s..10s");

@@ -125,6 +125,10 @@ pub struct Settings {
     /// an eighth of it together, or 32MiB [default: 80%]
     #[arg(long, value_name = "LIMIT")]
     pub memory_max: Option<MemoryMax>,
+    /// Up to how much memory is written to before the tables need it, one byte for sixteen that they have; 0B: none
+    /// [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub memory_ahead: Option<Size>,
     /// An Ed25519 key (PEM) that signs the heads of GET /head
     #[arg(long, value_name = "FILE")]
     pub signing_key_file: Option<PathBuf>,
@@ -254,6 +258,7 @@ impl Settings {
             checkpoint_size,
             keep_log,
             memory_max,
+            memory_ahead,
             signing_key_file,
             allowed_origins,
             accept_clock,

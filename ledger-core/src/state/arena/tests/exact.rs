@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-type Small = Arena<u16, 4>;
+type Small = Arena<u32, 4>;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -24,14 +24,14 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Where a run of `len` goes, by the chunks that there are.
-fn place(chunks: &[Vec<u16>], len: usize) -> u64 {
+fn place(chunks: &[Vec<u32>], len: usize) -> u64 {
     match chunks.last() {
         Some(last) if last.len() + len <= 16 => (chunks.len() as u64 - 1) * 16 + last.len() as u64,
         _ => chunks.len() as u64 * 16,
     }
 }
 
-fn check(arena: &mut Small, chunks: &[Vec<u16>]) {
+fn check(arena: &mut Small, chunks: &[Vec<u32>]) {
     assert_eq!(arena.chunks, chunks);
     for len in 0..=16 {
         assert_eq!(arena.next_address(len), place(chunks, len), "{len}");
@@ -44,7 +44,7 @@ fn check(arena: &mut Small, chunks: &[Vec<u16>]) {
         let next = (chunk + 1 < chunks.len()).then_some((chunk as u64 + 1) * 16);
         assert_eq!(arena.next_chunk(address), next, "{address}");
     }
-    assert_eq!(arena.bytes(), chunks.len() * 32 + arena.chunks.capacity() * size_of::<Vec<u16>>());
+    assert_eq!(arena.bytes(), chunks.len() * 64 + arena.chunks.capacity() * size_of::<Vec<u32>>());
     assert_eq!(arena.unfilled_bytes(), chunks.last().map_or(0, |last| (16 - last.len()) * 2));
 }
 
@@ -53,10 +53,10 @@ proptest! {
 
     #[test]
     fn it_agrees_with_plain_chunks(steps in prop::collection::vec(step(), 0..40)) {
-        let (mut arena, mut chunks, mut item) = (Small::new(), Vec::<Vec<u16>>::new(), 0);
+        let (mut arena, mut chunks, mut item) = (Small::new(), Vec::<Vec<u32>>::new(), 0);
         check(&mut arena, &chunks);
         for step in steps {
-            let mut items = |len: usize| -> Vec<u16> {
+            let mut items = |len: usize| -> Vec<u32> {
                 (0..len).map(|_| { item += 1; item }).collect()
             };
             let (address, run) = match step {
@@ -66,7 +66,7 @@ proptest! {
                 }
                 Step::PushParts(lens) => {
                     let parts: Vec<_> = lens.into_iter().map(&mut items).collect();
-                    let slices: Vec<&[u16]> = parts.iter().map(Vec::as_slice).collect();
+                    let slices: Vec<&[u32]> = parts.iter().map(Vec::as_slice).collect();
                     (arena.push_parts(&slices), parts.concat())
                 }
                 Step::PushEmpty(len) => (arena.push_empty(len), vec![0; len]),
@@ -95,7 +95,7 @@ proptest! {
 
 #[test]
 fn only_what_follows_is_restored() {
-    let items: Vec<u16> = (1..=16).collect();
+    let items: Vec<u32> = (1..=16).collect();
     let with = |lengths: &[usize]| {
         let mut arena = Small::new();
         for len in lengths {
@@ -105,7 +105,7 @@ fn only_what_follows_is_restored() {
         arena
     };
     for lengths in [&[][..], &[0], &[5], &[16], &[5, 0], &[5, 7], &[16, 16]] {
-        let before: Vec<Vec<u16>> = lengths.iter().map(|len| items[..*len].to_vec()).collect();
+        let before: Vec<Vec<u32>> = lengths.iter().map(|len| items[..*len].to_vec()).collect();
         for address in 0..(lengths.len() as u64 + 2) * 16 {
             for len in 0..=16 {
                 let mut arena = with(lengths);
@@ -154,4 +154,9 @@ fn what_is_pushed_here_begins_where_the_last_chunk_ends_if_that_has_room_for_all
     assert!(arena.push_here(&[2, 3, 4, 5, 6], 5) && arena.next_address(0) == 16);
     assert_eq!(arena.rest(9), [1, 1, 2, 3, 4, 5, 6]);
     assert!(!arena.push_here(&[1], 1), "it is full");
+}
+
+#[test]
+fn of_the_chunks_of_records_keys_and_lists_memory_is_made_ready() {
+    assert!(ahead::knows::<u8>(Arena::<u8, 16>::CHUNK_ITEMS) && ahead::knows::<u32>(Arena::<u32, 14>::CHUNK_ITEMS));
 }
