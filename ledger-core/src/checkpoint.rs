@@ -382,3 +382,6 @@ fn writing(name: &str) -> impl FnOnce(io::Error) -> CheckpointError {
 fn unverified(name: &str, reason: String) -> CheckpointError {
     CheckpointError::Io { context: format!("reading {name} back"), source: io::Error::other(reason) }
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;

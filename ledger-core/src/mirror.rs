@@ -374,3 +374,6 @@ impl StorageFile for MirroredFile {
         self.pair.on_sides(("syncing", &self.name), |side| self.file(side)?.sync_data()).map(drop)
     }
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;

@@ -236,3 +236,6 @@ impl Copier<'_> {
         Ok(())
     }
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests;
