@@ -14,7 +14,8 @@ use ledger_server::config::{Command, CommandLine, Config, Settings, command_line
 use ledger_server::remedy::{self, Job};
 use ledger_server::salvage::{self, SalvageError};
 use ledger_server::serve::listen;
-use ledger_server::{Ended, StartError, copies, exit_code, files, inspect, open_unless, run, telemetry, verify};
+use ledger_server::verify::{self, VerifyError};
+use ledger_server::{Ended, StartError, copies, exit_code, files, inspect, open_unless, run, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -33,7 +34,8 @@ fn main() -> ExitCode {
             match verify::verify(&directory, expect_head, &mut io::stdout()) {
                 Ok(true) => ExitCode::SUCCESS,
                 Ok(false) => ExitCode::from(1),
-                Err(fault) => fail(2, &remedy::of_job(&fault, Job::Verify(&directory))),
+                Err(VerifyError::Ledger(fault)) => fail(2, &remedy::of_job(&fault, Job::Verify(&directory))),
+                Err(fault) => fail(fault.exit_code(), &fault),
             }
         }
         Some(Command::Bank(arguments)) => play_bank(*arguments),

@@ -1,6 +1,6 @@
 //! `ledger-server verify DIR`: reads everything, checks everything, changes nothing, and prints one JSON object.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use ledger_core::{Head, OpenError, Verified};
@@ -20,13 +20,48 @@ pub struct Fault {
     pub reason: String,
 }
 
+/// Why nobody was told what a directory is.
+#[derive(Debug)]
+pub enum VerifyError {
+    /// It could not be read, be it as it may.
+    Ledger(OpenError),
+    /// It was checked, and what was found cannot be written.
+    Report {
+        /// What the directory is.
+        is_sound: bool,
+        /// What refused it.
+        fault: io::Error,
+    },
+}
+
+impl VerifyError {
+    /// The process's exit code: 1 where it is known that the directory is not sound, 2 for the rest.
+    pub fn exit_code(&self) -> u8 {
+        if matches!(self, VerifyError::Report { is_sound: false, .. }) { 1 } else { 2 }
+    }
+}
+
+impl std::fmt::Display for VerifyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            VerifyError::Ledger(fault) => fault.fmt(f),
+            VerifyError::Report { is_sound, fault } => {
+                let found = if *is_sound { "sound" } else { "not sound" };
+                write!(f, "what was found cannot be written: {fault}; the directory is {found}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for VerifyError {}
+
 /// Checks `directory` and prints the outcome to `out`; whether it is sound and leads from the head `expected`, if one is
 /// given.
 ///
 /// # Errors
-/// [`OpenError::Io`]: it could not be read, be it as it may; or `out` cannot be written.
-pub fn verify(directory: &Path, expected: Option<Head>, out: &mut dyn Write) -> Result<bool, OpenError> {
-    let checked = check(directory, expected)?;
+/// See [`VerifyError`].
+pub fn verify(directory: &Path, expected: Option<Head>, out: &mut dyn Write) -> Result<bool, VerifyError> {
+    let checked = check(directory, expected).map_err(VerifyError::Ledger)?;
     let mut line = Vec::new();
     let mut object = Object::begin(&mut line);
     match &checked {
@@ -49,9 +84,11 @@ pub fn verify(directory: &Path, expected: Option<Head>, out: &mut dyn Write) -> 
     }
     object.end();
     line.push(b'\n');
-    let written = out.write_all(&line).and_then(|()| out.flush());
-    written.map_err(|source| OpenError::Io { context: "writing what was found".to_owned(), source })?;
-    Ok(checked.is_ok())
+    let is_sound = checked.is_ok();
+    match out.write_all(&line).and_then(|()| out.flush()) {
+        Ok(()) => Ok(is_sound),
+        Err(fault) => Err(VerifyError::Report { is_sound, fault }),
+    }
 }
 
 fn check(directory: &Path, expected: Option<Head>) -> Result<Result<Verified, Fault>, OpenError> {

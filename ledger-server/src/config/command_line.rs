@@ -31,7 +31,7 @@ pub struct CommandLine {
 pub enum Command {
     /// Serve the ledger over HTTP (the default)
     Serve(Box<Settings>),
-    /// Read everything in a data directory, check everything, change nothing; exit 0: sound, 1: not, 2: it could not be read
+    /// Read everything in a data directory, check everything, change nothing; exit 0: sound, 1: not, 2: it could not be read, or not be told
     Verify {
         /// The data directory
         directory: PathBuf,

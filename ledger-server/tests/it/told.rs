@@ -302,3 +302,17 @@ fn what_may_not_be_read_or_written_is_exit_2_with_a_remedy_and_says_nothing_of_t
     says(&refused.error, &["the ledger in log cannot be opened", "Not a directory", "name a directory"]);
     says(&shell.run("ledger-server verify nowhere").error, &["says nothing of a ledger"]);
 }
+
+#[test]
+fn a_directory_that_is_not_sound_is_told_by_the_exit_code_where_it_cannot_be_by_words() {
+    let shell = Shell::new();
+    let running = shell.serve(SERVE);
+    assert_eq!(running.charge("before").status, 200);
+    assert_eq!(running.stop(), Some(0));
+    let verify = "ledger-server verify ledger-data > /dev/full";
+    for (before, code, words) in [("true", 2, "is sound"), ("echo rot > ledger-data/durable.mark", 1, "is not sound")] {
+        let refused = shell.run(&format!("{before} && {verify}"));
+        assert_eq!(refused.code, code, "{refused:?}");
+        says(&refused.error, &["what was found cannot be written", "No space left on device", words]);
+    }
+}
