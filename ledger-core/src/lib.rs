@@ -27,6 +27,7 @@
 //! [`verify`] and [`inspect`] read a directory without opening it. `Storage` and `Clock` are where the disk and time come from.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod backup;
 mod checkpoint;
 mod command;

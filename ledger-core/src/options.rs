@@ -160,9 +160,10 @@ impl Options {
     }
 
     /// Up to how many bytes of memory a thread writes to before the tables need them; 0: none, and no thread. Else whoever is first to
-    /// use a page of memory waits until the operating system, or the host of a virtual machine, has it. For sixteen bytes that the
-    /// tables have taken since the opening one is kept ready, so a small ledger has none. Default 64 MiB. The ledgers of a process share it, and the
-    /// largest of their limits counts. Not without [`Options::threads`].
+    /// use a page of memory waits until the operating system, or the host of a virtual machine, has it. For sixteen blocks of some
+    /// 64 KiB that the tables took since the opening one is kept ready, so a small ledger has none; less than 1 MiB is of no use.
+    /// Default 64 MiB. The ledgers of a process share it: the largest of their limits counts, until all are closed. Not without
+    /// [`Options::threads`].
     #[must_use]
     pub fn memory_ahead(mut self, bytes: usize) -> Options {
         self.memory_ahead = bytes;

@@ -402,7 +402,7 @@ pub struct Memory {
     pub locator: u64,
     /// Of all these, what was allocated and not used yet: the rest of the newest chunk of each table. It is at most 64 KiB
     /// for each of a few hundred tables, and the operating system gives no memory for it before it is used, unless the
-    /// allocator asks for huge pages.
+    /// allocator asks for huge pages, or it was ready ahead.
     pub unfilled: u64,
     /// Beside all these, what was written to before the tables need it ([`crate::Options::memory_ahead`]), of all ledgers of the
     /// process.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::engine::SHARDS_MAX;
 use super::keys::Keys;
+use crate::ahead;
 use crate::state::account::{PlainParts, Slot};
 use crate::state::apply::Applied;
 use crate::state::audit;
@@ -18,7 +19,6 @@ use crate::state::plan::Movement;
 use crate::state::shard::{Shard, TOUCHED_TOGETHER};
 use crate::state::{KnownSlots, TransactionEntry};
 use crate::sync::{CachePadded, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use crate::sys::ahead;
 use crate::types::{Epoch, Seq, Timestamp, TransactionId, UserId};
 use crate::view::{CurrencyAudit, Memory};
 use crate::wal::Stamp;

@@ -13,7 +13,7 @@
 use std::mem::size_of;
 use std::ops::{Index, IndexMut};
 
-use crate::sys::ahead::{self, Block};
+use crate::ahead::{self, Block};
 
 /// Items by index, in chunks of `2^FIRST` items (the first two), then twice as many each, up to `2^MOST`.
 #[derive(Debug)]
@@ -212,7 +212,9 @@ impl<T: Block, const LOG2: u32> Arena<T, LOG2> {
 
     /// Leaves the rest of the last chunk unused: the next run begins a new one.
     pub(crate) fn begin_chunk(&mut self) {
-        self.chunks.push(ahead::room(Self::CHUNK_ITEMS));
+        // Most of a first one is never used, where there are a few hundred arenas.
+        let is_first = self.chunks.is_empty();
+        self.chunks.push(if is_first { Vec::with_capacity(Self::CHUNK_ITEMS) } else { ahead::room(Self::CHUNK_ITEMS) });
     }
 
     /// Everything from `address` to the end of what its chunk holds; empty where that is past the end.

@@ -17,7 +17,7 @@
 
 use std::mem::size_of;
 
-use crate::sys::ahead;
+use crate::ahead;
 
 /// Slots of a table right after a split. Moving this many takes microseconds.
 const BASE: u32 = 4_096;

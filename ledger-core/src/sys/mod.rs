@@ -1,6 +1,5 @@
 //! The only calls to the operating system: the directory that holds a ledger, and the clocks.
 
-pub(crate) mod ahead;
 mod clock;
 mod memory;
 mod storage;

@@ -61,6 +61,8 @@ fn options() -> Options {
         .checkpoint_bytes(None)
         .clock(SimClock::at(START))
         .few_commands(0)
+        // Its thread is none of the scheduler's.
+        .memory_ahead(0)
 }
 
 fn user(id: u64) -> UserId {

@@ -125,8 +125,8 @@ pub struct Settings {
     /// an eighth of it together, or 32MiB [default: 80%]
     #[arg(long, value_name = "LIMIT")]
     pub memory_max: Option<MemoryMax>,
-    /// Up to how much memory is written to before the tables need it, one byte for sixteen that they have; 0B: none
-    /// [default: 64MiB]
+    /// Up to how much memory is written to before the tables need it: one block for sixteen that they took since the start, less than
+    /// 1MiB is of no use; 0B: none [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     pub memory_ahead: Option<Size>,
     /// An Ed25519 key (PEM) that signs the heads of GET /head

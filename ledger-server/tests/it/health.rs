@@ -69,6 +69,7 @@ async fn metrics_count_requests_and_money() {
         "ledger_withdrawal_inquiries_total",
         "ledger_memory_bytes",
         "ledger_memory_unfilled_bytes",
+        "ledger_memory_ahead_bytes",
         "ledger_memory_resident_bytes",
     ] {
         assert!(metrics.text.contains(&format!("# TYPE {name} ")), "{name}");

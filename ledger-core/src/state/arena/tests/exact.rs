@@ -45,7 +45,7 @@ fn check(arena: &mut Small, chunks: &[Vec<u32>]) {
         assert_eq!(arena.next_chunk(address), next, "{address}");
     }
     assert_eq!(arena.bytes(), chunks.len() * 64 + arena.chunks.capacity() * size_of::<Vec<u32>>());
-    assert_eq!(arena.unfilled_bytes(), chunks.last().map_or(0, |last| (16 - last.len()) * 2));
+    assert_eq!(arena.unfilled_bytes(), chunks.last().map_or(0, |last| (16 - last.len()) * 4));
 }
 
 proptest! {

@@ -5,7 +5,8 @@
 //! a table allocates its own: nobody waits for the thread.
 //!
 //! There is one stock for the process, as there is one allocator, and one thread while a ledger is open that wants it. For every
-//! sixteen blocks that were taken one is kept ready, up to a limit: a small ledger has none made, and an idle one touches nothing.
+//! sixteen blocks that were taken one is kept ready, up to a limit, and none is taken for what each table begins with: a small
+//! ledger has none made, and an idle one touches nothing.
 //!
 //! None of it decides what a ledger does, so no model checker need see it: the locks are the standard library's.
 
@@ -27,8 +28,7 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    /// Up to so many bytes; where several ledgers are open, the most that one of them said. `None` for 0, or where there can be
-    /// no thread.
+    /// Up to so many bytes: the most that was said since there was none. `None` for 0, or where there can be no thread.
     pub(crate) fn begin(bytes_max: usize) -> Option<Ahead> {
         STOCK.begin(bytes_max)
     }
@@ -133,6 +133,8 @@ impl Stock {
             self.is_ending.store(false, Ordering::SeqCst);
             let thread = thread::Builder::new().name("ledger-memory".to_owned()).spawn(|| self.run()).ok()?;
             *locked(&self.sleeper) = Some(thread.thread().clone());
+            // Who wanted to wake it before that could not.
+            thread.thread().unpark();
             users.thread = Some(thread);
         }
         users.count += 1;
@@ -247,7 +249,11 @@ impl<T: Block> AnyKind for Kind<T> {
         if locked(&self.ready).len() >= self.wanted(bytes_max) {
             return false;
         }
-        let mut block = Vec::with_capacity(self.len);
+        let mut block = Vec::new();
+        // Who needs it may still find some, or end the process: nobody needs this yet.
+        if block.try_reserve_exact(self.len).is_err() {
+            return false;
+        }
         // Hidden from the compiler, which else asks the allocator for zeros, and those are in no page before they are read.
         block.resize(self.len, black_box(T::default()));
         locked(&self.ready).push(black_box(block));
@@ -316,6 +322,7 @@ mod tests {
         (0..100).for_each(|_| assert_eq!(stock.take::<u32>(1 << 14), None));
         for _ in 0..2 {
             let (one, other) = (stock.begin(8 * MIB), stock.begin(MIB));
+            assert!(one.is_some() && other.is_some());
             grow(stock);
             drop(one);
             grow(stock);
