@@ -200,15 +200,17 @@ impl Running {
         self.post("/charge", &json!({"user_id": 1, "amount": 5, "idempotency_key": key}))
     }
 
-    /// Charges with notes, which fill some three quarters of a segment.
+    /// Charges with notes, which fill one segment and a half: the next snapshot leads on from a later one than the last did.
     fn charge_much(&self, key: &str) {
         let note = "x".repeat(900);
         let charge = |n| {
             json!({"type": "charge", "user_id": 1, "amount": 5, "idempotency_key": format!("{key} {n}"),
                 "metadata": {"note": note}})
         };
-        let operations: Vec<_> = (0..800).map(charge).collect();
-        self.post("/batch", &json!({"operations": operations})).good();
+        for numbers in [0..800, 800..1_600] {
+            let operations: Vec<_> = numbers.map(charge).collect();
+            self.post("/batch", &json!({"operations": operations})).good();
+        }
     }
 
     /// Goes on until some of the log was retired.
