@@ -210,6 +210,7 @@ fn a_power_cut_while_snapshots_are_removed_leaves_none_without_a_file_that_it_na
         let begun = disk.operations();
         (begun..begun + 40).for_each(|at| disk.photograph_at(at, seed * 100 + at));
         ledger.checkpoint().unwrap();
+        assert!(disk.operations() <= begun + 40, "all of it is photographed");
         for photo in disk.photographs() {
             for seq in snapshots(&photo).unwrap() {
                 let opened = Opened::new(&photo, uuid(&photo), seq).map(drop);

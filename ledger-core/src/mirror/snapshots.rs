@@ -42,8 +42,8 @@ pub(super) struct Snapshots<'a> {
     files: [Files; 2],
     /// To which side.
     mends: BTreeSet<(usize, String)>,
-    /// Of no side, or not the one that is named.
-    lost: BTreeSet<String>,
+    /// On which sides a file that is needed is neither right nor to be had from the other.
+    lost: BTreeMap<String, [bool; 2]>,
     /// To be removed from a side whose log is gone or damaged.
     strays: Option<(usize, Vec<String>)>,
     /// The newest snapshots that both sides have in the end: the entries up to here, and the first that the log must have.
@@ -74,7 +74,7 @@ impl<'a> Snapshots<'a> {
             uuid,
             files: [one?, two?],
             mends: BTreeSet::new(),
-            lost: BTreeSet::new(),
+            lost: BTreeMap::new(),
             strays: None,
             whole: Vec::new(),
             are_there: false,
@@ -123,7 +123,7 @@ impl<'a> Snapshots<'a> {
                 && own[side].is_none()
             {
                 if self.files[side].contains_key(&name) {
-                    self.lost.insert(name);
+                    self.lost.insert(name, [true; 2]);
                 }
                 continue;
             }
@@ -157,17 +157,18 @@ impl<'a> Snapshots<'a> {
             return true;
         }
         let is_mended = own.is_none() && self.sound(1 - side, name).is_some_and(is_it);
-        match is_mended {
-            true => self.mends.insert((side, name.to_owned())),
-            false => self.lost.insert(name.to_owned()),
-        };
+        if is_mended {
+            self.mends.insert((side, name.to_owned()));
+        } else {
+            self.lost.entry(name.to_owned()).or_default()[side] = true;
+        }
         is_mended
     }
 
     /// Whether the log `kept` leads on from a snapshot, or needs none.
     ///
     /// # Errors
-    /// What is wrong with the newest snapshot on both sides. Nothing was changed.
+    /// What is wrong with the newest snapshot, on the sides where it is. Nothing was changed.
     pub(super) fn check(&self, kept: &Kept) -> Result<(), OpenError> {
         let newest = self.whole.first();
         let leads_on = newest.is_some_and(|(_, first_needed)| kept.first_seq <= *first_needed);
@@ -175,9 +176,9 @@ impl<'a> Snapshots<'a> {
             return Ok(());
         }
         // Those of the newest snapshot first.
-        let lost = self.lost.iter().max_by_key(|name| names::snapshot_seq(name).or_else(|| seq_of(name)));
+        let lost = self.lost.iter().max_by_key(|(name, _)| names::snapshot_seq(name).or_else(|| seq_of(name)));
         match (lost, newest) {
-            (Some(name), _) => Err(self.fault(0, name).with_the_mirrors(&self.fault(1, name))),
+            (Some((name, sides)), _) => Err(self.fault_of(name, *sides)),
             (None, Some((seq, _))) => {
                 let reason = format!("it is of seq {seq}, and the log begins with seq {}", kept.first_seq);
                 Err(damaged(names::snapshot(*seq), reason))
@@ -210,7 +211,7 @@ impl<'a> Snapshots<'a> {
         Ok(())
     }
 
-    /// Copies what is to be copied; says what that was, and what is damaged on both sides. Durable when it returns.
+    /// Copies what is to be copied; says what that was, and what cannot be mended. Durable when it returns.
     ///
     /// # Errors
     /// The storage's.
@@ -249,9 +250,8 @@ impl<'a> Snapshots<'a> {
                 told.push(format!("{to}: {files} files of snapshots copied from {from}: there was none"));
             }
         }
-        let unmended = |name: &String| {
-            let fault = self.fault(0, name).with_the_mirrors(&self.fault(1, name));
-            format!("{}; it cannot be mended", fault.place_and_reason())
+        let unmended = |(name, sides): (&String, &[bool; 2])| {
+            format!("{}; it cannot be mended", self.fault_of(name, *sides).place_and_reason())
         };
         told.extend(self.lost.iter().map(unmended));
         Ok(told)
@@ -269,6 +269,15 @@ impl<'a> Snapshots<'a> {
                 false => Err(copy.damaged(0, "it is not what was read before")),
             }
         })
+    }
+
+    /// Why the file is not relied on, on those sides where it is not.
+    fn fault_of(&self, name: &str, sides: [bool; 2]) -> OpenError {
+        match sides {
+            [true, false] => self.fault(0, name),
+            [false, true] => self.fault(1, name),
+            _ => self.fault(0, name).with_the_mirrors(&self.fault(1, name)),
+        }
     }
 
     /// Why the file is not relied on.

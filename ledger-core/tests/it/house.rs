@@ -60,11 +60,11 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Unit tests stand at the end of a file, in a module of their own.
+/// Unit tests stand at the end of a file, or in a file of their own, in a module that is called so.
 fn without_comments_and_tests(text: &str) -> String {
     let mut code = String::new();
     for line in text.lines() {
-        if line.trim_start().starts_with("mod tests") {
+        if line.trim_start().starts_with("mod tests {") {
             break;
         }
         let is_comment = line.trim_start().starts_with("//");

@@ -31,7 +31,8 @@ pub struct CommandLine {
 pub enum Command {
     /// Serve the ledger over HTTP (the default)
     Serve(Box<Settings>),
-    /// Read everything in a data directory, check everything, change nothing; exit 0: sound, 1: not, 2: it could not be read, or not be told
+    /// Read everything in a data directory, check everything, change nothing; exit 0: sound; 1: not, even where that cannot be
+    /// written; 2: it could not be read, or it is sound and that cannot be written
     Verify {
         /// The data directory
         directory: PathBuf,

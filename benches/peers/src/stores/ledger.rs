@@ -36,7 +36,8 @@ impl Peer for Ours {
     }
 
     fn memory_bytes(&self) -> Outcome<Option<u64>> {
-        Ok(Some(resident_bytes()))
+        // What is ready for the tables is no charge's.
+        Ok(Some(resident_bytes().saturating_sub(self.ledger.stats().memory.ahead)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which files of snapshots a start copies and removes, what it tells of them, and what it refuses.
 
 use super::*;
+use crate::sys::DirectoryStorage;
 use crate::types::Seq;
 use crate::wal::Kept;
 
@@ -93,10 +94,32 @@ fn a_sound_file_that_is_not_the_one_that_is_named_is_told_and_left_alone() {
     wrong.erase(h2);
     put(&wrong, h2, &other.read(h2).unwrap());
     let before = wrong.read(h2);
-    let told = look([&two, &wrong], &kept(&two, 1, None)).unwrap().mend().unwrap();
-    let is_told = told.len() == 1 && told[0].contains(&at(h2, "it is not the file that the snapshot names"));
-    assert!(is_told && told[0].ends_with("it cannot be mended"), "{told:?}");
+    look([&two, &wrong], &kept(&two, 1, None)).unwrap().mend().unwrap();
     assert_eq!(wrong.read(h2), before);
+    // In directories, which have names: of the side where it is right nothing is said.
+    let (right, wrong) = (Directory::of(&two), Directory::of(&wrong));
+    for sides in [[&right, &wrong], [&wrong, &right]] {
+        let sides = sides.map(|side| &side.storage as &dyn Storage);
+        let found = Snapshots::look(sides, &kept(&two, 1, None), false).unwrap();
+        let what = "it is not the file that the snapshot names; it cannot be mended";
+        assert_eq!(found.mend().unwrap(), [format!("{}/{h2} at byte 0: {what}", wrong.storage.describe())]);
+    }
+}
+
+/// The files of snapshots that a simulated disk has, in a real directory.
+struct Directory {
+    storage: DirectoryStorage,
+    _directory: tempfile::TempDir,
+}
+
+impl Directory {
+    fn of(disk: &SimDisk) -> Directory {
+        let directory = tempfile::tempdir().unwrap();
+        for name in files(disk) {
+            std::fs::write(directory.path().join(&name), disk.read(&name).unwrap()).unwrap();
+        }
+        Directory { storage: DirectoryStorage::new(directory.path()), _directory: directory }
+    }
 }
 
 #[test]
