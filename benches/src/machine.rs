@@ -3,9 +3,11 @@
 use std::fs;
 use std::hint::black_box;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use ledger_core::{Clock, SystemClock};
 
+use crate::latency::Latencies;
 use crate::place;
 
 /// The process's resident memory, in bytes.
@@ -43,6 +45,19 @@ fn commit() -> Option<String> {
     let head = git(&["rev-parse", "--short", "HEAD"])?;
     let changed = git(&["status", "--porcelain", "--", ":/", ":(top,exclude)docs", ":(top,exclude)*.md"])?;
     Some(if changed.is_empty() { head } else { head + "+" })
+}
+
+/// The gaps between two looks at the clock, with nothing to do between them: what the machine itself pauses.
+pub fn pauses(lasting: Duration) -> Latencies {
+    let mut latencies = Latencies::new();
+    let begin = Instant::now();
+    let mut last = begin;
+    while last - begin < lasting {
+        let now = Instant::now();
+        latencies.add(now - last);
+        last = now;
+    }
+    latencies
 }
 
 /// The machine, the disk, the day and the commit, in one line of Markdown.

@@ -19,7 +19,7 @@ mod rewrite;
 use std::io;
 use std::time::Duration;
 
-pub(crate) use copy::{Copier, Counts, Positions};
+pub(crate) use copy::{Copier, Positions};
 pub(crate) use digest::digest;
 pub use error::CheckpointError;
 use hold::LongestHold;
@@ -104,7 +104,7 @@ impl<'a> Cut<'a> {
     /// Fixes the last entry. The one moment at which all shards are locked.
     fn begin(tables: &'a Tables, wal: &Wal, since: Seq) -> Cut<'a> {
         let holds = LongestHold::default();
-        let held = holds.begin::<()>(&[]);
+        let held = holds.begin(&Vec::new());
         let mut shards = tables.lock_all();
         // Entries are appended under a shard's lock, so no other one can come to be the last.
         let last = wal.last();
@@ -116,7 +116,7 @@ impl<'a> Cut<'a> {
         };
         let cuts = shards.iter_mut().map(|shard| shard.begin_cut(set_aside_until, last.time, since)).collect();
         drop(shards);
-        holds.end::<()>(held, &[]);
+        holds.end(held, &Vec::new());
         Cut { tables, last, shards: cuts, is_kept: false, holds }
     }
 
@@ -130,7 +130,7 @@ impl<'a> Cut<'a> {
     fn let_go(&mut self) {
         for (shard, cut) in self.tables.shards.iter().zip(std::mem::take(&mut self.shards)) {
             let not_kept: &[TransactionId] = if self.is_kept { &[] } else { &cut.withdrawals };
-            self.holds.copy(shard.write(), &mut Vec::<()>::new(), |shard, _| shard.end_cut(not_kept));
+            self.holds.copy(shard.write(), &mut Vec::new(), |shard, _| shard.end_cut(not_kept));
         }
     }
 }
@@ -246,15 +246,7 @@ impl Checkpointer {
         let (history_name, snapshot_name) = (names::history(seq, epoch), names::snapshot(seq));
         let mut history = self.create(&history_name, &header)?;
         let mut snapshot = self.create(&snapshot_name, &snapshot_header)?;
-        let mut copier = Copier {
-            tables: cut.tables,
-            seq,
-            shards: &cut.shards,
-            since: from,
-            is_stopped,
-            counts: Counts::default(),
-            holds: &cut.holds,
-        };
+        let mut copier = Copier::new(cut.tables, seq, &cut.shards, from, is_stopped, &cut.holds);
         // Accounts first: until they are copied, writers set them aside.
         copier.copy_accounts(&mut snapshot).map_err(writing(&snapshot_name))?;
         copier.copy_records(&mut history, false).map_err(writing(&history_name))?;

@@ -9,6 +9,7 @@ use ledger_core::{Durability, Ledger};
 use super::Row;
 use crate::latency::{Latencies, short};
 use crate::load;
+use crate::machine;
 use crate::pairs::Spread;
 use crate::place;
 use crate::scale::Scale;
@@ -22,7 +23,7 @@ pub(super) fn checkpoint(scale: &Scale) -> Vec<Row> {
     load::fund(&ledger, scale.checkpointed);
     let work = Work::Charges { accounts: scale.checkpointed };
     let (mut holds, mut took, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut during, mut without) = (Vec::new(), Vec::new());
+    let (mut gaps, mut during, mut without) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..scale.pairs {
         let begin = Instant::now();
         let (made, latencies) = beside(&ledger, work, || ledger.checkpoint().expect("the snapshot is written"));
@@ -31,11 +32,13 @@ pub(super) fn checkpoint(scale: &Scale) -> Vec<Row> {
         took.push(lasting.as_secs_f64());
         bytes.push(made.bytes as f64);
         during.push(latencies);
-        // Without one, for as long.
-        without.push(beside(&ledger, work, || thread::sleep(lasting)).1);
+        // Without one, for as long, but with as many threads: what the machine does to either.
+        let (pauses, latencies) = beside(&ledger, work, || machine::pauses(lasting));
+        gaps.push(pauses.max().as_secs_f64());
+        without.push(latencies);
     }
     ledger.close().expect("the ledger closes");
-    let [holds, took, bytes] = [holds, took, bytes].map(Spread::of);
+    let [holds, gaps, took, bytes] = [holds, gaps, took, bytes].map(Spread::of);
     let worst = |of: &[Latencies]| Spread::of(of.iter().map(|latencies| latencies.max().as_secs_f64()).collect());
     let (pause, pause_without) = (worst(&during), worst(&without));
     let accounts = scale.checkpointed;
@@ -45,7 +48,12 @@ pub(super) fn checkpoint(scale: &Scale) -> Vec<Row> {
             "5 ms",
         )
         .ledger(times(holds))
-        .baseline(format!("it takes {} and writes {:.0} MB", times(took), bytes.median / 1e6))
+        .baseline(format!(
+            "a thread that only reads the clock pauses {}; a checkpoint takes {} and writes {:.0} MB",
+            times(gaps),
+            times(took),
+            bytes.median / 1e6
+        ))
         .times(scale.pairs),
         Row::new("the worst pause of one charge meanwhile (interval 10 ms)", "")
             .ledger(times(pause))

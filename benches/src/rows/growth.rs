@@ -7,6 +7,7 @@ use ledger_core::{Commit, Ledger};
 
 use super::Row;
 use crate::latency::{Latencies, short};
+use crate::machine;
 use crate::pairs::Spread;
 use crate::place::{Mode, Opened};
 use crate::scale::Scale;
@@ -39,19 +40,6 @@ pub fn charge(
     (latencies, begin.elapsed())
 }
 
-/// The gaps between two looks at the clock, with nothing to do between them: what the machine itself pauses.
-fn idle(lasting: Duration) -> Latencies {
-    let mut latencies = Latencies::new();
-    let begin = Instant::now();
-    let mut last = begin;
-    while last - begin < lasting {
-        let now = Instant::now();
-        latencies.add(now - last);
-        last = now;
-    }
-    latencies
-}
-
 pub(super) fn growth(scale: &Scale) -> Vec<Row> {
     let ledger = Opened::new(Mode::Memory);
     let (mut random, mut lane) = (Random::new(7), Keys::lane());
@@ -66,7 +54,7 @@ pub(super) fn growth(scale: &Scale) -> Vec<Row> {
             let (latencies, took) = charge(&ledger, work, &mut random, &mut lane, stretch);
             all.push(latencies);
             // In turn with the charges, so that both meet the same neighbours.
-            gaps.push(idle(took));
+            gaps.push(machine::pauses(took));
             took.as_nanos() as f64 / count
         });
         nanos_each.collect::<Vec<f64>>()

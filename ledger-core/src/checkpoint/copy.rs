@@ -3,12 +3,12 @@
 
 use std::io;
 
-use super::hold::LongestHold;
-use crate::journal::snapshot::{Kind, Sink, rows};
+use super::hold::{self, LongestHold};
+use crate::journal::snapshot::{Kind, PAYLOAD_BYTES_MAX, Sink, rows};
 use crate::ledger::{Keys, Tables};
-use crate::state::cut::{ACCOUNTS_AT_ONCE, ShardCut};
+use crate::state::cut::ShardCut;
 use crate::state::history::{HistoryEnd, settle_bytes};
-use crate::state::idempotency::KeyRecord;
+use crate::state::idempotency::{CHUNK_BYTES, KeyRecord};
 use crate::types::{Seq, TransactionId};
 
 /// Withdrawals that are copied with their shard locked once, as long as they make no more than a block's bytes: each may have tens
@@ -20,6 +20,9 @@ const ANCHORS_AT_ONCE: usize = 4_096;
 const SUMS_AT_ONCE: usize = 512;
 /// Payload of a block of keys or withdrawals, about, and of the locator.
 const BLOCK_BYTES: usize = 64 << 10;
+
+/// The most that is copied under one lock, but for withdrawals with much evidence: an address, and a chunk that begins there.
+const PIECE_BYTES_MAX: usize = size_of::<u64>() + CHUNK_BYTES;
 
 /// Up to where the tables were copied, by the checkpoints before.
 #[derive(Clone, Debug)]
@@ -56,43 +59,61 @@ pub(crate) struct Counts {
 
 /// Copies what a cut holds.
 pub(crate) struct Copier<'a> {
-    pub(crate) tables: &'a Tables,
+    tables: &'a Tables,
     /// The last entry that is to be copied.
-    pub(crate) seq: Seq,
-    pub(crate) shards: &'a [ShardCut],
-    pub(crate) since: &'a Positions,
+    seq: Seq,
+    shards: &'a [ShardCut],
+    since: &'a Positions,
     /// Says that all is in vain.
-    pub(crate) is_stopped: &'a dyn Fn() -> bool,
+    is_stopped: &'a dyn Fn() -> bool,
     pub(crate) counts: Counts,
-    pub(crate) holds: &'a LongestHold,
+    holds: &'a LongestHold,
+    /// What is copied while a lock is held.
+    piece: Vec<u8>,
+    /// Of a piece of keys: the entries, and where in it their keys begin.
+    places: Vec<(Seq, usize)>,
 }
 
-impl Copier<'_> {
+impl<'a> Copier<'a> {
+    pub(crate) fn new(
+        tables: &'a Tables,
+        seq: Seq,
+        shards: &'a [ShardCut],
+        since: &'a Positions,
+        is_stopped: &'a dyn Fn() -> bool,
+        holds: &'a LongestHold,
+    ) -> Copier<'a> {
+        let piece = hold::buffer(0xff, PIECE_BYTES_MAX);
+        let places = hold::buffer((Seq::new(u64::MAX), usize::MAX), CHUNK_BYTES.div_ceil(KeyRecord::BYTES_MIN));
+        Copier { tables, seq, shards, since, is_stopped, counts: Counts::default(), holds, piece, places }
+    }
+
     fn check_stopped(&self) -> io::Result<()> {
         if (self.is_stopped)() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
     }
 
     /// The accounts and sums of all shards.
     pub(crate) fn copy_accounts(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
-        let (mut accounts, mut bytes) = (Vec::with_capacity(ACCOUNTS_AT_ONCE as usize), Vec::new());
         for (index, cut) in self.shards.iter().enumerate() {
             for sums in cut.sums.chunks(SUMS_AT_ONCE) {
-                bytes.clear();
+                let mut bytes = Vec::new();
                 sums.iter().for_each(|sums| rows::put_sums(sums, &mut bytes));
                 sink.block(Kind::Sums, index as u16, &bytes)?;
             }
             loop {
                 self.check_stopped()?;
-                accounts.clear();
-                self.holds
-                    .copy(self.tables.shards[index].write(), &mut accounts, |shard, out| shard.copy_accounts(out));
-                if accounts.is_empty() {
+                self.piece.clear();
+                let count = &mut self.counts.accounts;
+                self.holds.copy(self.tables.shards[index].write(), &mut self.piece, |shard, piece| {
+                    shard.copy_accounts(|account| {
+                        rows::put_account(account, piece);
+                        *count += 1;
+                    });
+                });
+                if self.piece.is_empty() {
                     break;
                 }
-                bytes.clear();
-                accounts.iter().for_each(|account| rows::put_account(account, &mut bytes));
-                self.counts.accounts += accounts.len() as u64;
-                sink.block(Kind::Accounts, index as u16, &bytes)?;
+                sink.block(Kind::Accounts, index as u16, &self.piece)?;
             }
         }
         Ok(())
@@ -100,34 +121,32 @@ impl Copier<'_> {
 
     /// The records of all shards that are not copied yet; `without_key_hash` makes them the same for any seed.
     pub(crate) fn copy_records(&mut self, sink: &mut dyn Sink, without_key_hash: bool) -> io::Result<()> {
-        let mut bytes = Vec::new();
         for (index, cut) in self.shards.iter().enumerate() {
             let from = self.since.history[index];
             let mut anchor = from.anchors;
             while anchor < cut.history.anchors {
-                bytes.clear();
+                self.piece.clear();
                 let until = cut.history.anchors.min(anchor + ANCHORS_AT_ONCE);
-                self.holds.copy(self.tables.shards[index].write(), &mut bytes, |shard, bytes| {
-                    (anchor..until).for_each(|anchor| rows::put_anchor(shard.history.anchor(anchor), bytes));
+                self.holds.copy(self.tables.shards[index].write(), &mut self.piece, |shard, piece| {
+                    (anchor..until).for_each(|anchor| rows::put_anchor(shard.history.anchor(anchor), piece));
                 });
-                sink.block(Kind::Anchors, index as u16, &bytes)?;
+                sink.block(Kind::Anchors, index as u16, &self.piece)?;
                 anchor = until;
             }
             let mut address = from.address;
             while address < cut.history.address {
                 self.check_stopped()?;
-                bytes.clear();
-                bytes.extend_from_slice(&address.to_le_bytes());
-                let next = self.holds.copy(self.tables.shards[index].write(), &mut bytes, |shard, bytes| {
-                    let (piece, next) = shard.history.piece(address, cut.history.address);
-                    bytes.extend_from_slice(piece);
+                self.piece.clear();
+                self.piece.extend_from_slice(&address.to_le_bytes());
+                address = self.holds.copy(self.tables.shards[index].write(), &mut self.piece, |shard, piece| {
+                    let (records, next) = shard.history.piece(address, cut.history.address);
+                    piece.extend_from_slice(records);
                     next
                 });
-                self.counts.records += settle_bytes(&mut bytes[8..], without_key_hash);
-                if bytes.len() > 8 {
-                    sink.block(Kind::Records, index as u16, &bytes)?;
+                self.counts.records += settle_bytes(&mut self.piece[8..], without_key_hash);
+                if self.piece.len() > 8 {
+                    sink.block(Kind::Records, index as u16, &self.piece)?;
                 }
-                address = next;
             }
         }
         Ok(())
@@ -135,21 +154,23 @@ impl Copier<'_> {
 
     /// The withdrawals that changed, for each shard in the order of their ids, each once.
     pub(crate) fn copy_withdrawals(&mut self, sink: &mut dyn Sink, ids: &[Vec<TransactionId>]) -> io::Result<()> {
-        let mut bytes = Vec::new();
+        let is_any = ids.iter().any(|ids| !ids.is_empty());
+        // One may have far more evidence than the others, and together they are one payload.
+        self.piece.reserve(if is_any { PAYLOAD_BYTES_MAX } else { 0 });
         for (index, ids) in ids.iter().enumerate() {
             let mut left = &ids[..];
             while !left.is_empty() {
                 self.check_stopped()?;
-                bytes.clear();
-                let copied = self.holds.copy(self.tables.shards[index].write(), &mut bytes, |shard, bytes| {
+                self.piece.clear();
+                let copied = self.holds.copy(self.tables.shards[index].write(), &mut self.piece, |shard, piece| {
                     let mut copied = 0;
-                    while copied < left.len().min(WITHDRAWALS_AT_ONCE) && bytes.len() < BLOCK_BYTES {
-                        shard.copy_withdrawal(left[copied], |held| rows::put_withdrawal(held, bytes));
+                    while copied < left.len().min(WITHDRAWALS_AT_ONCE) && piece.len() < BLOCK_BYTES {
+                        shard.copy_withdrawal(left[copied], |held| rows::put_withdrawal(held, piece));
                         copied += 1;
                     }
                     copied
                 });
-                sink.block(Kind::Withdrawals, index as u16, &bytes)?;
+                sink.block(Kind::Withdrawals, index as u16, &self.piece)?;
                 left = &left[copied..];
             }
         }
@@ -184,36 +205,40 @@ impl Copier<'_> {
 
     /// The keys of one shard that were settled since: their bytes, and for each entry where its key is among them;
     /// and the address of the first one that is too late for this cut.
-    fn collect_keys(&self, index: usize) -> (Vec<u8>, Vec<(Seq, usize)>, u64) {
+    fn collect_keys(&mut self, index: usize) -> (Vec<u8>, Vec<(Seq, usize)>, u64) {
         let keys = &self.tables.keys;
         // Keys are settled after their transactions are applied: those of the cut's last ones may be under way.
         keys.await_claims(index);
         let (mut raw, mut found) = (Vec::new(), Vec::new());
         let (mut address, mut later) = (self.since.keys[index], None);
         loop {
-            let start = raw.len();
-            let mut held = self.holds.begin(&raw);
+            let Copier { piece, places, .. } = self;
+            piece.clear();
+            places.clear();
+            let mut held = self.holds.begin(piece);
             let copied = keys.with(index, false, |shard| {
-                held = self.holds.begin(&raw);
-                let (piece, next) = shard.piece(address)?;
-                raw.extend_from_slice(piece);
-                let mut at = start;
-                while let Some(record) = KeyRecord::first(&raw[at..]) {
-                    let place = address + (at - start) as u64;
+                held = self.holds.begin(piece);
+                let (records, next) = shard.piece(address)?;
+                piece.extend_from_slice(records);
+                let mut at = 0;
+                while let Some(record) = KeyRecord::first(&piece[at..]) {
+                    let place = address + at as u64;
                     let seq = shard.settled_by(place, record.id);
                     if seq > self.seq {
                         later = later.or(Some(place));
                     } else if seq > self.since.seq {
-                        found.push((seq, at));
+                        places.push((seq, at));
                     }
                     at += record.bytes.len();
                 }
                 // What is settled in the last chunk from now on is too late for this cut, and lies behind what is there.
                 let is_last = next > shard.end();
-                Some(if is_last { (address + (at - start) as u64, true) } else { (next, false) })
+                Some(if is_last { (address + at as u64, true) } else { (next, false) })
             });
-            self.holds.end(held, &raw);
+            self.holds.end(held, piece);
             let Some((next, is_last)) = copied else { break };
+            found.extend(places.iter().map(|(seq, at)| (*seq, raw.len() + at)));
+            raw.extend_from_slice(piece);
             address = next;
             if is_last {
                 break;

@@ -4,7 +4,7 @@ use std::io;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::copy::{Copier, Counts, Positions};
+use super::copy::{Copier, Positions};
 use super::hold::LongestHold;
 use crate::journal::snapshot::{Kind, Sink};
 use crate::ledger::Tables;
@@ -62,15 +62,8 @@ pub(crate) fn digest(tables: &Tables, last: impl FnOnce() -> Stamp) -> (Seq, u12
     };
     let (cuts, withdrawals): (Vec<ShardCut>, Vec<_>) = shards.into_iter().unzip();
     let since = Positions::start(cuts.len());
-    let mut copier = Copier {
-        tables,
-        seq: last.seq,
-        shards: &cuts,
-        since: &since,
-        is_stopped: &|| false,
-        counts: Counts::default(),
-        holds: &LongestHold::default(),
-    };
+    let (is_stopped, holds) = (|| false, LongestHold::default());
+    let mut copier = Copier::new(tables, last.seq, &cuts, &since, &is_stopped, &holds);
     let mut digest = Digest::default();
     let copied = copier
         .copy_accounts(&mut digest)

@@ -87,14 +87,15 @@ impl Shard {
         }
     }
 
-    /// Ends a checkpoint. `not_kept` are the withdrawals that it was to keep, if it failed.
-    pub(crate) fn end_cut(&mut self, not_kept: &[TransactionId]) {
-        self.cut = None;
+    /// Ends a checkpoint. `not_kept` are the withdrawals that it was to keep, if it failed. What it had set aside by then
+    /// may be much: to be dropped when the shard is not locked any more.
+    pub(crate) fn end_cut(&mut self, not_kept: &[TransactionId]) -> Option<Box<Cut>> {
         self.changed.extend_from_slice(not_kept);
+        self.cut.take()
     }
 
-    /// Copies up to [`ACCOUNTS_AT_ONCE`] more accounts as they were at the cut; none when all are copied.
-    pub(crate) fn copy_accounts(&mut self, out: &mut Vec<Frozen>) {
+    /// Shows up to [`ACCOUNTS_AT_ONCE`] more accounts as they were at the cut; none when all were shown.
+    pub(crate) fn copy_accounts(&mut self, mut copy: impl FnMut(&Frozen)) {
         let Some(cut) = &mut self.cut else { return };
         let end = cut.accounts.min(cut.copied.saturating_add(ACCOUNTS_AT_ONCE));
         let mut set_aside = cut.set_aside.remove(&(cut.copied / ACCOUNTS_AT_ONCE)).unwrap_or_default();
@@ -102,7 +103,7 @@ impl Shard {
         let mut set_aside = set_aside.into_iter().peekable();
         for slot in cut.copied..end {
             let earlier = set_aside.next_if(|(of, _)| *of == slot);
-            out.push(earlier.map_or_else(|| self.accounts.freeze(slot, cut.time), |(_, frozen)| frozen));
+            copy(&earlier.map_or_else(|| self.accounts.freeze(slot, cut.time), |(_, frozen)| frozen));
         }
         cut.copied = end;
     }

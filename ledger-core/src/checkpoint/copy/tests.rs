@@ -24,8 +24,7 @@ fn copied<R>(
     copy: impl FnOnce(&mut Copier<'_>, &mut Blocks) -> io::Result<R>,
 ) -> (Blocks, R) {
     let (mut blocks, holds) = (Blocks::default(), LongestHold::default());
-    let (is_stopped, counts) = (&|| false, Counts::default());
-    let mut copier = Copier { tables, seq: Seq::new(seq), shards: &[], since, is_stopped, counts, holds: &holds };
+    let mut copier = Copier::new(tables, Seq::new(seq), &[], since, &|| false, &holds);
     let done = copy(&mut copier, &mut blocks).unwrap();
     (blocks, done)
 }

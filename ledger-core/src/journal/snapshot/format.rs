@@ -18,7 +18,7 @@ pub(super) const CHECKSUM_BYTES: usize = 8;
 pub(super) const SECTION_BYTES: usize = 32;
 pub(super) const TRAILER_BYTES: usize = 48;
 /// No payload is longer.
-pub(super) const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+pub(crate) const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
 /// Which of the two kinds of files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

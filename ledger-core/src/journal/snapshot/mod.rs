@@ -65,7 +65,7 @@ mod read;
 pub(crate) mod rows;
 mod write;
 
-pub(crate) use format::{FileKind, Header, Kind};
+pub(crate) use format::{FileKind, Header, Kind, PAYLOAD_BYTES_MAX};
 pub(crate) use read::FileReader;
 pub(crate) use write::{FileWriter, Sink};
 

@@ -149,7 +149,9 @@ impl Stage {
         for step in steps.iter().copied().chain(std::iter::repeat_n(Step::Copy, 3 + ids.len())) {
             match step {
                 Step::Write(act) => self.write(act),
-                Step::Copy if copied.len() < accounts.len() => self.shard.copy_accounts(&mut copied),
+                Step::Copy if copied.len() < accounts.len() => {
+                    self.shard.copy_accounts(|account| copied.push(*account))
+                }
                 Step::Copy => shown.extend(
                     ids.next()
                         .map(|id| self.shard.copy_withdrawal(id, |held| (held.last_seq, held.withdrawal.clone()))),

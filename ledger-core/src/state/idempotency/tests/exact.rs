@@ -30,7 +30,8 @@ fn records(shard: &KeyShard, mut address: u64) -> Vec<(u64, Vec<u8>, Transaction
             address += record.bytes.len() as u64;
         }
         assert!(bytes.is_empty(), "whole records");
-        assert!(next > address - 1 && next % CHUNK == 0 && next - CHUNK < address);
+        let chunk = CHUNK_BYTES as u64;
+        assert!(next > address - 1 && next % chunk == 0 && next - chunk < address);
         address = next;
     }
     records
