@@ -121,6 +121,11 @@ pub(crate) struct Arena<T, const LOG2: u32> {
     chunks: Vec<Vec<T>>,
 }
 
+/// The bytes of records and keys, in chunks of 64 KiB.
+pub(crate) type RecordArena = Arena<u8, 16>;
+/// The runs of the accounts' lists, in chunks of 64 KiB.
+pub(crate) type RunArena = Arena<u32, 14>;
+
 impl<T: Block, const LOG2: u32> Arena<T, LOG2> {
     /// How many items a chunk holds.
     pub(crate) const CHUNK_ITEMS: usize = 1 << LOG2;

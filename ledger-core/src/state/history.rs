@@ -30,7 +30,7 @@ pub(crate) use restore::{HistoryEnd, Restored, settle_bytes};
 use crate::types::{Amount, Destination, Metadata, Seq, Timestamp, TransactionId, UserId};
 use crate::view::{Direction, Status, TransactionKind};
 
-use super::arena::{Arena, Chunked};
+use super::arena::{Chunked, RecordArena, RunArena};
 
 /// A transaction as its owner sees it, on its way into the history.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -137,11 +137,11 @@ const LATER_RUN_LOG2: u32 = 4;
 /// The records of one shard, and the lists of its accounts.
 #[derive(Debug)]
 pub(crate) struct History {
-    records: Arena<u8, 16>,
+    records: RecordArena,
     /// One for each KiB of `records`.
     anchors: Chunked<Anchor, 4, 10>,
     /// The runs of all lists. All but the first of a stretch begin with the address of the run before.
-    runs: Arena<u32, 14>,
+    runs: RunArena,
     /// The lists with more than one stretch.
     long: Chunked<Headers, 4, 10>,
     /// What all headers have on the heap: counted as it grows, since there may be as many as accounts.
@@ -180,9 +180,9 @@ impl History {
     /// Without a record or an allocation.
     pub(crate) const fn new() -> History {
         History {
-            records: Arena::new(),
+            records: RecordArena::new(),
             anchors: Chunked::new(),
-            runs: Arena::new(),
+            runs: RunArena::new(),
             long: Chunked::new(),
             header_bytes: 0,
         }

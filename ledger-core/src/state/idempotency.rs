@@ -13,7 +13,7 @@
 
 use crate::types::{Seq, TransactionId};
 
-use super::arena::Arena;
+use super::arena::RecordArena;
 use super::slots::{SlotIndex, Start};
 
 /// What is known of a key.
@@ -37,7 +37,7 @@ pub(crate) enum Lookup {
 pub(crate) struct KeyShard {
     index: SlotIndex,
     /// For each settled key one byte of length, six of the transaction's id, eight of fingerprint, then the key.
-    records: Arena<u8, 16>,
+    records: RecordArena,
     /// Where the keys lie that later entries than their transactions' settled, and those entries' seqs, in that order.
     later: Vec<(u32, Seq)>,
     claims: Claims,
@@ -101,7 +101,7 @@ struct Record<'a> {
 }
 
 /// Bytes of a chunk of records, the most that [`KeyShard::piece`] gives.
-pub(crate) const CHUNK_BYTES: usize = Arena::<u8, 16>::CHUNK_ITEMS;
+pub(crate) const CHUNK_BYTES: usize = RecordArena::CHUNK_ITEMS;
 
 /// A settled key's record by itself, as it lies in memory and in the history files of snapshots.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -149,7 +149,7 @@ fn head(id: TransactionId, fingerprint: u64, len: usize) -> [u8; HEAD] {
 impl KeyShard {
     /// Without a key or an allocation.
     pub(crate) const fn new() -> KeyShard {
-        KeyShard { index: SlotIndex::new(), records: Arena::new(), later: Vec::new(), claims: Claims::new() }
+        KeyShard { index: SlotIndex::new(), records: RecordArena::new(), later: Vec::new(), claims: Claims::new() }
     }
 
     /// As [`SlotIndex::start`].

@@ -159,9 +159,6 @@ use head::HeadHash;
 use room::{Need, Room};
 use shared::Shared;
 use threads::{Drivers, Engine};
-// What the tests name besides, as all that is imported here.
-#[cfg(all(test, not(feature = "loom")))]
-use {crate::sys::ReadFrom, reader::Reading, room::Lack};
 
 /// The position and time that a record got, fixed together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -20,7 +20,7 @@
 //! Everything of a variable width stands before the eight bytes of the key's hash, so that it can be read as eight
 //! bytes of which some are masked away.
 
-use super::{Anchor, Arena, NewRecord, RecordView, UNIT};
+use super::{Anchor, NewRecord, RecordArena, RecordView, UNIT};
 use crate::types::{Amount, Destination, Metadata, Seq, Timestamp, TransactionId, UserId};
 use crate::view::{Direction, Status, TransactionKind};
 
@@ -90,7 +90,7 @@ impl Encoded<'_> {
         (self.head_len + self.metadata.len() + destination).next_multiple_of(UNIT)
     }
 
-    pub(super) fn push_to<const LOG2: u32>(&self, records: &mut Arena<u8, LOG2>) {
+    pub(super) fn push_to(&self, records: &mut RecordArena) {
         if self.metadata.is_empty() && self.destination.is_empty() {
             records.push(&self.head[..self.len()]);
             return;
@@ -289,7 +289,7 @@ const PLAIN_ROOM: usize = 72;
 impl Plain {
     /// Adds the record where the last one ends, if there is room; says whether there is.
     #[inline]
-    pub(super) fn push_to<const LOG2: u32>(&self, records: &mut Arena<u8, LOG2>) -> bool {
+    pub(super) fn push_to(&self, records: &mut RecordArena) -> bool {
         records.push_here(&self.bytes, self.len.next_multiple_of(UNIT))
     }
 

@@ -1,9 +1,10 @@
 //! Carrying a shard's records over into a file and back. Records lie in the file as they lie in memory, so that millions of
 //! them are loaded by copying; the lists, which a later record of an account changes, are made again from them.
 
-use super::super::arena::Arena;
-use super::{Anchor, History, HistoryList, RecordRef, UNIT, layout};
+use super::{Anchor, History, HistoryList, RecordArena, RecordRef, UNIT, layout};
 use crate::types::{Seq, Timestamp};
+
+const CHUNK_BYTES: u64 = RecordArena::CHUNK_ITEMS as u64;
 
 /// How far a shard's history had come: what was before will never change, but for the status of what was pending.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -41,7 +42,7 @@ impl History {
 
     /// The records from `address` to the end of their chunk or to `end`, and where the next chunk begins.
     pub(crate) fn piece(&self, address: u64, end: u64) -> (&[u8], u64) {
-        let next = (address / Arena::<u8, 16>::CHUNK_ITEMS as u64 + 1) * Arena::<u8, 16>::CHUNK_ITEMS as u64;
+        let next = (address / CHUNK_BYTES + 1) * CHUNK_BYTES;
         let rest = self.records.rest(address);
         let wanted = end.min(next) - address;
         (&rest[..rest.len().min(wanted as usize)], next.min(end))

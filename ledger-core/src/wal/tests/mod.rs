@@ -27,8 +27,11 @@ mod window;
 
 use std::sync::Arc;
 
+use super::reader::Reading;
+use super::room::Lack;
 use super::*;
 use crate::sim::{Random, SimDisk};
+use crate::sys::ReadFrom;
 
 /// The smallest segments, nobody's threads, and an identity that is the same each time.
 fn manual() -> WalOptions {

@@ -158,5 +158,5 @@ fn what_is_pushed_here_begins_where_the_last_chunk_ends_if_that_has_room_for_all
 
 #[test]
 fn of_the_chunks_of_records_keys_and_lists_memory_is_made_ready() {
-    assert!(ahead::knows::<u8>(Arena::<u8, 16>::CHUNK_ITEMS) && ahead::knows::<u32>(Arena::<u32, 14>::CHUNK_ITEMS));
+    assert!(ahead::knows::<u8>(RecordArena::CHUNK_ITEMS) && ahead::knows::<u32>(RunArena::CHUNK_ITEMS));
 }

@@ -151,7 +151,7 @@ fn records() -> Vec<NewRecord<'static>> {
 
 /// As it comes into an arena of its own.
 fn encoded(record: &NewRecord<'_>) -> Vec<u8> {
-    let mut arena = Arena::<u8, 13>::new();
+    let mut arena = RecordArena::new();
     let encoded = layout::encode(record, ANCHOR);
     encoded.push_to(&mut arena);
     assert_eq!(arena.rest(0).len(), encoded.len());
