@@ -129,8 +129,9 @@ impl<'a> Cut<'a> {
 
     fn let_go(&mut self) {
         for (shard, cut) in self.tables.shards.iter().zip(std::mem::take(&mut self.shards)) {
-            let not_kept: &[TransactionId] = if self.is_kept { &[] } else { &cut.withdrawals };
-            self.holds.copy(shard.write(), &mut Vec::new(), |shard, _| shard.end_cut(not_kept));
+            let not_kept = if self.is_kept { Vec::new() } else { cut.withdrawals };
+            let ended = self.holds.copy(shard.write(), &mut Vec::new(), |shard, _| shard.end_cut(not_kept));
+            drop(ended);
         }
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn checkpoint(scale: &Scale) -> Vec<Row> {
         .times(scale.pairs),
         Row::new("the worst pause of one charge meanwhile (interval 10 ms)", "")
             .ledger(times(pause))
-            .baseline(format!("without a checkpoint: {}", times(pause_without)))
+            .baseline(format!("without a checkpoint, beside that thread: {}", times(pause_without)))
             .times(scale.pairs)
             .latencies(&Latencies::merged(&during)),
     ]

@@ -6,9 +6,10 @@ use std::io;
 use super::hold::{self, LongestHold};
 use crate::journal::snapshot::{Kind, PAYLOAD_BYTES_MAX, Sink, rows};
 use crate::ledger::{Keys, Tables};
+use crate::state::arena::RecordArena;
 use crate::state::cut::ShardCut;
 use crate::state::history::{HistoryEnd, settle_bytes};
-use crate::state::idempotency::{CHUNK_BYTES, KeyRecord};
+use crate::state::idempotency::KeyRecord;
 use crate::types::{Seq, TransactionId};
 
 /// Withdrawals that are copied with their shard locked once, as long as they make no more than a block's bytes: each may have tens
@@ -22,7 +23,9 @@ const SUMS_AT_ONCE: usize = 512;
 const BLOCK_BYTES: usize = 64 << 10;
 
 /// The most that is copied under one lock, but for withdrawals with much evidence: an address, and a chunk that begins there.
-const PIECE_BYTES_MAX: usize = size_of::<u64>() + CHUNK_BYTES;
+const PIECE_BYTES_MAX: usize = size_of::<u64>() + RecordArena::CHUNK_ITEMS;
+/// The most keys that a chunk has.
+const PLACES_MAX: usize = RecordArena::CHUNK_ITEMS / KeyRecord::BYTES_MIN;
 
 /// Up to where the tables were copied, by the checkpoints before.
 #[derive(Clone, Debug)]
@@ -84,7 +87,7 @@ impl<'a> Copier<'a> {
         holds: &'a LongestHold,
     ) -> Copier<'a> {
         let piece = hold::buffer(0xff, PIECE_BYTES_MAX);
-        let places = hold::buffer((Seq::new(u64::MAX), usize::MAX), CHUNK_BYTES.div_ceil(KeyRecord::BYTES_MIN));
+        let places = hold::buffer((Seq::new(u64::MAX), usize::MAX), PLACES_MAX);
         Copier { tables, seq, shards, since, is_stopped, counts: Counts::default(), holds, piece, places }
     }
 
@@ -154,9 +157,10 @@ impl<'a> Copier<'a> {
 
     /// The withdrawals that changed, for each shard in the order of their ids, each once.
     pub(crate) fn copy_withdrawals(&mut self, sink: &mut dyn Sink, ids: &[Vec<TransactionId>]) -> io::Result<()> {
-        let is_any = ids.iter().any(|ids| !ids.is_empty());
-        // One may have far more evidence than the others, and together they are one payload.
-        self.piece.reserve(if is_any { PAYLOAD_BYTES_MAX } else { 0 });
+        if ids.iter().any(|ids| !ids.is_empty()) {
+            // One may have far more evidence than the others, and together they are one payload.
+            self.piece = hold::buffer(0xff, PAYLOAD_BYTES_MAX);
+        }
         for (index, ids) in ids.iter().enumerate() {
             let mut left = &ids[..];
             while !left.is_empty() {
@@ -236,6 +240,7 @@ impl<'a> Copier<'a> {
                 Some(if is_last { (address + at as u64, true) } else { (next, false) })
             });
             self.holds.end(held, piece);
+            debug_assert_eq!(places.capacity(), PLACES_MAX, "it grew while a lock was held");
             let Some((next, is_last)) = copied else { break };
             found.extend(places.iter().map(|(seq, at)| (*seq, raw.len() + at)));
             raw.extend_from_slice(piece);

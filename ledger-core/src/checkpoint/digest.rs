@@ -72,8 +72,9 @@ pub(crate) fn digest(tables: &Tables, last: impl FnOnce() -> Stamp) -> (Seq, u12
         .and_then(|()| copier.copy_keys(&mut digest))
         .and_then(|_| copier.copy_locator(&mut digest));
     copied.expect("memory takes everything, and nobody stops it");
-    for (shard, cut) in tables.shards.iter().zip(&cuts) {
-        shard.write().end_cut(&cut.withdrawals);
+    for (shard, cut) in tables.shards.iter().zip(cuts) {
+        let ended = shard.write().end_cut(cut.withdrawals);
+        drop(ended);
     }
     (last.seq, digest.finish())
 }

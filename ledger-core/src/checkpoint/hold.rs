@@ -83,6 +83,7 @@ mod tests {
         }
     }
 
+    #[cfg(all(debug_assertions, not(feature = "loom")))]
     #[test]
     #[should_panic(expected = "a buffer grew")]
     fn a_buffer_that_grows_while_a_lock_is_held_is_a_fault() {

@@ -439,7 +439,8 @@ impl Ledger {
     }
 
     /// The last entry, and a digest of all that follows from the entries up to it: equal states have equal digests, whether they were
-    /// replayed, loaded from a snapshot or lived through, as long as they are dealt into as many shards.
+    /// replayed, loaded from a snapshot or lived through, as long as they are dealt into as many shards. Writers wait while
+    /// it lists the withdrawals, with all shards locked; the rest it reads a little at a time, as a checkpoint does.
     pub fn state_digest(&self) -> (Seq, u128) {
         self.engine.digest()
     }

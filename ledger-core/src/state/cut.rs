@@ -89,8 +89,13 @@ impl Shard {
 
     /// Ends a checkpoint. `not_kept` are the withdrawals that it was to keep, if it failed. What it had set aside by then
     /// may be much: to be dropped when the shard is not locked any more.
-    pub(crate) fn end_cut(&mut self, not_kept: &[TransactionId]) -> Option<Box<Cut>> {
-        self.changed.extend_from_slice(not_kept);
+    #[must_use]
+    pub(crate) fn end_cut(&mut self, not_kept: Vec<TransactionId>) -> Option<Box<Cut>> {
+        if !not_kept.is_empty() {
+            // What changed meanwhile is less, mostly, than what is put back.
+            let later = std::mem::replace(&mut self.changed, not_kept);
+            self.changed.extend(later);
+        }
         self.cut.take()
     }
 

@@ -100,8 +100,8 @@ struct Record<'a> {
     key: &'a [u8],
 }
 
-/// Bytes of a chunk of records, the most that [`KeyShard::piece`] gives.
-pub(crate) const CHUNK_BYTES: usize = RecordArena::CHUNK_ITEMS;
+/// Bytes of a chunk of records.
+const CHUNK_BYTES: u64 = RecordArena::CHUNK_ITEMS as u64;
 
 /// A settled key's record by itself, as it lies in memory and in the history files of snapshots.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -281,7 +281,7 @@ impl KeyShard {
     /// The records of settled keys from `address` to the end of their chunk, and where the next chunk begins; `None` at the
     /// end. They lie in the order in which they were settled, which is not that of their transactions.
     pub(crate) fn piece(&self, address: u64) -> Option<(&[u8], u64)> {
-        let next = (address / CHUNK_BYTES as u64 + 1) * CHUNK_BYTES as u64;
+        let next = (address / CHUNK_BYTES + 1) * CHUNK_BYTES;
         (address < self.end()).then(|| (self.records.rest(address), next))
     }
 

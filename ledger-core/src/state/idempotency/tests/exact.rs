@@ -30,8 +30,7 @@ fn records(shard: &KeyShard, mut address: u64) -> Vec<(u64, Vec<u8>, Transaction
             address += record.bytes.len() as u64;
         }
         assert!(bytes.is_empty(), "whole records");
-        let chunk = CHUNK_BYTES as u64;
-        assert!(next > address - 1 && next % chunk == 0 && next - chunk < address);
+        assert!(next > address - 1 && next % CHUNK_BYTES == 0 && next - CHUNK_BYTES < address);
         address = next;
     }
     records
