@@ -4,21 +4,20 @@
 //! while a ledger grows, a thread writes to blocks as its tables will want them next, and they take those. Where none is ready
 //! a table allocates its own: nobody waits for the thread.
 //!
-//! There is one stock for the process, as there is one allocator, and one thread while a ledger is open that wants it. For every
-//! sixteen blocks that were taken one is kept ready, up to a limit, and none is taken for what each table begins with: a small
-//! ledger has none made, and an idle one touches nothing.
+//! There is one stock for the process, as there is one allocator, and one thread while a ledger is open that wants it. A sixteenth
+//! of what was taken is kept ready, up to a limit, of each kind of block in proportion; none is taken for what each table begins
+//! with. So a small ledger has none made, and an idle one touches nothing.
 //!
 //! None of it decides what a ledger does, so no model checker need see it: the locks are the standard library's.
 
+use std::any::{Any, TypeId};
 use std::hint::black_box;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 
-/// So many of a kind were taken for each that is kept ready.
+/// So many bytes were taken for each that is kept ready.
 const TAKEN_EACH: usize = 16;
-/// Of what is kept ready, each kind has so many sixteenths.
-const SHARES: usize = 16;
 
 static STOCK: Stock = Stock::new();
 
@@ -47,9 +46,9 @@ pub(crate) fn room<T: Block>(len: usize) -> Vec<T> {
     block
 }
 
-/// A vector of `len` default items.
-pub(crate) fn filled<T: Block>(len: usize) -> Vec<T> {
-    STOCK.take(len).unwrap_or_else(|| vec![T::default(); len])
+/// A vector of `len` blank items, if one is ready.
+pub(crate) fn filled<T: Block>(len: usize) -> Option<Vec<T>> {
+    STOCK.take(len)
 }
 
 /// The bytes that are ready now.
@@ -57,44 +56,39 @@ pub(crate) fn bytes_ready() -> usize {
     STOCK.bytes_ready()
 }
 
-/// Whether blocks of `len` items are ever made ready.
-#[cfg(test)]
-pub(crate) fn knows<T: Block>(len: usize) -> bool {
-    T::kind(&STOCK, len).is_some()
-}
-
 /// What blocks are made of.
-pub(crate) trait Block: Copy + Default + Send + 'static {
-    /// The blocks of `len` items, if such are made ready.
-    fn kind(stock: &Stock, len: usize) -> Option<&Kind<Self>>;
+pub(crate) trait Block: Send + 'static {
+    /// What a block is filled with.
+    fn blank() -> Self;
 }
 
 impl Block for u8 {
-    fn kind(stock: &Stock, len: usize) -> Option<&Kind<u8>> {
-        Some(&stock.records).filter(|kind| kind.len == len)
+    fn blank() -> u8 {
+        0
     }
 }
 
 impl Block for u32 {
-    fn kind(stock: &Stock, len: usize) -> Option<&Kind<u32>> {
-        Some(&stock.lists).filter(|kind| kind.len == len)
+    fn blank() -> u32 {
+        0
     }
 }
 
 impl Block for u64 {
-    fn kind(stock: &Stock, len: usize) -> Option<&Kind<u64>> {
-        stock.slots.iter().find(|kind| kind.len == len)
+    fn blank() -> u64 {
+        0
+    }
+}
+
+impl Block for AtomicU8 {
+    fn blank() -> AtomicU8 {
+        AtomicU8::new(0)
     }
 }
 
 /// What is ready, and who makes it so.
-pub(crate) struct Stock {
-    /// The chunks of records and keys.
-    records: Kind<u8>,
-    /// The chunks of the accounts' lists.
-    lists: Kind<u32>,
-    /// The tables of keys and accounts, after they were split and before they are again.
-    slots: [Kind<u64>; 2],
+struct Stock {
+    kinds: Mutex<Kinds>,
     /// How much is kept ready at most; 0 while nobody wants any.
     bytes_max: AtomicUsize,
     /// Whether the thread looks for work, so that nobody need wake it. Who comes just as it falls asleep is missed: the next
@@ -106,17 +100,91 @@ pub(crate) struct Stock {
     sleeper: Mutex<Option<Thread>>,
 }
 
+/// Blocks of several kinds. Of what is kept ready, each has the share that it had of what was taken.
+struct Kinds {
+    all: Vec<Kind>,
+    /// Bytes that were asked for, whether they were ready or not.
+    taken: usize,
+}
+
+/// Blocks of as many items of one type.
+struct Kind {
+    of: TypeId,
+    len: usize,
+    /// Bytes of each.
+    bytes: usize,
+    /// How many were asked for.
+    taken: usize,
+    make: Make,
+    ready: Vec<Ready>,
+}
+
+/// A vector of blank items.
+type Ready = Box<dyn Any + Send>;
+/// Makes one of so many; `None` where there is no memory.
+type Make = fn(usize) -> Option<Ready>;
+
 struct Users {
     count: usize,
     thread: Option<JoinHandle<()>>,
 }
 
+impl Kinds {
+    /// Those of `len` items, which it knows from now on.
+    fn of<T: Block>(&mut self, len: usize) -> &mut Kind {
+        let of = TypeId::of::<T>();
+        let known = self.all.iter().position(|kind| kind.of == of && kind.len == len);
+        let index = known.unwrap_or_else(|| {
+            let bytes = len * size_of::<T>();
+            self.all.push(Kind { of, len, bytes, taken: 0, make: made::<T>, ready: Vec::new() });
+            self.all.len() - 1
+        });
+        &mut self.all[index]
+    }
+
+    /// A block, if one is ready, and whether more should be made: once for several, since to wake a thread takes time.
+    fn take<T: Block>(&mut self, len: usize, bytes_max: usize) -> (Option<Vec<T>>, bool) {
+        let kind = self.of::<T>(len);
+        kind.taken += 1;
+        let (block, ready, taken, bytes) = (kind.ready.pop(), kind.ready.len(), kind.taken, kind.bytes);
+        self.taken += bytes;
+        let wanted = self.wanted(taken, bytes_max);
+        let block = block.map(|block| *block.downcast().expect("of its kind"));
+        (block, ready < wanted - wanted / 4)
+    }
+
+    /// How many are to be ready of a kind of which so many were taken.
+    fn wanted(&self, taken: usize, bytes_max: usize) -> usize {
+        let bytes = (self.taken / TAKEN_EACH).min(bytes_max);
+        (bytes as u128 * taken as u128 / (self.taken as u128).max(1)) as usize
+    }
+
+    /// Of which kinds a block is wanted, and what makes one.
+    fn lacking(&self, bytes_max: usize) -> Vec<(usize, usize, Make)> {
+        let is_lacking = |(_, kind): &(usize, &Kind)| kind.ready.len() < self.wanted(kind.taken, bytes_max);
+        let lacking = self.all.iter().enumerate().filter(is_lacking);
+        lacking.map(|(index, kind)| (index, kind.len, kind.make)).collect()
+    }
+
+    fn bytes_ready(&self) -> usize {
+        self.all.iter().map(|kind| kind.ready.len() * kind.bytes).sum()
+    }
+}
+
+/// A [`Make`]. Who needs memory may find some even so, or end the process: nobody needs this yet.
+fn made<T: Block>(len: usize) -> Option<Ready> {
+    let mut block = Vec::<T>::new();
+    block.try_reserve_exact(len).ok()?;
+    // Hidden from the compiler, which else asks the allocator for zeros, and those are in no page before they are read.
+    let mut block = black_box(block);
+    block.resize_with(len, T::blank);
+    Some(Box::new(block))
+}
+
 impl Stock {
     const fn new() -> Stock {
         Stock {
-            records: Kind::new(1 << 16, 10),
-            lists: Kind::new(1 << 14, 2),
-            slots: [Kind::new(4_096 + 64, 2), Kind::new(6_144 + 64, 2)],
+            kinds: Mutex::new(Kinds { all: Vec::new(), taken: 0 }),
             bytes_max: AtomicUsize::new(0),
             is_awake: AtomicBool::new(false),
             is_ending: AtomicBool::new(false),
@@ -157,15 +225,11 @@ impl Stock {
             thread.thread().unpark();
             drop(thread.join());
         }
-        self.kinds().iter().for_each(|kind| kind.forget());
-    }
-
-    fn kinds(&self) -> [&dyn AnyKind; 4] {
-        [&self.records, &self.lists, &self.slots[0], &self.slots[1]]
+        *locked(&self.kinds) = Kinds { all: Vec::new(), taken: 0 };
     }
 
     fn bytes_ready(&self) -> usize {
-        self.kinds().iter().map(|kind| kind.bytes_ready()).sum()
+        locked(&self.kinds).bytes_ready()
     }
 
     fn run(&self) {
@@ -181,17 +245,18 @@ impl Stock {
 
     /// Makes a block of each kind of which one is wanted, in turn, since they are needed in turn; returns how many.
     fn make_more(&self) -> usize {
-        let bytes_max = self.bytes_max.load(Ordering::Relaxed);
-        self.kinds().iter().filter(|kind| kind.make_one(bytes_max)).count()
+        let lacking = locked(&self.kinds).lacking(self.bytes_max.load(Ordering::Relaxed));
+        let made = lacking.into_iter().filter_map(|(index, len, make)| Some((index, make(len)?)));
+        made.map(|(index, block)| locked(&self.kinds).all[index].ready.push(block)).count()
     }
 
-    /// A block of `len` items, each the default; `None` where none is ready.
+    /// A block of `len` items, each blank; `None` where none is ready.
     fn take<T: Block>(&self, len: usize) -> Option<Vec<T>> {
         let bytes_max = self.bytes_max.load(Ordering::Relaxed);
         if bytes_max == 0 {
             return None;
         }
-        let (block, is_low) = T::kind(self, len)?.take(bytes_max);
+        let (block, is_low) = locked(&self.kinds).take(len, bytes_max);
         if is_low
             && !self.is_awake.swap(true, Ordering::SeqCst)
             && let Some(thread) = &*locked(&self.sleeper)
@@ -206,71 +271,6 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Blocks of one length.
-pub(crate) struct Kind<T> {
-    /// Items of each.
-    len: usize,
-    share: usize,
-    ready: Mutex<Vec<Vec<T>>>,
-    /// How many were asked for, whether they were ready or not.
-    taken: AtomicUsize,
-}
-
-impl<T: Block> Kind<T> {
-    const fn new(len: usize, share: usize) -> Kind<T> {
-        Kind { len, share, ready: Mutex::new(Vec::new()), taken: AtomicUsize::new(0) }
-    }
-
-    /// How many are to be ready.
-    fn wanted(&self, bytes_max: usize) -> usize {
-        let most = bytes_max / SHARES * self.share / (self.len * size_of::<T>());
-        most.min(self.taken.load(Ordering::Relaxed) / TAKEN_EACH)
-    }
-
-    /// A block, if one is ready, and whether more should be made: once for several, since to wake a thread takes time.
-    fn take(&self, bytes_max: usize) -> (Option<Vec<T>>, bool) {
-        self.taken.fetch_add(1, Ordering::Relaxed);
-        let wanted = self.wanted(bytes_max);
-        let mut ready = locked(&self.ready);
-        (ready.pop(), ready.len() < wanted - wanted / 4)
-    }
-}
-
-/// A [`Kind`], whatever its blocks are made of.
-trait AnyKind: Sync {
-    /// Makes a block ready if one is wanted, and says whether.
-    fn make_one(&self, bytes_max: usize) -> bool;
-    fn bytes_ready(&self) -> usize;
-    /// Lets go of all that is ready, and begins to count anew.
-    fn forget(&self);
-}
-
-impl<T: Block> AnyKind for Kind<T> {
-    fn make_one(&self, bytes_max: usize) -> bool {
-        if locked(&self.ready).len() >= self.wanted(bytes_max) {
-            return false;
-        }
-        let mut block = Vec::new();
-        // Who needs it may still find some, or end the process: nobody needs this yet.
-        if block.try_reserve_exact(self.len).is_err() {
-            return false;
-        }
-        // Hidden from the compiler, which else asks the allocator for zeros, and those are in no page before they are read.
-        block.resize(self.len, black_box(T::default()));
-        locked(&self.ready).push(black_box(block));
-        true
-    }
-
-    fn bytes_ready(&self) -> usize {
-        locked(&self.ready).len() * self.len * size_of::<T>()
-    }
-
-    fn forget(&self) {
-        self.taken.store(0, Ordering::Relaxed);
-        locked(&self.ready).clear();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,25 +278,37 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     #[test]
-    fn one_in_sixteen_is_kept_ready_up_to_the_share_of_the_limit() {
-        let kind = Kind::<u64>::new(1 << 10, 4);
-        let ready = |taken: usize, bytes_max: usize| {
-            kind.forget();
-            (0..taken).for_each(|_| assert_eq!(kind.take(bytes_max).0, None));
-            while kind.make_one(bytes_max) {}
-            kind.bytes_ready() >> 13
+    fn a_sixteenth_of_what_was_taken_is_kept_ready_up_to_the_limit_each_kind_in_proportion() {
+        let ready = |taken: [usize; 2], bytes_max: usize| {
+            let stock = Stock::new();
+            stock.bytes_max.store(bytes_max, Ordering::Relaxed);
+            (0..taken[0]).for_each(|_| assert_eq!(stock.take::<u64>(1 << 10), None));
+            (0..taken[1]).for_each(|_| assert_eq!(stock.take::<u8>(1 << 14), None));
+            while stock.make_more() > 0 {}
+            let kinds = locked(&stock.kinds);
+            let ready: Vec<_> = kinds.all.iter().map(|kind| kind.ready.len()).collect();
+            assert_eq!(kinds.bytes_ready(), kinds.all.iter().map(|kind| kind.ready.len() * kind.bytes).sum::<usize>());
+            ready
         };
-        assert_eq!([0, 15, 16, 47, 48, 1_000].map(|taken| ready(taken, MIB)), [0, 0, 1, 2, 3, 32]);
-        assert_eq!([MIB / 2, MIB, 2 * MIB].map(|most| ready(1_000, most)), [16, 32, 62]);
+        assert_eq!([15, 16, 47, 48, 1_600].map(|taken| ready([taken, 0], MIB)), [[0], [1], [2], [3], [100]]);
+        assert_eq!([MIB / 2, MIB, 2 * MIB].map(|most| ready([4_000, 0], most)), [[64], [128], [250]]);
+        assert_eq!(ready([160, 80], MIB), [10, 5]);
+        assert_eq!(ready([16_000, 8_000], MIB), [64, 32], "half of the bytes each");
     }
 
     #[test]
-    fn a_block_that_was_ready_has_the_length_and_default_items_and_more_are_asked_for_when_a_quarter_is_gone() {
-        let kind = Kind::<u64>::new(100, 16);
-        (0..16 * 8).for_each(|_| drop(kind.take(MIB)));
-        while kind.make_one(MIB) {}
-        let taken: Vec<_> = (0..9).map(|_| kind.take(MIB)).collect();
-        assert!(taken[..8].iter().all(|(block, _)| *block == Some(vec![0; 100])));
+    fn a_block_that_was_ready_is_blank_and_as_long_and_more_are_asked_for_when_a_quarter_is_gone() {
+        let mut kinds = Kinds { all: Vec::new(), taken: 0 };
+        (0..16 * 8).for_each(|_| drop(kinds.take::<u64>(100, MIB)));
+        for _ in 0..8 {
+            let (index, len, make) = kinds.lacking(MIB)[0];
+            kinds.all[index].ready.push(make(len).unwrap());
+        }
+        assert!(kinds.lacking(MIB).is_empty());
+        assert_eq!(kinds.take::<u64>(99, MIB).0, None, "another length");
+        assert_eq!(kinds.take::<u32>(100, MIB).0, None, "another type");
+        let taken: Vec<_> = (0..9).map(|_| kinds.take(100, MIB)).collect();
+        assert!(taken[..8].iter().all(|(block, _)| *block == Some(vec![0_u64; 100])));
         assert_eq!(taken[8].0, None);
         assert_eq!(
             taken.iter().map(|(_, is_low)| *is_low).collect::<Vec<_>>(),
@@ -336,18 +348,10 @@ mod tests {
     }
 
     #[test]
-    fn of_another_length_nothing_is_made_ready() {
-        let stock = stock();
-        assert!([100, 1 << 14, 1 << 17].iter().all(|len| u8::kind(stock, *len).is_none()));
-        assert!(u32::kind(stock, 1 << 16).is_none() && u64::kind(stock, 1 << 16).is_none());
-    }
-
-    #[test]
-    fn a_vector_is_as_long_as_was_asked_for_whether_it_was_ready_or_not() {
+    fn room_is_as_large_as_was_asked_for_whether_it_was_ready_or_not() {
         for len in [1 << 14, 100] {
-            let (room, filled) = (room::<u32>(len), filled::<u32>(len));
+            let room = room::<u32>(len);
             assert!(room.is_empty() && room.capacity() >= len);
-            assert_eq!(filled, vec![0; len]);
         }
     }
 }

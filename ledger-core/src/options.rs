@@ -160,7 +160,7 @@ impl Options {
     }
 
     /// Up to how many bytes of memory a thread writes to before the tables need them; 0: none, and no thread. Else whoever is first to
-    /// use a page of memory waits until the operating system, or the host of a virtual machine, has it. For sixteen blocks of some
+    /// use a page of memory waits until the operating system, or the host of a virtual machine, has it. For sixteen blocks of 16 to
     /// 64 KiB that the tables took since the opening one is kept ready, so a small ledger has none; less than 1 MiB is of no use.
     /// Default 64 MiB. The ledgers of a process share it: the largest of their limits counts, until all are closed. Not without
     /// [`Options::threads`].

@@ -9,6 +9,7 @@ use super::arena::Chunked;
 use super::history::{HistoryList, Sums};
 use super::holds::{Held, Schedule};
 use super::slots::{SlotIndex, Start};
+use crate::ahead::Block;
 use crate::types::{Currency, INTEGER_MAX, Seq, Timestamp, UserId};
 
 /// An account's place in its shard.
@@ -36,7 +37,28 @@ pub(crate) struct Account {
     extra: u32,
 }
 
+impl Block for Account {
+    fn blank() -> Account {
+        Account::new(UserId::new(1).expect("in range"), 0)
+    }
+}
+
 impl Account {
+    /// Without money or history.
+    fn new(user: UserId, currency: u16) -> Account {
+        Account {
+            user,
+            currency,
+            total: 0,
+            reserved: 0,
+            held: 0,
+            next_release_at: Timestamp::MAX,
+            last_seq: [0; 6],
+            list: HistoryList::default(),
+            extra: NO_EXTRA,
+        }
+    }
+
     /// Past what an account keeps. A log ends long before; one that does not is a forged one.
     pub(crate) const SEQ_END: Seq = Seq::new(1 << 48);
 
@@ -199,17 +221,7 @@ impl AccountTable {
             self.currencies.len() - 1
         });
         let currency = u16::try_from(currency).expect("a shard has fewer currencies than two bytes tell apart");
-        let slot = self.accounts.push(Account {
-            user,
-            currency,
-            total: 0,
-            reserved: 0,
-            held: 0,
-            next_release_at: Timestamp::MAX,
-            last_seq: [0; 6],
-            list: HistoryList::default(),
-            extra: NO_EXTRA,
-        });
+        let slot = self.accounts.push_among_many(Account::new(user, currency));
         let slot = Slot::try_from(slot).expect("a shard has fewer accounts than there are slots");
         self.index.insert(hash, slot);
         slot

@@ -35,11 +35,25 @@ impl<T, const FIRST: u32, const MOST: u32> Chunked<T, FIRST, MOST> {
 
     /// Adds an item; its index is the former `len`. Moves no other item.
     pub(crate) fn push(&mut self, item: T) -> usize {
+        self.push_to(item, Vec::with_capacity)
+    }
+
+    /// As [`Chunked::push`], where there are many: the chunks are such as are made ready.
+    pub(crate) fn push_among_many(&mut self, item: T) -> usize
+    where
+        T: Block,
+    {
+        // Not those of what has few.
+        self.push_to(item, |len| if len < 1 << MOST { Vec::with_capacity(len) } else { ahead::room(len) })
+    }
+
+    /// `chunk_of` gives an empty chunk for so many items.
+    fn push_to(&mut self, item: T, chunk_of: impl FnOnce(usize) -> Vec<T>) -> usize {
         let index = self.len;
         let (chunk, offset) = Self::place(index);
         if offset == 0 {
             let log2 = if chunk == 0 { FIRST } else { (FIRST + chunk as u32 - 1).min(MOST) };
-            self.chunks.push(Vec::with_capacity(1 << log2));
+            self.chunks.push(chunk_of(1 << log2));
         }
         self.chunks[chunk].push(item);
         self.len += 1;
@@ -126,7 +140,7 @@ pub(crate) type RecordArena = Arena<u8, 16>;
 /// The runs of the accounts' lists, in chunks of 64 KiB.
 pub(crate) type RunArena = Arena<u32, 14>;
 
-impl<T: Block, const LOG2: u32> Arena<T, LOG2> {
+impl<T: Block + Copy + Default, const LOG2: u32> Arena<T, LOG2> {
     /// How many items a chunk holds.
     pub(crate) const CHUNK_ITEMS: usize = 1 << LOG2;
 

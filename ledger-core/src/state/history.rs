@@ -31,6 +31,7 @@ use crate::types::{Amount, Destination, Metadata, Seq, Timestamp, TransactionId,
 use crate::view::{Direction, Status, TransactionKind};
 
 use super::arena::{Chunked, RecordArena, RunArena};
+use crate::ahead::Block;
 
 /// A transaction as its owner sees it, on its way into the history.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -157,6 +158,12 @@ struct Anchor {
     seq: u64,
     micros: i64,
     first: RecordRef,
+}
+
+impl Block for Anchor {
+    fn blank() -> Anchor {
+        Anchor { seq: 0, micros: 0, first: RecordRef(0) }
+    }
 }
 
 /// Where a stretch begins.
@@ -357,7 +364,7 @@ impl History {
     #[inline]
     fn note_anchor(&mut self, reference: RecordRef, seq: u64, micros: i64) {
         while self.anchors.len() <= reference.anchor() {
-            self.anchors.push(Anchor { seq, micros, first: reference });
+            self.anchors.push_among_many(Anchor { seq, micros, first: reference });
         }
     }
 

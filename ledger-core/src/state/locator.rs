@@ -8,10 +8,11 @@
 //! made it.
 //!
 //! Cost: 1 byte a seq (seqs that are no transactions included) in chunks of 64 KiB: small enough that filling a new one
-//! is no pause. Up front 64 KiB, and as much again for every 2^28 seqs.
+//! is no pause, where none is ready. Up front 64 KiB, and as much again for every 2^28 seqs.
 
 use std::mem::size_of;
 
+use crate::ahead;
 use crate::sync::{OnceLock, Ordering, TableByte};
 use crate::types::Seq;
 
@@ -54,7 +55,7 @@ impl Locator {
         assert!(shard <= Self::SHARD_MAX, "shard {shard} is past the last that can be named");
         let (block, chunk, offset) = place(seq);
         let block = self.blocks[block].get_or_init(|| boxed(OnceLock::new));
-        let chunk = block[chunk].get_or_init(|| boxed(|| TableByte::new(0)));
+        let chunk = block[chunk].get_or_init(|| chunk_of(seq));
         // Release: publishes the record in the shard, so that the lock is not needed for the order of `set` and push. A
         // thread that sees this byte and then locks the shard finds the record, even where `set` follows the unlock.
         chunk[offset].store(shard + 1, Ordering::Release);
@@ -70,7 +71,7 @@ impl Locator {
             if now.iter().any(|shard| *shard != 0) {
                 assert!(seq < Self::SEQ_END, "seq {seq} is past the last that can be located");
                 let block = self.blocks[block].get_or_init(|| boxed(OnceLock::new));
-                let chunk = block[chunk].get_or_init(|| boxed(|| TableByte::new(0)));
+                let chunk = block[chunk].get_or_init(|| chunk_of(Seq::new(seq)));
                 for (byte, shard) in chunk[offset..].iter().zip(now).filter(|(_, shard)| **shard != 0) {
                     byte.store(*shard, Ordering::Release); // As in `set`.
                 }
@@ -105,10 +106,20 @@ const fn place(seq: Seq) -> (usize, usize, usize) {
     (chunk / FANOUT, chunk % FANOUT, seq.get() as usize & ((1 << CHUNK_LOG2) - 1))
 }
 
+/// The chunk of a seq, without a transaction. But for the first one it is such as are made ready.
+fn chunk_of(seq: Seq) -> Chunk {
+    const LEN: usize = 1 << CHUNK_LOG2;
+    let ready = if seq.get() < LEN as u64 { None } else { ahead::filled(LEN) };
+    ready.map_or_else(|| boxed(|| TableByte::new(0)), array)
+}
+
 /// An array that is made where it will stay: these are too large to pass over a small thread's stack.
 fn boxed<T, const N: usize>(make: impl FnMut() -> T) -> Box<[T; N]> {
-    let items: Box<[T]> = std::iter::repeat_with(make).take(N).collect();
-    items.try_into().unwrap_or_else(|_| unreachable!("exactly {N} items were taken"))
+    array(std::iter::repeat_with(make).take(N).collect())
+}
+
+fn array<T, const N: usize>(items: Vec<T>) -> Box<[T; N]> {
+    items.into_boxed_slice().try_into().unwrap_or_else(|_| unreachable!("exactly {N} items were taken"))
 }
 
 #[cfg(test)]

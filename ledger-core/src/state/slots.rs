@@ -180,7 +180,11 @@ const fn fold(hash: u64) -> u32 {
 impl Table {
     fn new(capacity: u32, depth: u32) -> Table {
         let overhang = (capacity / 16).clamp(4, 64);
-        Table { slots: ahead::filled((capacity + overhang) as usize), capacity, used: 0, depth }
+        let slots = (capacity + overhang) as usize;
+        // Smaller ones are of an index that has few, or soon to be larger.
+        let ready = if capacity < BASE { None } else { ahead::filled(slots) };
+        let slots = ready.unwrap_or_else(|| vec![0; slots]);
+        Table { slots, capacity, used: 0, depth }
     }
 
     const fn is_full(&self) -> bool {

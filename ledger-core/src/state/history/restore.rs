@@ -63,7 +63,7 @@ impl History {
         let reference = RecordRef::at(address);
         let &(seq, micros) = anchors.get(reference.anchor())?;
         while self.anchors.len() <= reference.anchor() {
-            self.anchors.push(Anchor { seq, micros, first: reference });
+            self.anchors.push_among_many(Anchor { seq, micros, first: reference });
         }
         let outline = layout::check(self.records.rest(address), self.anchors[reference.anchor()])?;
         let release = outline.release.and_then(Timestamp::from_micros);

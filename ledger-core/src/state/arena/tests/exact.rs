@@ -155,8 +155,3 @@ fn what_is_pushed_here_begins_where_the_last_chunk_ends_if_that_has_room_for_all
     assert_eq!(arena.rest(9), [1, 1, 2, 3, 4, 5, 6]);
     assert!(!arena.push_here(&[1], 1), "it is full");
 }
-
-#[test]
-fn of_the_chunks_of_records_keys_and_lists_memory_is_made_ready() {
-    assert!(ahead::knows::<u8>(RecordArena::CHUNK_ITEMS) && ahead::knows::<u32>(RunArena::CHUNK_ITEMS));
-}

@@ -247,9 +247,3 @@ fn a_table_of_the_longest_prefix_is_not_split_but_grows() {
     assert_eq!((index.depth, index.directory.len(), index.tables.len()), (20, 1 << 20, 21));
     check_order(&index);
 }
-
-#[test]
-fn of_the_tables_that_are_split_again_and_again_memory_is_made_ready() {
-    let is_known = |capacity: u32| ahead::knows::<u64>(Table::new(capacity, 0).slots.len());
-    assert_eq!(LADDER.map(is_known), LADDER.map(|capacity| capacity >= BASE));
-}
