@@ -113,8 +113,19 @@ pub(crate) struct Scripted {
     heard: Mutex<Heard>,
 }
 
+/// A call that is under way, until its future is dropped.
+struct UnderWay<'a>(&'a Mutex<Heard>);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().under_way -= 1;
+    }
+}
+
 #[derive(Default)]
 struct Heard {
+    under_way: usize,
+    most_under_way: usize,
     attempts: HashMap<TransactionId, Vec<(u32, BankReference)>>,
     inquiries: HashMap<TransactionId, usize>,
     order: Vec<TransactionId>,
@@ -146,6 +157,11 @@ impl Scripted {
         self.heard.lock().unwrap().inquiries.get(&id).copied().unwrap_or(0)
     }
 
+    /// The most attempts that were under way at one time.
+    pub(crate) fn most_under_way(&self) -> usize {
+        self.heard.lock().unwrap().most_under_way
+    }
+
     /// Whose attempts arrived, in order.
     pub(crate) fn order(&self) -> Vec<TransactionId> {
         self.heard.lock().unwrap().order.clone()
@@ -160,8 +176,10 @@ impl Gateway for Scripted {
         assert_eq!((details.substatus, details.attempts), (Substatus::Submitting, payout.attempt));
         assert_eq!(details.bank_reference, payout.reference);
         assert!(self.ledger.durable() >= seen.last_seq, "bytes would leave before the log is durable");
-        {
+        let _call = {
             let mut heard = self.heard.lock().unwrap();
+            heard.under_way += 1;
+            heard.most_under_way = heard.most_under_way.max(heard.under_way);
             heard.order.push(id);
             let attempts = heard.attempts.entry(id).or_default();
             assert!(
@@ -170,7 +188,8 @@ impl Gateway for Scripted {
                     .all(|(number, reference)| { *number < payout.attempt && *reference == payout.reference })
             );
             attempts.push((payout.attempt, payout.reference));
-        }
+            UnderWay(&self.heard)
+        };
         let says = |class: AttemptClass| Submission { class, evidence: format!("the script says {class}") };
         match (self.submits)(payout) {
             Reply::Says(class) => says(class),
