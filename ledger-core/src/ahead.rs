@@ -18,6 +18,8 @@ use std::thread::{self, JoinHandle, Thread};
 
 /// So many bytes were taken for each that is kept ready.
 const TAKEN_EACH: usize = 16;
+/// What was taken counts half once it is so many times the limit: what is taken from then on soon decides.
+const REMEMBERED: usize = 2 * TAKEN_EACH;
 
 static STOCK: Stock = Stock::new();
 
@@ -41,9 +43,7 @@ impl Drop for Ahead {
 
 /// An empty vector with room for `len` items.
 pub(crate) fn room<T: Block>(len: usize) -> Vec<T> {
-    let Some(mut block) = STOCK.take(len) else { return Vec::with_capacity(len) };
-    block.clear();
-    block
+    STOCK.room(len)
 }
 
 /// A vector of `len` blank items, if one is ready.
@@ -148,6 +148,10 @@ impl Kinds {
         kind.taken += 1;
         let (block, ready, taken, bytes) = (kind.ready.pop(), kind.ready.len(), kind.taken, kind.bytes);
         self.taken += bytes;
+        if self.taken > bytes_max.saturating_mul(REMEMBERED) {
+            self.all.iter_mut().for_each(|kind| kind.taken /= 2);
+            self.taken = self.all.iter().map(|kind| kind.taken * kind.bytes).sum();
+        }
         let wanted = self.wanted(taken, bytes_max);
         let block = block.map(|block| *block.downcast().expect("of its kind"));
         (block, ready < wanted - wanted / 4)
@@ -159,11 +163,23 @@ impl Kinds {
         (bytes as u128 * taken as u128 / (self.taken as u128).max(1)) as usize
     }
 
-    /// Of which kinds a block is wanted, and what makes one.
+    /// Of which kinds a block is wanted, and what makes one; no more than the limit has room for.
     fn lacking(&self, bytes_max: usize) -> Vec<(usize, usize, Make)> {
-        let is_lacking = |(_, kind): &(usize, &Kind)| kind.ready.len() < self.wanted(kind.taken, bytes_max);
-        let lacking = self.all.iter().enumerate().filter(is_lacking);
+        let mut left = bytes_max.saturating_sub(self.bytes_ready());
+        let mut is_lacking = |kind: &Kind| {
+            let is_lacking = kind.ready.len() < self.wanted(kind.taken, bytes_max) && kind.bytes <= left;
+            left -= if is_lacking { kind.bytes } else { 0 };
+            is_lacking
+        };
+        let lacking = self.all.iter().enumerate().filter(|(_, kind)| is_lacking(kind));
         lacking.map(|(index, kind)| (index, kind.len, kind.make)).collect()
+    }
+
+    /// Blocks that are not wanted any more, since others are taken.
+    fn surplus(&mut self, bytes_max: usize) -> Vec<Ready> {
+        let wanted: Vec<_> = self.all.iter().map(|kind| self.wanted(kind.taken, bytes_max)).collect();
+        let kinds = self.all.iter_mut().zip(wanted);
+        kinds.flat_map(|(kind, wanted)| kind.ready.drain(wanted.min(kind.ready.len())..)).collect()
     }
 
     fn bytes_ready(&self) -> usize {
@@ -225,7 +241,8 @@ impl Stock {
             thread.thread().unpark();
             drop(thread.join());
         }
-        *locked(&self.kinds) = Kinds { all: Vec::new(), taken: 0 };
+        let kinds = std::mem::replace(&mut *locked(&self.kinds), Kinds { all: Vec::new(), taken: 0 });
+        drop(kinds);
     }
 
     fn bytes_ready(&self) -> usize {
@@ -245,9 +262,20 @@ impl Stock {
 
     /// Makes a block of each kind of which one is wanted, in turn, since they are needed in turn; returns how many.
     fn make_more(&self) -> usize {
-        let lacking = locked(&self.kinds).lacking(self.bytes_max.load(Ordering::Relaxed));
+        let bytes_max = self.bytes_max.load(Ordering::Relaxed);
+        let (surplus, lacking) = {
+            let mut kinds = locked(&self.kinds);
+            (kinds.surplus(bytes_max), kinds.lacking(bytes_max))
+        };
+        drop(surplus);
         let made = lacking.into_iter().filter_map(|(index, len, make)| Some((index, make(len)?)));
         made.map(|(index, block)| locked(&self.kinds).all[index].ready.push(block)).count()
+    }
+
+    fn room<T: Block>(&self, len: usize) -> Vec<T> {
+        let Some(mut block) = self.take(len) else { return Vec::with_capacity(len) };
+        block.clear();
+        block
     }
 
     /// A block of `len` items, each blank; `None` where none is ready.
@@ -277,23 +305,35 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
+    /// Takes so many blocks of 8 and of 16 KiB, lets all be made that are wanted, and says how many are ready.
+    fn ready(stock: &Stock, taken: [usize; 2], bytes_max: usize) -> [usize; 2] {
+        stock.bytes_max.store(bytes_max, Ordering::Relaxed);
+        (0..taken[0]).for_each(|_| drop(stock.take::<u64>(1 << 10)));
+        (0..taken[1]).for_each(|_| drop(stock.take::<u8>(1 << 14)));
+        while stock.make_more() > 0 {}
+        let mut kinds = locked(&stock.kinds);
+        let [small, large] = [kinds.of::<u64>(1 << 10).ready.len(), kinds.of::<u8>(1 << 14).ready.len()];
+        assert_eq!(kinds.bytes_ready(), (small << 13) + (large << 14));
+        assert!(kinds.bytes_ready() <= bytes_max);
+        [small, large]
+    }
+
     #[test]
     fn a_sixteenth_of_what_was_taken_is_kept_ready_up_to_the_limit_each_kind_in_proportion() {
-        let ready = |taken: [usize; 2], bytes_max: usize| {
-            let stock = Stock::new();
-            stock.bytes_max.store(bytes_max, Ordering::Relaxed);
-            (0..taken[0]).for_each(|_| assert_eq!(stock.take::<u64>(1 << 10), None));
-            (0..taken[1]).for_each(|_| assert_eq!(stock.take::<u8>(1 << 14), None));
-            while stock.make_more() > 0 {}
-            let kinds = locked(&stock.kinds);
-            let ready: Vec<_> = kinds.all.iter().map(|kind| kind.ready.len()).collect();
-            assert_eq!(kinds.bytes_ready(), kinds.all.iter().map(|kind| kind.ready.len() * kind.bytes).sum::<usize>());
-            ready
-        };
-        assert_eq!([15, 16, 47, 48, 1_600].map(|taken| ready([taken, 0], MIB)), [[0], [1], [2], [3], [100]]);
-        assert_eq!([MIB / 2, MIB, 2 * MIB].map(|most| ready([4_000, 0], most)), [[64], [128], [250]]);
-        assert_eq!(ready([160, 80], MIB), [10, 5]);
-        assert_eq!(ready([16_000, 8_000], MIB), [64, 32], "half of the bytes each");
+        let of = |taken, bytes_max| ready(&Stock::new(), taken, bytes_max);
+        assert_eq!([15, 16, 47, 48, 1_600].map(|taken| of([taken, 0], MIB)[0]), [0, 1, 2, 3, 100]);
+        assert_eq!([MIB / 2, MIB, 2 * MIB].map(|most| of([4_000, 0], most)[0]), [64, 128, 250]);
+        assert_eq!(of([160, 80], MIB), [10, 5]);
+        assert_eq!(of([2_000, 1_000], MIB), [64, 32], "half of the bytes each");
+    }
+
+    #[test]
+    fn what_is_not_taken_any_more_gives_way_within_the_limit_to_what_is() {
+        let stock = Stock::new();
+        assert_eq!(ready(&stock, [100_000, 0], MIB), [128, 0]);
+        let [before, after] = [1_000, 10_000].map(|more| ready(&stock, [0, more], MIB));
+        assert!(before[0] < 100 && before[1] > 10, "{before:?}");
+        assert!(after[0] < 3 && after[1] > 60, "{after:?}");
     }
 
     #[test]
@@ -341,17 +381,20 @@ mod tests {
             grow(stock);
             drop(one);
             grow(stock);
-            assert!(stock.bytes_ready() <= MIB);
+            assert!(stock.bytes_ready() <= 8 * MIB, "the larger one's");
             drop(other);
             assert_eq!((stock.bytes_ready(), stock.take::<u32>(1 << 14)), (0, None));
         }
     }
 
     #[test]
-    fn room_is_as_large_as_was_asked_for_whether_it_was_ready_or_not() {
-        for len in [1 << 14, 100] {
-            let room = room::<u32>(len);
-            assert!(room.is_empty() && room.capacity() >= len);
+    fn room_is_empty_and_as_large_as_was_asked_for_whether_it_was_ready_or_not() {
+        let stock = Stock::new();
+        assert_eq!(ready(&stock, [16, 0], MIB), [1, 0]);
+        for ready in [true, false] {
+            assert_eq!(stock.bytes_ready() > 0, ready);
+            let room = stock.room::<u64>(1 << 10);
+            assert!(room.is_empty() && room.capacity() >= 1 << 10);
         }
     }
 }

@@ -92,7 +92,7 @@ impl<T, const FIRST: u32, const MOST: u32> Chunked<T, FIRST, MOST> {
         items * size_of::<T>() + self.chunks.capacity() * size_of::<Vec<T>>()
     }
 
-    /// Of those bytes, what the newest chunk has no items in yet: nobody has touched it.
+    /// Of those bytes, what the newest chunk has no items in yet.
     pub(crate) fn unfilled_bytes(&self) -> usize {
         self.chunks.last().map_or(0, unfilled_bytes)
     }
@@ -281,7 +281,7 @@ impl<T: Block + Copy + Default, const LOG2: u32> Arena<T, LOG2> {
         (self.chunks.len() << LOG2) * size_of::<T>() + self.chunks.capacity() * size_of::<Vec<T>>()
     }
 
-    /// Of those bytes, what the newest chunk has no items in yet: nobody has touched it.
+    /// Of those bytes, what the newest chunk has no items in yet.
     pub(crate) fn unfilled_bytes(&self) -> usize {
         self.chunks.last().map_or(0, unfilled_bytes)
     }

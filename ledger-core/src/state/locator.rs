@@ -4,8 +4,8 @@
 //! index by id would cost a lock and 12 bytes a transaction; ids are dense, so an array of bytes does it.
 //!
 //! What must hold: a seq is set once, by whoever holds the lock of its shard, at the latest when the lock is given up.
-//! Both `get` and `set` are lock-free, except that of two which need the same new chunk one waits until the other has
-//! made it.
+//! Both `get` and `set` are lock-free, except where a `set` needs a new chunk: of two which need the same one waits until the
+//! other has made it, and it may be one that is ready ([`crate::ahead`]), behind a lock of a moment.
 //!
 //! Cost: 1 byte a seq (seqs that are no transactions included) in chunks of 64 KiB: small enough that filling a new one
 //! is no pause, where none is ready. Up front 64 KiB, and as much again for every 2^28 seqs.

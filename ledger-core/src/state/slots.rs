@@ -181,8 +181,8 @@ impl Table {
     fn new(capacity: u32, depth: u32) -> Table {
         let overhang = (capacity / 16).clamp(4, 64);
         let slots = (capacity + overhang) as usize;
-        // Smaller ones are of an index that has few, or soon to be larger.
-        let ready = if capacity < BASE { None } else { ahead::filled(slots) };
+        // Those that an index splits into and grows to, again and again.
+        let ready = if (BASE..=CAPACITY_MAX).contains(&capacity) { ahead::filled(slots) } else { None };
         let slots = ready.unwrap_or_else(|| vec![0; slots]);
         Table { slots, capacity, used: 0, depth }
     }
