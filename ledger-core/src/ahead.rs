@@ -148,11 +148,11 @@ impl Kinds {
         kind.taken += 1;
         let (block, ready, taken, bytes) = (kind.ready.pop(), kind.ready.len(), kind.taken, kind.bytes);
         self.taken += bytes;
+        let wanted = self.wanted(taken, bytes_max);
         if self.taken > bytes_max.saturating_mul(REMEMBERED) {
             self.all.iter_mut().for_each(|kind| kind.taken /= 2);
             self.taken = self.all.iter().map(|kind| kind.taken * kind.bytes).sum();
         }
-        let wanted = self.wanted(taken, bytes_max);
         let block = block.map(|block| *block.downcast().expect("of its kind"));
         (block, ready < wanted - wanted / 4)
     }
